@@ -1,0 +1,128 @@
+"""Images through codecs, in this process or ahead of the reader in others, with rate, distortion and time."""
+import collections
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from salcompress.codecs.base import Codec
+from salcompress.errors import BitstreamError, DataError, SettingError
+from salcompress.files import read_file
+from salcompress.image import decode_named_image
+from salcompress.metrics.distortion import ms_ssim, psnr
+
+
+class CodedImage(NamedTuple):
+    """An image that went through a codec."""
+
+    decoded: np.ndarray
+    """uint8 (H, W, 3), what the detector sees."""
+    num_bits: int
+    """8 x the length of the whole stream."""
+    psnr: float | None
+    ms_ssim: float | None
+    encode_s: float | None
+    """None where the stream came from a cache."""
+    decode_s: float
+
+
+def code_image(codec: Codec, path: Path | str) -> CodedImage:
+    """Read an image, encode it, decode the stream, and measure all of it.
+
+    Raises:
+        DataError: The image cannot be read, or the codec cannot hold it; the message names the file.
+    """
+    source = read_file(path)
+    original = decode_named_image(source, path)
+    hits = getattr(codec, "hits", 0)
+    started = time.perf_counter()
+    try:
+        stream = codec.encode_source(original, source)
+        encoded = time.perf_counter()
+        decoded = codec.decode(stream)
+    except (SettingError, BitstreamError) as error:
+        raise DataError(f"{path}: {error}") from error
+    finished = time.perf_counter()
+    if decoded.shape != original.shape:
+        raise DataError(f"{path}: codec {codec.name} gave back an image of shape {decoded.shape}, not {original.shape}")
+    from_cache = getattr(codec, "hits", 0) > hits
+    return CodedImage(decoded, 8 * len(stream), psnr(original, decoded), ms_ssim(original, decoded),
+                      None if from_cache else encoded - started, finished - encoded)
+
+
+@contextlib.contextmanager
+def coded_images(
+    codecs: Sequence[Codec], tasks: Iterable[tuple[int, Path]], workers: int
+) -> Iterator[Iterator[CodedImage | DataError]]:
+    """Within the context, the tasks' results in order: an image, or why it could not be coded.
+
+    Args:
+        codecs: What a task's first number chooses from.
+        tasks: Codec number and image path.
+        workers: Processes that work a few tasks ahead of the reader; 0 codes here, when the reader asks.
+
+    Raises:
+        SettingError: ``workers`` is negative.
+        DataError: (while reading) A worker process died.
+    """
+    if workers < 0:
+        raise SettingError(f"workers must be at least 0, got {workers}")
+    if workers == 0:
+        yield (_code_or_error(codecs[k], path) for k, path in tasks)
+        return
+    # spawn: a forked process cannot use CUDA, and hangs if torch's threads were running
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _prepare_worker, (codecs,))
+    try:
+        yield _ahead(pool, tasks, 3 * workers)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ahead(pool: concurrent.futures.Executor, tasks: Iterable[tuple[int, Path]], most: int) -> Iterator[CodedImage | DataError]:
+    waiting = collections.deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(_code_in_worker, task))
+            if len(waiting) >= most:  # bounds the decoded images held in memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise DataError("a worker process died (out of memory?); run the same command again with fewer --workers: "
+                        "it goes on with the images that are left") from error
+
+
+def _code_or_error(codec: Codec, path: Path) -> CodedImage | DataError:
+    try:
+        return code_image(codec, path)
+    except DataError as error:
+        return error
+
+
+_worker_codecs: Sequence[Codec] = ()
+
+
+def _prepare_worker(codecs: Sequence[Codec]) -> None:
+    global _worker_codecs
+    _worker_codecs = codecs
+    cv2.setNumThreads(1)
+    # A parent that is killed closes no queue, and its workers would wait for ever.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _code_in_worker(task: tuple[int, Path]) -> CodedImage | DataError:
+    return _code_or_error(_worker_codecs[task[0]], task[1])

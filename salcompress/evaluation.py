@@ -1,0 +1,227 @@
+"""Codec x setting x detector x data set -> RatePoint rows, image by image, resumable."""
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from salcompress.codecs import CachedCodec, Codec
+from salcompress.codecs.coding import CodedImage, coded_images
+from salcompress.coco import CocoDataset, CocoImage
+from salcompress.errors import DataError, SettingError
+from salcompress.files import exclusive_folder, write_atomically
+from salcompress.image import encode_image, read_image
+from salcompress.metrics.average_precision import average_precision, bootstrap_average_precision
+from salcompress.reporting.rate_point import RatePoint, read_jsonl, to_csv, to_jsonl
+from salcompress.reporting.run_folder import ImageRecord, RecordFile, RunFolder, RunIdentity
+
+NUM_RESAMPLES = 200
+"""Resamples of the images behind each 95 % interval; fixed seed."""
+NUM_PICTURES = 3
+"""Images whose pictures are kept for the report."""
+
+
+def evaluate(
+    dataset: CocoDataset,
+    detector: Callable[[np.ndarray], list[dict[str, Any]]],
+    detector_name: str,
+    detector_fingerprint: str,
+    codecs: Sequence[Codec],
+    out: Path | str,
+    *,
+    cache: Path | str | None = None,
+    cache_bytes: int | None = None,
+    workers: int = 0,
+    skip_bad: bool = False,
+    show_progress: bool = False,
+) -> list[RatePoint]:
+    """Measure what each codec costs the detector, in bits and in average precision.
+
+    Results are kept image by image: killed at any moment and called again with the same arguments, it goes on with the
+    images that are left and ends with the same rows. Codecs may be added to a finished folder; its files hold all rows.
+
+    Args:
+        detector_name: As it stands in the rows.
+        detector_fingerprint: Changes when the detector does; see ``salcompress.detectors.detector_fingerprint``.
+        out: Folder of the results; see :mod:`salcompress.reporting.run_folder`.
+        cache: Folder of a :class:`~salcompress.codecs.CachedCodec`; ``cache_bytes`` bounds it.
+        workers: Processes that read, encode, decode and measure while this one detects; 0 does all in this process.
+        skip_bad: Leave out images that cannot be read or coded, and say so, instead of stopping.
+        show_progress: Draw a progress bar on stderr.
+
+    Returns:
+        A row for each codec, in order; also written to ``results.jsonl`` and ``summary.csv``.
+
+    Raises:
+        SettingError: ``out`` cannot be used, or holds another run.
+        DataError: An image is damaged (without ``skip_bad``), or the detector's results are not COCO results.
+        OutputError: The disk is full.
+    """
+    if not codecs:
+        raise SettingError("no codec given")
+    if cache is not None:
+        codecs = [CachedCodec(codec, cache, cache_bytes) for codec in codecs]
+    with exclusive_folder(out) as folder:
+        identity = RunIdentity(dataset.name, dataset.fingerprint, detector_name, detector_fingerprint)
+        run = RunFolder(folder, identity)
+        pictured = _keep_originals(run, dataset)
+        files = [run.records(codec_label(codec), codec.fingerprint) for codec in codecs]
+        left = [_images_left(dataset, file, skip_bad) for file in files]
+        tasks = [(k, image.path) for k, images in enumerate(left) for image in images]
+        total = len(dataset.images) * len(codecs)
+        progress = tqdm(total=total, initial=total - len(tasks), unit="image", disable=not show_progress, smoothing=0.05)
+        rows, skipped = [], dict(dataset.skipped)
+        with progress, coded_images(codecs, tasks, workers) as coded:
+            for codec, file, images in zip(codecs, files, left):
+                progress.set_description(codec_label(codec))
+                with file:
+                    for image in images:
+                        _measure(run, codec, file, image, next(coded), detector, image.image_id in pictured, skip_bad)
+                        progress.update()
+                    records = file.read()
+                skipped |= {r.file_name: r.skipped for r in records.values() if r.skipped}
+                rows.append(summarize(dataset, records, codec, identity))
+                _write_results(folder, rows, skipped)
+        return rows
+
+
+def summarize(
+    dataset: CocoDataset, records: Mapping[int, ImageRecord], codec: Codec, identity: RunIdentity
+) -> RatePoint:
+    """The row of one codec setting from the records of its images.
+
+    Raises:
+        DataError: No image was measured, or the detections are not COCO results of these categories.
+    """
+    measured = [records[i.image_id] for i in dataset.images if records[i.image_id].skipped is None]
+    if not measured:
+        raise DataError(f"{codec_label(codec)}: every image of {dataset.name} was skipped")
+    weights = np.random.default_rng(0).multinomial(
+        len(measured), np.full(len(measured), 1 / len(measured)), NUM_RESAMPLES)
+    bits = np.array([r.num_bits for r in measured], float)
+    pixels = np.array([r.height * r.width for r in measured], float)
+    ci95 = {"bpp": _interval((weights @ bits) / (weights @ pixels)), "bpp_mean": _interval(weights @ (bits / pixels) / len(bits))}
+    means = {}
+    for name in ("psnr", "ms_ssim"):
+        means[name], interval = _mean([getattr(r, name) for r in measured], weights)
+        if interval:
+            ci95[name] = interval
+    found = {r.image_id: r.detections or [] for r in measured}
+    precision = {}
+    for kind, part in (("bbox", "box"), ("segm", "mask")):
+        precision[part] = None
+        if kind == "segm" and not any("segmentation" in d for detections in found.values() for d in detections):
+            continue
+        result = average_precision(dataset.coco, list(found), found, kind)
+        precision[part] = result.values
+        if result.values["AP"] is not None:
+            ci95[f"{part}_AP"] = _interval(bootstrap_average_precision(result.matches, weights))
+    return RatePoint(
+        codec.name, codec.setting, codec.fingerprint, identity.dataset, identity.detector, len(measured),
+        float(bits.sum() / pixels.sum()), float((bits / pixels).mean()), precision["box"], precision["mask"],
+        means["psnr"], means["ms_ssim"], None,
+        _mean([r.encode_s for r in measured], weights)[0], _mean([r.decode_s for r in measured], weights)[0], ci95)
+
+
+def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:
+    """The few images that the report shows: spread over the data set, among those with objects where there are any."""
+    with_objects = [image for image in dataset.images if dataset.coco.getAnnIds(imgIds=[image.image_id])]
+    pool = with_objects or list(dataset.images)
+    step = max(1, len(pool) // NUM_PICTURES)
+    return pool[step // 2 :: step][:NUM_PICTURES]
+
+
+def codec_label(codec: Codec) -> str:
+    """The codec and all its options as a specification, as in :attr:`RatePoint.label`."""
+    return f"{codec.name}:{codec.setting}" if codec.setting else codec.name
+
+
+def _keep_originals(run: RunFolder, dataset: CocoDataset) -> set[int]:
+    """Store what the report shows of the data set itself; ids of the images whose decoded pictures are wanted."""
+    chosen = []
+    for image in choose_pictures(dataset):
+        try:
+            write_atomically(run.picture_path(image.image_id), encode_image(read_image(image.path), "PNG", compress_level=1))
+        except DataError:
+            continue  # a damaged image stops the run, or is skipped, when it is coded
+        objects = dataset.coco.loadAnns(dataset.coco.getAnnIds(imgIds=[image.image_id]))
+        chosen.append({"image_id": image.image_id, "file_name": image.path.name,
+                       "objects": [{"bbox": o["bbox"], "category_id": o["category_id"]} for o in objects]})
+    names = {c["id"]: c["name"] for c in dataset.coco.dataset["categories"]}
+    write_atomically(run.folder / "pictures" / "index.json", json.dumps({"images": chosen, "categories": names}))
+    return {entry["image_id"] for entry in chosen}
+
+
+def _write_results(folder: Path, rows: Sequence[RatePoint], skipped: Mapping[str, str]) -> None:
+    """Results of this call after those of other codecs that were measured into the folder before."""
+    path = folder / "results.jsonl"
+    ours = {row.fingerprint for row in rows}
+    before = read_jsonl(path) if path.exists() else []
+    merged = [row for row in before if row.fingerprint not in ours] + list(rows)
+    write_atomically(folder / "skipped.json", json.dumps(dict(skipped), indent=1))
+    write_atomically(folder / "summary.csv", to_csv(merged))
+    write_atomically(path, to_jsonl(merged))
+
+
+def _images_left(dataset: CocoDataset, file: RecordFile, skip_bad: bool) -> list[CocoImage]:
+    """Images without a record; those skipped before are tried again unless skipping is still wanted."""
+    return [image for image in dataset.images
+            if image.image_id not in file.done or (file.done[image.image_id].skipped and not skip_bad)]
+
+
+def _measure(run: RunFolder, codec: Codec, file: RecordFile, image: CocoImage, coded: CodedImage | DataError,
+             detector: Callable, pictured: bool, skip_bad: bool) -> None:
+    record = ImageRecord(image.image_id, image.path.name, image.height, image.width)
+    if isinstance(coded, DataError):
+        if not skip_bad:
+            raise DataError(f"{coded}; repair the file, or use --skip-bad to leave it out") from coded
+        file.append(record._replace(skipped=str(coded)))
+        return
+    if pictured:
+        decoded = run.picture_path(image.image_id, codec_label(codec), codec.fingerprint)
+        write_atomically(decoded, encode_image(coded.decoded, "PNG", compress_level=1))
+    started = time.perf_counter()
+    detections = _checked(detector(coded.decoded))
+    file.append(record._replace(
+        num_bits=coded.num_bits, psnr=coded.psnr, ms_ssim=coded.ms_ssim, encode_s=coded.encode_s,
+        decode_s=coded.decode_s, detect_s=time.perf_counter() - started, detections=detections))
+
+
+def _checked(detections: Any) -> list[dict[str, Any]]:
+    """The detections, if each is a COCO result.
+
+    Raises:
+        DataError: Says which key is wrong.
+    """
+    if not isinstance(detections, list):
+        raise DataError(f"the detector must return a list of COCO results, got {type(detections).__name__}")
+    for found in detections:
+        try:
+            right = (len(found["bbox"]) == 4 and np.isfinite([*found["bbox"], found["score"]]).all()
+                     and int(found["category_id"]) == found["category_id"])
+        except (KeyError, TypeError, ValueError):
+            right = False
+        if not right:
+            raise DataError("the detector returned what is no COCO result (category_id, bbox [x, y, w, h], finite score): "
+                            f"{str(found)[:120]}")
+    return detections
+
+
+def _mean(values: Sequence[float | None], weights: np.ndarray) -> tuple[float | None, list[float] | None]:
+    """Mean of what was measured, and its interval."""
+    known = np.array([v is not None for v in values])
+    if not known.any():
+        return None, None
+    numbers = np.array([v if v is not None else 0.0 for v in values])
+    counts = weights @ known
+    with np.errstate(invalid="ignore", divide="ignore"):
+        resampled = np.where(counts > 0, weights @ numbers / counts, np.nan)
+    return float(numbers.sum() / known.sum()), _interval(resampled)
+
+
+def _interval(resampled: np.ndarray) -> list[float]:
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return [float(low), float(high)]

@@ -1,0 +1,156 @@
+"""The folder of one evaluation: what was measured, image by image, so that a killed run goes on.
+
+    run.json         data set, detector and their digests: the identity of the run
+    records/         one .jsonl a codec setting, a line an image, detections included
+    pictures/        original and decoded pictures for the report, lossless
+    results.jsonl    one RatePoint a line    summary.csv    report.html
+"""
+import errno
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from salcompress.errors import DataError, OutputError, SettingError
+from salcompress.files import digest, read_file, write_atomically
+
+
+class RunIdentity(NamedTuple):
+    """What must be the same for results to stand in one folder."""
+
+    dataset: str
+    dataset_fingerprint: str
+    detector: str
+    detector_fingerprint: str
+
+
+class ImageRecord(NamedTuple):
+    """What one codec setting did to one image. None was not measured."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+    num_bits: int | None = None
+    psnr: float | None = None
+    ms_ssim: float | None = None
+    encode_s: float | None = None
+    decode_s: float | None = None
+    detect_s: float | None = None
+    detections: list[dict[str, Any]] | None = None
+    skipped: str | None = None
+    """Why the image was left out, if it was; then nothing else was measured."""
+
+
+class RunFolder:
+    """Files of an evaluation in ``folder``, which must exist and be held by the caller.
+
+    Raises:
+        SettingError: The folder holds the results of another run.
+        DataError: Its ``run.json`` is damaged.
+        OutputError: It cannot be written.
+    """
+
+    def __init__(self, folder: Path, identity: RunIdentity):
+        self.folder = folder
+        path = folder / "run.json"
+        if path.exists():
+            held = read_identity(folder)
+            for field, ours, theirs in zip(RunIdentity._fields, identity, held):
+                if ours != theirs:
+                    what = field.replace("_fingerprint", "'s files")
+                    raise SettingError(f"{folder} holds the results of another run ({what}: {theirs[:60]}, now {ours[:60]}); "
+                                       "choose another --out, or delete it")
+        else:
+            write_atomically(path, json.dumps(identity._asdict(), indent=1))
+
+    def records(self, label: str, fingerprint: str) -> "RecordFile":
+        """The records of a codec setting, opened for more."""
+        return RecordFile(self.folder / "records" / f"{_slug(label, fingerprint)}.jsonl")
+
+    def picture_path(self, image_id: int, label: str = "original", fingerprint: str = "") -> Path:
+        """Where the picture of an image, original or decoded, is kept."""
+        return self.folder / "pictures" / str(image_id) / f"{_slug(label, fingerprint)}.png"
+
+
+class RecordFile:
+    """Lines of :class:`ImageRecord`, each appended whole; a line cut short by a kill is dropped on opening.
+
+    Attributes:
+        done: Records by image id, without their detections, which can be many.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = open(path, "ab", buffering=0)  # a record is on disk or is an error, never in between
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        self.done, whole = _read_records(path, with_detections=False)
+        if path.is_file() and whole < path.stat().st_size:
+            os.truncate(path, whole)
+
+    def __enter__(self) -> "RecordFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, record: ImageRecord) -> None:
+        """Write one record; it is on disk, or the error says why not, when this returns.
+
+        Raises:
+            OutputError: The disk is full or the file cannot be written.
+        """
+        line = json.dumps({k: v for k, v in record._asdict().items() if v is not None}, allow_nan=False).encode() + b"\n"
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}; make room and run the same command again: "
+                              "it goes on with the images that are left") from error
+        self.done[record.image_id] = record._replace(detections=None)
+
+    def read(self) -> dict[int, ImageRecord]:
+        """All records with their detections, by image id."""
+        return _read_records(self.path, with_detections=True)[0]
+
+
+def read_identity(folder: Path) -> RunIdentity:
+    """Identity of the run in a folder.
+
+    Raises:
+        DataError: There is none, or it is damaged.
+    """
+    path = folder / "run.json"
+    try:
+        return RunIdentity(**json.loads(read_file(path)))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged; delete {folder} and evaluate again") from error
+
+
+def _read_records(path: Path, with_detections: bool) -> tuple[dict[int, ImageRecord], int]:
+    """Records by image id, and the length in bytes of the whole lines."""
+    records, whole = {}, 0
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                record = ImageRecord(**json.loads(line))
+            except (ValueError, TypeError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            records[record.image_id] = record if with_detections else record._replace(detections=None)
+            whole += len(line)
+    return records, whole
+
+
+def _slug(label: str, fingerprint: str) -> str:
+    """A file name that tells its codec, unique by fingerprint."""
+    readable = re.sub(r"[^A-Za-z0-9.=]+", "-", label)[:60]
+    return f"{readable}-{digest(fingerprint)[:8]}" if fingerprint else readable

@@ -1,0 +1,36 @@
+"""Package of salcompress. Detectron2 is not on the package index: the README says how to install it."""
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="salcompress",
+    version="0.1.0",
+    description="Saliency-driven learned image compression for detectors: AP against bits per pixel, in and out of Detectron2",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10",
+    packages=find_packages(include=["salcompress", "salcompress.*"]),
+    package_data={"salcompress": ["weights/*"]},
+    install_requires=[
+        "torch>=2.1",
+        "torchvision>=0.16",
+        "numpy",
+        "opencv-python",
+        "pillow>=11.3",  # the first whose wheels write AVIF
+        "pycocotools",
+        "fvcore",
+        "tqdm",
+        "plotly",
+        "safetensors",
+        "scipy",  # monotone (PCHIP) interpolation of BD-rate
+    ],
+    extras_require={
+        "test": [
+            "pytest",
+            "hypothesis",  # random sizes and contents
+            "pytorch-msssim",  # second opinion on our MS-SSIM
+        ],
+    },
+    entry_points={"console_scripts": ["salcompress=salcompress.cli:main"]},
+)
