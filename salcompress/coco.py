@@ -64,12 +64,14 @@ def load_dataset(
         skip_bad: List images that fail the check in ``skipped`` instead of raising.
 
     Raises:
-        SettingError: The folder is missing, ``limit`` is not positive, or no image is left.
+        SettingError: The folder or the json is missing, ``limit`` is not positive, or no image is left.
         DataError: The json is damaged or is no COCO instances file, or an image is missing or of another size.
     """
     images, annotations = Path(images), Path(annotations)
     if not images.is_dir():
         raise SettingError(f"images folder {images} does not exist")
+    if not annotations.is_file():
+        raise SettingError(f"annotations file {annotations} does not exist")
     if limit is not None and limit < 1:
         raise SettingError(f"limit must be at least 1, got {limit}")
     coco, text = load_annotations(annotations)

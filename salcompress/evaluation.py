@@ -16,7 +16,15 @@ from salcompress.files import exclusive_folder, write_atomically
 from salcompress.image import encode_image, read_image
 from salcompress.metrics.average_precision import average_precision, bootstrap_average_precision
 from salcompress.reporting.rate_point import RatePoint, read_jsonl, to_csv, to_jsonl
-from salcompress.reporting.run_folder import ImageRecord, RecordFile, RunFolder, RunIdentity
+from salcompress.reporting.run_folder import (
+    ImageRecord,
+    RecordFile,
+    RunIdentity,
+    claim_folder,
+    picture_path,
+    read_records,
+    records_path,
+)
 
 NUM_RESAMPLES = 200
 """Resamples of the images behind each 95 % interval; fixed seed."""
@@ -66,9 +74,9 @@ def evaluate(
         codecs = [CachedCodec(codec, cache, cache_bytes) for codec in codecs]
     with exclusive_folder(out) as folder:
         identity = RunIdentity(dataset.name, dataset.fingerprint, detector_name, detector_fingerprint)
-        run = RunFolder(folder, identity)
-        pictured = _keep_originals(run, dataset)
-        files = [run.records(codec_label(codec), codec.fingerprint) for codec in codecs]
+        claim_folder(folder, identity)
+        pictured = _keep_originals(folder, dataset)
+        files = [RecordFile(records_path(folder, codec_label(codec), codec.fingerprint)) for codec in codecs]
         left = [_images_left(dataset, file, skip_bad) for file in files]
         tasks = [(k, image.path) for k, images in enumerate(left) for image in images]
         total = len(dataset.images) * len(codecs)
@@ -79,9 +87,9 @@ def evaluate(
                 progress.set_description(codec_label(codec))
                 with file:
                     for image in images:
-                        _measure(run, codec, file, image, next(coded), detector, image.image_id in pictured, skip_bad)
+                        _measure(folder, codec, file, image, next(coded), detector, image.image_id in pictured, skip_bad)
                         progress.update()
-                    records = file.read()
+                    records = read_records(file.path)
                 skipped |= {r.file_name: r.skipped for r in records.values() if r.skipped}
                 rows.append(summarize(dataset, records, codec, identity))
                 _write_results(folder, rows, skipped)
@@ -139,19 +147,19 @@ def codec_label(codec: Codec) -> str:
     return f"{codec.name}:{codec.setting}" if codec.setting else codec.name
 
 
-def _keep_originals(run: RunFolder, dataset: CocoDataset) -> set[int]:
+def _keep_originals(folder: Path, dataset: CocoDataset) -> set[int]:
     """Store what the report shows of the data set itself; ids of the images whose decoded pictures are wanted."""
     chosen = []
     for image in choose_pictures(dataset):
         try:
-            write_atomically(run.picture_path(image.image_id), encode_image(read_image(image.path), "PNG", compress_level=1))
+            write_atomically(picture_path(folder, image.image_id), encode_image(read_image(image.path), "PNG", compress_level=1))
         except DataError:
             continue  # a damaged image stops the run, or is skipped, when it is coded
         objects = dataset.coco.loadAnns(dataset.coco.getAnnIds(imgIds=[image.image_id]))
         chosen.append({"image_id": image.image_id, "file_name": image.path.name,
                        "objects": [{"bbox": o["bbox"], "category_id": o["category_id"]} for o in objects]})
     names = {c["id"]: c["name"] for c in dataset.coco.dataset["categories"]}
-    write_atomically(run.folder / "pictures" / "index.json", json.dumps({"images": chosen, "categories": names}))
+    write_atomically(folder / "pictures" / "index.json", json.dumps({"images": chosen, "categories": names}))
     return {entry["image_id"] for entry in chosen}
 
 
@@ -172,7 +180,7 @@ def _images_left(dataset: CocoDataset, file: RecordFile, skip_bad: bool) -> list
             if image.image_id not in file.done or (file.done[image.image_id].skipped and not skip_bad)]
 
 
-def _measure(run: RunFolder, codec: Codec, file: RecordFile, image: CocoImage, coded: CodedImage | DataError,
+def _measure(folder: Path, codec: Codec, file: RecordFile, image: CocoImage, coded: CodedImage | DataError,
              detector: Callable, pictured: bool, skip_bad: bool) -> None:
     record = ImageRecord(image.image_id, image.path.name, image.height, image.width)
     if isinstance(coded, DataError):
@@ -181,7 +189,7 @@ def _measure(run: RunFolder, codec: Codec, file: RecordFile, image: CocoImage, c
         file.append(record._replace(skipped=str(coded)))
         return
     if pictured:
-        decoded = run.picture_path(image.image_id, codec_label(codec), codec.fingerprint)
+        decoded = picture_path(folder, image.image_id, codec_label(codec), codec.fingerprint)
         write_atomically(decoded, encode_image(coded.decoded, "PNG", compress_level=1))
     started = time.perf_counter()
     detections = _checked(detector(coded.decoded))

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -43,35 +44,37 @@ class ImageRecord(NamedTuple):
     """Why the image was left out, if it was; then nothing else was measured."""
 
 
-class RunFolder:
-    """Files of an evaluation in ``folder``, which must exist and be held by the caller.
+def claim_folder(folder: Path, identity: RunIdentity) -> None:
+    """Make a folder that of a run, or check that it is.
 
     Raises:
         SettingError: The folder holds the results of another run.
         DataError: Its ``run.json`` is damaged.
         OutputError: It cannot be written.
     """
+    path = folder / "run.json"
+    if not path.exists():
+        write_atomically(path, json.dumps(identity._asdict(), indent=1))
+        return
+    try:
+        held = RunIdentity(**json.loads(read_file(path)))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged; delete {folder} and evaluate again") from error
+    for field, ours, theirs in zip(RunIdentity._fields, identity, held):
+        if ours != theirs:
+            what = field.replace("_fingerprint", "'s files, number of images or annotations" if "dataset" in field else "'s files")
+            raise SettingError(f"{folder} holds the results of another run ({what}: {theirs[:60]}, now {ours[:60]}); "
+                               "choose another --out, or delete it")
 
-    def __init__(self, folder: Path, identity: RunIdentity):
-        self.folder = folder
-        path = folder / "run.json"
-        if path.exists():
-            held = read_identity(folder)
-            for field, ours, theirs in zip(RunIdentity._fields, identity, held):
-                if ours != theirs:
-                    what = field.replace("_fingerprint", "'s files")
-                    raise SettingError(f"{folder} holds the results of another run ({what}: {theirs[:60]}, now {ours[:60]}); "
-                                       "choose another --out, or delete it")
-        else:
-            write_atomically(path, json.dumps(identity._asdict(), indent=1))
 
-    def records(self, label: str, fingerprint: str) -> "RecordFile":
-        """The records of a codec setting, opened for more."""
-        return RecordFile(self.folder / "records" / f"{_slug(label, fingerprint)}.jsonl")
+def records_path(folder: Path, label: str, fingerprint: str) -> Path:
+    """File of the records of a codec setting."""
+    return folder / "records" / f"{_slug(label, fingerprint)}.jsonl"
 
-    def picture_path(self, image_id: int, label: str = "original", fingerprint: str = "") -> Path:
-        """Where the picture of an image, original or decoded, is kept."""
-        return self.folder / "pictures" / str(image_id) / f"{_slug(label, fingerprint)}.png"
+
+def picture_path(folder: Path, image_id: int, label: str = "original", fingerprint: str = "") -> Path:
+    """Where the picture of an image, original or decoded, is kept."""
+    return folder / "pictures" / str(image_id) / f"{_slug(label, fingerprint)}.png"
 
 
 class RecordFile:
@@ -91,7 +94,7 @@ class RecordFile:
             self._file: BinaryIO = open(path, "ab", buffering=0)  # a record is on disk or is an error, never in between
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
-        self.done, whole = _read_records(path, with_detections=False)
+        self.done, whole = _read_records(path, with_detections=())
         if path.is_file() and whole < path.stat().st_size:
             os.truncate(path, whole)
 
@@ -116,26 +119,24 @@ class RecordFile:
                               "it goes on with the images that are left") from error
         self.done[record.image_id] = record._replace(detections=None)
 
-    def read(self) -> dict[int, ImageRecord]:
-        """All records with their detections, by image id."""
-        return _read_records(self.path, with_detections=True)[0]
 
+def read_records(path: Path, image_ids: Collection[int] | None = None) -> dict[int, ImageRecord]:
+    """Records of a codec setting, detections included, by image id.
 
-def read_identity(folder: Path) -> RunIdentity:
-    """Identity of the run in a folder.
+    Args:
+        image_ids: Read only these; all if None.
 
     Raises:
-        DataError: There is none, or it is damaged.
+        DataError: The file is missing.
     """
-    path = folder / "run.json"
     try:
-        return RunIdentity(**json.loads(read_file(path)))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged; delete {folder} and evaluate again") from error
+        return _read_records(path, image_ids)[0]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; evaluate again") from error
 
 
-def _read_records(path: Path, with_detections: bool) -> tuple[dict[int, ImageRecord], int]:
-    """Records by image id, and the length in bytes of the whole lines."""
+def _read_records(path: Path, with_detections: Collection[int] | None) -> tuple[dict[int, ImageRecord], int]:
+    """Records by image id, with the detections of all or of some, and the length in bytes of the whole lines."""
     records, whole = {}, 0
     with open(path, "rb") as file:
         for line in file:
@@ -145,7 +146,8 @@ def _read_records(path: Path, with_detections: bool) -> tuple[dict[int, ImageRec
                 break
             if not line.endswith(b"\n"):
                 break
-            records[record.image_id] = record if with_detections else record._replace(detections=None)
+            keep = with_detections is None or record.image_id in with_detections
+            records[record.image_id] = record if keep else record._replace(detections=None)
             whole += len(line)
     return records, whole
 

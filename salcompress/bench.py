@@ -1,0 +1,128 @@
+"""Speed and memory on this machine: codecs, and the harness around codec and detector."""
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from salcompress.codecs import Codec, load_codec, load_codecs
+from salcompress.codecs.coding import code_image, coded_images
+from salcompress.coco import load_dataset
+from salcompress.detectors import load_detector
+from salcompress.errors import SettingError
+from salcompress.evaluation import evaluate
+from salcompress.image import decode_image, read_image
+from salcompress.metrics.distortion import ms_ssim, psnr
+from salcompress.reporting.run_folder import read_records
+from salcompress.scenes import make_scene, write_scenes
+
+_TYPICAL = ("jpeg:q=30", "jpeg2000:bpp=0.5", "webp:q=30", "avif:q=30", "png")
+
+
+def run_bench(parts: Sequence[str], codecs: Sequence[Codec] | None, image: Path | None, repeat: int) -> None:
+    """Measure and print the named parts, all if none is named.
+
+    Raises:
+        SettingError: A part is unknown, or ``repeat`` is not positive.
+    """
+    unknown = [part for part in parts if part not in _PARTS]
+    if unknown:
+        raise SettingError(f"unknown bench part {unknown[0]!r}; valid: {', '.join(_PARTS)}")
+    if repeat < 1:
+        raise SettingError(f"repeat must be at least 1, got {repeat}")
+    codecs = codecs or [load_codec(spec) for spec in _TYPICAL]
+    print(f"{os.cpu_count()} cores; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}")
+    for part in parts or _PARTS:
+        print(f"\n{part}")
+        _PARTS[part](codecs, image, repeat)
+
+
+def _bench_codecs(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
+    image = make_scene(seed=5, index=0, height=512, width=768).image if path is None else read_image(path)
+    height, width, _ = image.shape
+    print(f"median of {repeat}, {width}x{height}, the codecs in turn")
+    streams = [codec.encode(image) for codec in codecs]  # also the warm-up
+    times = [([], []) for _ in codecs]
+    for _ in range(repeat):
+        for codec, stream, (encode, decode) in zip(codecs, streams, times):
+            encode.append(_seconds(lambda: codec.encode(image)))
+            decode.append(_seconds(lambda: codec.decode(stream)))
+    for codec, stream, (encode, decode) in zip(codecs, streams, times):
+        print(f"  {codec.name + ':' + codec.setting:<38} {8 * len(stream) / (height * width):7.3f} bpp   "
+              f"encode {1e3 * statistics.median(encode):7.1f} ms   decode {1e3 * statistics.median(decode):6.1f} ms")
+
+
+def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
+    """Time of an evaluation that neither codec nor detector accounts for, in one process."""
+    with tempfile.TemporaryDirectory() as folder:
+        annotations = write_scenes(Path(folder) / "scenes", 40, seed=5, height=480, width=640)
+        dataset = load_dataset(annotations.parent / "images", annotations)
+        detector = load_detector("scenes")
+        detector(read_image(dataset.images[0].path))  # warm-up
+        started = time.perf_counter()
+        evaluate(dataset, detector, "scenes", "bench", codecs, Path(folder) / "out")
+        wall = time.perf_counter() - started
+        work = sum(r.encode_s + r.decode_s + r.detect_s for file in (Path(folder) / "out" / "records").iterdir()
+                   for r in read_records(file).values())
+        images = [image.path for image in dataset.images]
+        sources = [path.read_bytes() for path in images]
+        reading = _seconds(lambda: [decode_image(source) for source in sources]) * len(codecs)
+        pixels = [decode_image(source) for source in sources]
+        blurred = [np.roll(image, 1, axis=1) for image in pixels]
+        metrics = _seconds(lambda: [(psnr(a, b), ms_ssim(a, b)) for a, b in zip(pixels, blurred)]) * len(codecs)
+    rest = wall - work - reading - metrics
+    print(f"{len(images)} scenes of 640x480 x {len(codecs)} codecs, one process: {wall:.1f} s")
+    for what, seconds in (("codec and detector", work), ("PSNR and MS-SSIM", metrics), ("reading the images", reading),
+                          ("all else (records, AP, intervals, pictures)", rest)):
+        print(f"  {what:<44} {seconds:7.2f} s   {100 * seconds / work:6.1f} % of codec and detector")
+
+
+def _bench_memory(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
+    """Peak memory of an evaluation's process by number of images."""
+    with tempfile.TemporaryDirectory() as folder:
+        peaks = []
+        for num_images in (60, 600):
+            annotations = write_scenes(Path(folder) / str(num_images), num_images, seed=5)
+            context = multiprocessing.get_context("spawn")
+            with context.Pool(1) as pool:
+                peaks.append(pool.apply(_peak_of_evaluation, (annotations, Path(folder) / f"out{num_images}")))
+            print(f"  {num_images:4d} images of 320x240: peak {peaks[-1] / 2**20:.0f} MiB")
+        print(f"  growth {100 * (peaks[1] / peaks[0] - 1):+.1f} %")
+
+
+def _peak_of_evaluation(annotations: Path, out: Path) -> int:
+    dataset = load_dataset(annotations.parent / "images", annotations)
+    evaluate(dataset, load_detector("scenes"), "scenes", "bench", [load_codec("jpeg:q=30")], out)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _bench_workers(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
+    """Throughput of codec work by number of worker processes, processes warm."""
+    with tempfile.TemporaryDirectory() as folder:
+        annotations = write_scenes(Path(folder), 48, seed=5, height=480, width=640)
+        paths = [image.path for image in load_dataset(annotations.parent / "images", annotations).images]
+        for codec in codecs:
+            seconds = {0: [], 1: [], 2: []}
+            for _ in range(3):
+                for workers, measured in seconds.items():
+                    with coded_images([codec], ((0, p) for p in paths), workers) as coded:
+                        for _ in range(min(12, len(paths) // 2)):  # processes start and fill up
+                            next(coded)
+                        measured.append(_seconds(lambda: sum(1 for _ in coded)))
+            medians = {workers: statistics.median(measured) for workers, measured in seconds.items()}
+            print(f"  {codec.name + ':' + codec.setting:<38} 2 workers are {medians[1] / medians[2]:.2f} x as fast as 1; "
+                  f"1 is {medians[0] / medians[1]:.2f} x as fast as none")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+_PARTS = {"codecs": _bench_codecs, "harness": _bench_harness, "memory": _bench_memory, "workers": _bench_workers}

@@ -1,0 +1,174 @@
+"""The command line: salcompress demo | evaluate | report | bench."""
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from salcompress import __version__
+from salcompress.codecs import CODECS, Codec, load_codecs
+from salcompress.coco import SYNTHETIC_NAME, load_dataset
+from salcompress.detectors import Detector, detector_fingerprint, load_detector
+from salcompress.errors import DataError, SalcompressError, SettingError
+from salcompress.evaluation import evaluate
+from salcompress.files import read_file, write_atomically
+from salcompress.reporting.html import render
+from salcompress.reporting.pictures import load_strips
+from salcompress.reporting.rate_point import read_jsonl, to_table
+from salcompress.scenes import write_scenes
+
+_DEMO_CODECS = ("none", "jpeg:q=5,10,20,40,70", "jpeg2000:bpp=0.15,0.3,0.6,1.2", "webp:q=1,10,30,60", "avif:q=5,20,35,50")
+_DEMO_SEED = 3  # the detector was trained on seed 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 is success, 1 a fault of data or machine, 2 one of the call, 130 an interruption."""
+    args = _parser().parse_args(arguments)
+    try:
+        args.run(args)
+        return 0
+    except SalcompressError as error:
+        print(f"salcompress: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, SettingError) else 1
+    except KeyboardInterrupt:
+        print("salcompress: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="salcompress", description="What compression costs a detector: average precision against bits per pixel.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = _command(commands, "demo", _demo, "evaluate the classical codecs on synthetic scenes with the shipped detector")
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="results (default: demo)")
+    demo.add_argument("--limit", type=int, default=40, metavar="N", help="number of scenes (default: 40)")
+    demo.add_argument("--workers", type=int, default=1, metavar="N", help=_WORKERS)
+
+    measure = _command(commands, "evaluate", _evaluate, "AP against bits per pixel of any codecs, any detector, any COCO data set")
+    measure.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
+    measure.add_argument("--annotations", type=Path, required=True, metavar="JSON", help="COCO instances file")
+    measure.add_argument("--detector", required=True, metavar="SPEC",
+                         help="scenes | torchvision:NAME[,weights=FILE] | detectron2:CONFIG[,weights=FILE] | path/to/file.py:factory")
+    measure.add_argument("--codec", action="append", required=True, metavar="SPEC",
+                         help="codec and settings, as jpeg:q=10,30,50; may be repeated. " + _codec_help())
+    measure.add_argument("--out", type=Path, required=True, metavar="DIR",
+                         help="results; the same command goes on where a stopped one was, and codecs can be added later")
+    measure.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
+    measure.add_argument("--cache", type=Path, metavar="DIR", help="keep compressed streams here and use them again")
+    measure.add_argument("--cache-gib", type=float, metavar="G", help="bound on the size of --cache (default: none)")
+    measure.add_argument("--workers", type=int, default=1, metavar="N", help=_WORKERS)
+    measure.add_argument("--skip-bad", action="store_true", help="leave out damaged or missing images, and list them in the report")
+
+    report = _command(commands, "report", _report, "make the page of an evaluation again")
+    report.add_argument("out", type=Path, metavar="DIR", help="an --out folder of evaluate")
+
+    bench = _command(commands, "bench", _bench, "time codecs and harness on this machine")
+    bench.add_argument("what", nargs="*", metavar="PART", help="codecs, harness, memory, workers (default: all)")
+    bench.add_argument("--codec", action="append", metavar="SPEC", help="codecs to time (default: all, at typical settings)")
+    bench.add_argument("--image", type=Path, metavar="FILE", help="picture to time codecs on (default: a 768x512 scene)")
+    bench.add_argument("--repeat", type=int, default=7, metavar="N", help="timings behind each median (default: 7)")
+    return parser
+
+
+_WORKERS = "processes that encode and decode beside the detector (default: 1); 0 does all in one process"
+
+
+def _command(commands, name: str, run, summary: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _codec_help() -> str:
+    return "; ".join(
+        name + (": " + ", ".join(f"{key} ({o.meaning}, {o.default})" for key, o in codec.OPTIONS.items()) if codec.OPTIONS else "")
+        for name, codec in CODECS.items()).replace("%", "%%")
+
+
+def _demo(args: argparse.Namespace) -> None:
+    _leave_cores_to_workers(args.workers)
+    print("Synthetic scenes, drawn by a program, and a detector trained on such drawings: the figures show how the tool "
+          "works and say nothing about photographs.")
+    annotations = write_scenes(args.out / "scenes", args.limit, _DEMO_SEED)
+    _evaluate_and_report("scenes", annotations.parent / "images", annotations, _load_all(_DEMO_CODECS), args.out,
+                         workers=args.workers)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    _leave_cores_to_workers(args.workers)
+    if args.cache_gib is not None and (args.cache is None or not args.cache_gib > 0):
+        raise SettingError("--cache-gib must be above 0, and needs --cache")
+    _evaluate_and_report(
+        args.detector, args.images, args.annotations, _load_all(args.codec), args.out, limit=args.limit, workers=args.workers,
+        skip_bad=args.skip_bad, cache=args.cache, cache_bytes=None if args.cache_gib is None else int(args.cache_gib * 2**30))
+
+
+def _evaluate_and_report(detector_spec: str, images: Path, annotations: Path, codecs: Sequence[Codec], out: Path, *,
+                         limit: int | None = None, skip_bad: bool = False, **options) -> None:
+    dataset = load_dataset(images, annotations, limit, skip_bad)
+    detector = _load_any_detector(detector_spec)
+    rows = evaluate(dataset, detector, detector_spec, detector_fingerprint(detector_spec), codecs, out, skip_bad=skip_bad,
+                    show_progress=True, **options)
+    print(f"\n{detector_spec} on {dataset.name}, {rows[0].num_images} images; brackets are 95 % intervals over images")
+    print(to_table(rows))
+    page, skipped = _write_report(out)
+    for name, why in skipped.items():
+        print(f"left out {name}: {why}")
+    print(f"\nresults: {out / 'results.jsonl'}, {out / 'summary.csv'}\nreport:  {page}")
+
+
+def _report(args: argparse.Namespace) -> None:
+    print(_write_report(args.out)[0])
+
+
+def _write_report(folder: Path) -> tuple[Path, dict[str, str]]:
+    """The page of an evaluation's folder, and the images that were left out."""
+    if not (folder / "results.jsonl").is_file():
+        raise SettingError(f"{folder} holds no finished evaluation; make one with salcompress evaluate --out {folder}")
+    rows = read_jsonl(folder / "results.jsonl")
+    try:
+        skipped = json.loads(read_file(folder / "skipped.json"))
+    except ValueError as error:
+        raise DataError(f"{folder / 'skipped.json'} is damaged; evaluate again") from error
+    synthetic = any(row.dataset.startswith(SYNTHETIC_NAME) for row in rows)
+    page = folder / "report.html"
+    write_atomically(page, render(rows, load_strips(folder, rows), skipped, synthetic))
+    return page, skipped
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from salcompress.bench import run_bench
+
+    run_bench(args.what, _load_all(args.codec) if args.codec else None, args.image, args.repeat)
+
+
+def _load_all(specs: Sequence[str]) -> list[Codec]:
+    codecs = [codec for spec in specs for codec in load_codecs(spec)]
+    return list({codec.fingerprint: codec for codec in codecs}.values())  # a setting asked for twice is measured once
+
+
+def _load_any_detector(spec: str) -> Detector:
+    if not spec.startswith("detectron2:"):
+        return load_detector(spec)
+    try:
+        from salcompress.detectron.detector import load_detectron2_detector
+    except ModuleNotFoundError as error:
+        if error.name != "detectron2":
+            raise
+        raise SettingError(f"{spec!r} needs Detectron2, which is not installed: "
+                           "https://detectron2.readthedocs.io/en/latest/tutorials/install.html") from None
+    return load_detectron2_detector(spec)
+
+
+def _leave_cores_to_workers(workers: int) -> None:
+    """Threads of the detector's process: the cores that workers leave. Two busy processes with a thread a core each
+    slow each other down several times over. Must come before torch is imported; the user's own setting stands."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - max(0, workers))))
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The report's picture strips: an image as it was and at each rate, with what the detector found drawn in."""
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_util
+
+from salcompress.errors import DataError
+from salcompress.files import read_file
+from salcompress.image import encode_image, read_image
+from salcompress.reporting.rate_point import RatePoint
+from salcompress.reporting.run_folder import picture_path, read_records, records_path
+
+MIN_SCORE = 0.3
+"""Detections below this score are not drawn."""
+_WIDTH = 440  # pixels that a picture has in the page; larger ones are scaled down before anything is drawn
+
+
+class Picture(NamedTuple):
+    """One tile of a strip."""
+
+    title: str
+    details: str
+    data_uri: str
+    """The picture, losslessly."""
+
+
+class Strip(NamedTuple):
+    """One image through all settings."""
+
+    file_name: str
+    pictures: tuple[Picture, ...]
+    """The original with the annotated objects first."""
+
+
+def load_strips(folder: Path, rows: Sequence[RatePoint]) -> list[Strip]:
+    """Strips of the images whose pictures an evaluation kept; empty if it kept none.
+
+    Raises:
+        DataError: A file of the folder is damaged.
+    """
+    index_path = folder / "pictures" / "index.json"
+    if not index_path.exists():
+        return []
+    try:
+        index = json.loads(read_file(index_path))
+        entries, names = index["images"], {int(k): v for k, v in index["categories"].items()}
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{index_path} is damaged; delete it, or evaluate again") from error
+    wanted = [entry["image_id"] for entry in entries]
+    records = {row.fingerprint: read_records(records_path(folder, row.label, row.fingerprint), wanted) for row in rows}
+    strips = []
+    for entry in entries:
+        original = picture_path(folder, entry["image_id"])
+        if not original.exists():
+            continue
+        tiles = [Picture("original", f"{len(entry['objects'])} annotated objects",
+                         _draw(read_image(original), entry["objects"], names))]
+        for row in rows:
+            record = records[row.fingerprint].get(entry["image_id"])
+            path = picture_path(folder, entry["image_id"], row.label, row.fingerprint)
+            if record is None or record.skipped or not path.exists():
+                continue
+            drawn = [d for d in record.detections or [] if d["score"] >= MIN_SCORE]
+            quality = "exact" if record.psnr is None else f"{record.psnr:.1f} dB"
+            details = f"{record.num_bits / (record.height * record.width):.3f} bpp · {quality} · {len(drawn)} found"
+            tiles.append(Picture(row.label, details, _draw(read_image(path), drawn, names)))
+        strips.append(Strip(entry["file_name"], tuple(tiles)))
+    return strips
+
+
+def _draw(image: np.ndarray, objects: Sequence[dict[str, Any]], names: dict[int, str]) -> str:
+    """Data URI of the picture with boxes, names and, where there are any, masks."""
+    scale = min(1.0, _WIDTH / image.shape[1])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image.copy()
+    ordered = sorted(objects, key=lambda o: -o["bbox"][2] * o["bbox"][3])  # small ones on top
+    for found in ordered:
+        if "score" in found and isinstance(found.get("segmentation"), dict):
+            mask = cv2.resize(mask_util.decode(found["segmentation"]), size, interpolation=cv2.INTER_NEAREST) > 0
+            canvas[mask] = (0.6 * canvas[mask] + 0.4 * np.array(_colour(found["category_id"]))).astype(np.uint8)
+    for found in ordered:
+        colour = _colour(found["category_id"])
+        x0, y0 = (int(v * scale) for v in found["bbox"][:2])
+        x1, y1 = (int((found["bbox"][k] + found["bbox"][k + 2]) * scale) for k in (0, 1))
+        cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, 1, cv2.LINE_AA)
+        label = names.get(found["category_id"], str(found["category_id"]))
+        if "score" in found:
+            label += f" {found['score']:.2f}"
+        (width, height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.36, 1)
+        left, top = max(0, min(x0, size[0] - width - 4)), max(0, y0 - height - 5)
+        cv2.rectangle(canvas, (left, top), (left + width + 4, top + height + 5), colour, -1)
+        cv2.putText(canvas, label, (left + 2, top + height + 2), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    data = encode_image(canvas, "WEBP", lossless=True, quality=40, method=2)
+    return "data:image/webp;base64," + base64.b64encode(data).decode()
+
+
+def _colour(category_id: int) -> tuple[int, int, int]:
+    """A strong colour, the same for a category wherever it appears."""
+    hue = zlib.crc32(str(category_id).encode()) % 180
+    red, green, blue = cv2.cvtColor(np.array([[[hue, 210, 180]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0].tolist()
+    return red, green, blue
