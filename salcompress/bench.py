@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from salcompress.codecs import Codec, load_codec, load_codecs
-from salcompress.codecs.coding import code_image, coded_images
+from salcompress.codecs import Codec, load_codec
+from salcompress.codecs.coding import coded_images
 from salcompress.coco import load_dataset
 from salcompress.detectors import load_detector
 from salcompress.errors import SettingError

@@ -93,7 +93,7 @@ def _demo(args: argparse.Namespace) -> None:
     print("Synthetic scenes, drawn by a program, and a detector trained on such drawings: the figures show how the tool "
           "works and say nothing about photographs.")
     annotations = write_scenes(args.out / "scenes", args.limit, _DEMO_SEED)
-    _evaluate_and_report("scenes", annotations.parent / "images", annotations, _load_all(_DEMO_CODECS), args.out,
+    _evaluate_and_report("scenes", annotations.parent / "images", annotations, load_codecs(*_DEMO_CODECS), args.out,
                          workers=args.workers)
 
 
@@ -102,7 +102,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.cache_gib is not None and (args.cache is None or not args.cache_gib > 0):
         raise SettingError("--cache-gib must be above 0, and needs --cache")
     _evaluate_and_report(
-        args.detector, args.images, args.annotations, _load_all(args.codec), args.out, limit=args.limit, workers=args.workers,
+        args.detector, args.images, args.annotations, load_codecs(*args.codec), args.out, limit=args.limit, workers=args.workers,
         skip_bad=args.skip_bad, cache=args.cache, cache_bytes=None if args.cache_gib is None else int(args.cache_gib * 2**30))
 
 
@@ -142,12 +142,7 @@ def _write_report(folder: Path) -> tuple[Path, dict[str, str]]:
 def _bench(args: argparse.Namespace) -> None:
     from salcompress.bench import run_bench
 
-    run_bench(args.what, _load_all(args.codec) if args.codec else None, args.image, args.repeat)
-
-
-def _load_all(specs: Sequence[str]) -> list[Codec]:
-    codecs = [codec for spec in specs for codec in load_codecs(spec)]
-    return list({codec.fingerprint: codec for codec in codecs}.values())  # a setting asked for twice is measured once
+    run_bench(args.what, load_codecs(*args.codec) if args.codec else None, args.image, args.repeat)
 
 
 def _load_any_detector(spec: str) -> Detector:

@@ -30,12 +30,19 @@ def load_codec(spec: str) -> Codec:
     return codecs[0]
 
 
-def load_codecs(spec: str) -> list[Codec]:
-    """The codecs of a specification that may list values, as ``jpeg:q=10,30,50``; of several lists, all combinations.
+def load_codecs(*specs: str) -> list[Codec]:
+    """Every setting of every specification, in order, each once.
+
+    A specification may list values, as ``jpeg:q=10,30,50``; of several lists, all combinations count.
 
     Raises:
         SettingError, CodecUnavailableError: As :func:`load_codec`.
     """
+    codecs = [codec for spec in specs for codec in _settings(spec)]
+    return list({codec.fingerprint: codec for codec in codecs}.values())
+
+
+def _settings(spec: str) -> list[Codec]:
     parsed = parse_spec(spec)
     if parsed.name not in CODECS:
         raise SettingError(f"unknown codec {parsed.name!r}; valid codecs: {', '.join(CODECS)}")
@@ -44,5 +51,5 @@ def load_codecs(spec: str) -> list[Codec]:
         raise SettingError(f"{spec!r}: {parsed.argument!r} is not option=value; options of {parsed.name}: "
                            f"{', '.join(codec.OPTIONS) or 'none'}")
     check_options(spec, parsed, {key: f"{o.meaning}, {o.default} if not given" for key, o in codec.OPTIONS.items()})
-    settings = itertools.product(*parsed.options.values())
-    return [codec(**dict(zip(parsed.options, values))) for values in settings]
+    combinations = itertools.product(*parsed.options.values())
+    return [codec(**dict(zip(parsed.options, values))) for values in combinations]

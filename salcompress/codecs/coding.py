@@ -14,48 +14,65 @@ import cv2
 import numpy as np
 
 from salcompress.codecs.base import Codec
-from salcompress.errors import BitstreamError, DataError, SettingError
+from salcompress.errors import BitstreamError, CorruptError, DataError, SettingError
 from salcompress.files import read_file
 from salcompress.image import decode_named_image
 from salcompress.metrics.distortion import ms_ssim, psnr
 
 
 class CodedImage(NamedTuple):
-    """An image that went through a codec."""
+    """An image that went through a codec. None was not measured."""
 
     decoded: np.ndarray
     """uint8 (H, W, 3), what the detector sees."""
     num_bits: int
     """8 x the length of the whole stream."""
-    psnr: float | None
-    ms_ssim: float | None
     encode_s: float | None
     """None where the stream came from a cache."""
-    decode_s: float
+    decode_s: float | None
+    psnr: float | None = None
+    ms_ssim: float | None = None
+
+    def compared_to(self, original: np.ndarray) -> "CodedImage":
+        """The same with its distortion measured."""
+        return self._replace(psnr=psnr(original, self.decoded), ms_ssim=ms_ssim(original, self.decoded))
+
+
+def code(codec: Codec, image: np.ndarray, source: bytes = b"") -> CodedImage:
+    """Encode an image, decode the stream, and take the time of both.
+
+    Args:
+        image: uint8 (H, W, 3).
+        source: The file that the image came from; the identity codec alone looks at it.
+
+    Raises:
+        SettingError: The codec cannot hold the image.
+        BitstreamError: The codec cannot decode what it made.
+    """
+    hits = getattr(codec, "hits", 0)
+    started = time.perf_counter()
+    stream = codec.encode_source(image, source)
+    encoded = time.perf_counter()
+    decoded = codec.decode(stream)
+    finished = time.perf_counter()
+    if decoded.shape != image.shape:
+        raise CorruptError(f"codec {codec.name} gave back an image of shape {decoded.shape}, not {image.shape}")
+    from_cache = getattr(codec, "hits", 0) > hits
+    return CodedImage(decoded, 8 * len(stream), None if from_cache else encoded - started, finished - encoded)
 
 
 def code_image(codec: Codec, path: Path | str) -> CodedImage:
-    """Read an image, encode it, decode the stream, and measure all of it.
+    """Read an image, code it, and measure rate, distortion and time.
 
     Raises:
         DataError: The image cannot be read, or the codec cannot hold it; the message names the file.
     """
     source = read_file(path)
     original = decode_named_image(source, path)
-    hits = getattr(codec, "hits", 0)
-    started = time.perf_counter()
     try:
-        stream = codec.encode_source(original, source)
-        encoded = time.perf_counter()
-        decoded = codec.decode(stream)
+        return code(codec, original, source).compared_to(original)
     except (SettingError, BitstreamError) as error:
         raise DataError(f"{path}: {error}") from error
-    finished = time.perf_counter()
-    if decoded.shape != original.shape:
-        raise DataError(f"{path}: codec {codec.name} gave back an image of shape {decoded.shape}, not {original.shape}")
-    from_cache = getattr(codec, "hits", 0) > hits
-    return CodedImage(decoded, 8 * len(stream), psnr(original, decoded), ms_ssim(original, decoded),
-                      None if from_cache else encoded - started, finished - encoded)
 
 
 @contextlib.contextmanager

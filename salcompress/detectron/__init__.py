@@ -1,0 +1,16 @@
+"""salcompress in Detectron2: the only package here that imports it.
+
+Three lines in a training script: ``add_salcompress_config(cfg)`` after ``get_cfg()``, a codec in ``cfg.SALCOMPRESS``, and
+``CompressionTrainer`` in place of ``DefaultTrainer``.
+"""
+from salcompress.detectron.augmentation import CodecTransform, RandomCompression
+from salcompress.detectron.config import add_salcompress_config
+from salcompress.detectron.dataset_mapper import CompressedDatasetMapper
+from salcompress.detectron.engine import CompressionTrainer
+from salcompress.detectron.evaluators import CompressionEvaluator
+from salcompress.detectron.scenes_dataset import register_scenes
+
+__all__ = [
+    "CodecTransform", "CompressedDatasetMapper", "CompressionEvaluator", "CompressionTrainer", "RandomCompression",
+    "add_salcompress_config", "register_scenes",
+]

@@ -1,0 +1,89 @@
+"""Compression as a training-time augmentation: the Augmentation decides, the Transform executes."""
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import NoOpTransform, Transform
+
+from salcompress.codecs import Codec, load_codecs
+from salcompress.codecs.coding import code
+from salcompress.errors import SettingError
+from salcompress.image import swap_channels
+
+
+def check_image_format(image_format: str) -> None:
+    """Raise unless codecs can be given pictures of this Detectron2 format.
+
+    Raises:
+        SettingError: Neither "BGR" nor "RGB".
+    """
+    if image_format not in ("BGR", "RGB"):
+        raise SettingError(f"INPUT.FORMAT must be BGR or RGB for compression, got {image_format!r}")
+
+
+def as_rgb(image: np.ndarray, image_format: str) -> np.ndarray:
+    """A picture of the given format as RGB; also the way back, for the swap is its own inverse."""
+    return swap_channels(image) if image_format == "BGR" else image
+
+
+class CodecTransform(Transform):
+    """Compress and decompress the picture; coordinates, boxes, masks and label maps are as they were.
+
+    Args:
+        codec: Any codec.
+        image_format: "BGR" or "RGB", how the picture's channels lie.
+    """
+
+    def __init__(self, codec: Codec, image_format: str = "BGR"):
+        super().__init__()
+        check_image_format(image_format)
+        self.codec, self.image_format = codec, image_format
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) to the same.
+
+        Raises:
+            SettingError: Not such an array; compression comes before augmentations that make pictures float.
+        """
+        return as_rgb(code(self.codec, as_rgb(img, self.image_format)).decoded, self.image_format)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        return coords
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return segmentation  # the default would send label maps through the codec
+
+    def inverse(self) -> Transform:
+        """Of its geometry, which it does not change; lost detail does not come back."""
+        return NoOpTransform()
+
+
+class RandomCompression(T.Augmentation):
+    """Compress a picture by a codec setting drawn at random.
+
+    Put it first, so that it sees the original picture; codecs then work as they do at test time.
+
+    Args:
+        codecs: Specifications; of "jpeg:q=10,30" each value counts as one setting. All are equally likely.
+        prob: How often a picture is compressed at all, in [0, 1].
+        image_format: "BGR" or "RGB", how the picture's channels lie.
+
+    Raises:
+        SettingError: A specification, the probability or the format is wrong.
+    """
+
+    def __init__(self, codecs: Sequence[str], prob: float = 1.0, image_format: str = "BGR"):
+        super().__init__()
+        check_image_format(image_format)
+        if not 0 <= prob <= 1:
+            raise SettingError(f"prob must be in [0, 1], got {prob}")
+        self.codecs, self.prob, self.image_format = list(codecs), prob, image_format
+        self._settings = load_codecs(*self.codecs)
+        if not self._settings:
+            raise SettingError("codecs must name at least one codec")
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The drawn codec as a transform, or one that does nothing."""
+        if self._rand_range() >= self.prob:
+            return NoOpTransform()
+        return CodecTransform(self._settings[np.random.randint(len(self._settings))], self.image_format)

@@ -1,0 +1,103 @@
+"""Any Detectron2 model as a detector of ``salcompress evaluate``."""
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2 import model_zoo
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import transforms as T
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.modeling import build_model
+from torch import nn
+
+from salcompress.coco import category_ids
+from salcompress.detectron.config import add_salcompress_config
+from salcompress.errors import DataError, SettingError
+from salcompress.image import check_image, swap_channels
+from salcompress.spec import parse_spec, single_options
+
+
+class Detectron2Detector:
+    """A Detectron2 model with its config's test-time resize, as a :class:`~salcompress.detectors.base.Detector`.
+
+    Args:
+        model: Any model that takes ``[{"image", "height", "width"}]`` and gives ``"instances"``; put in eval mode.
+        cfg: Its config: input format, test size and number of classes.
+    """
+
+    def __init__(self, model: nn.Module, cfg: CfgNode):
+        self.model, self.image_format = model.eval(), cfg.INPUT.FORMAT
+        self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+        single_stage = cfg.MODEL.META_ARCHITECTURE in ("RetinaNet", "FCOS")
+        self.categories = category_ids(cfg.MODEL.RETINANET.NUM_CLASSES if single_stage else cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+
+    @torch.no_grad()
+    def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
+        check_image(image)
+        height, width = image.shape[:2]
+        picture = swap_channels(image) if self.image_format == "BGR" else image
+        resized = self.resize.get_transform(picture).apply_image(picture)
+        tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1), dtype=np.float32))
+        found = self.model([{"image": tensor, "height": height, "width": width}])[0]["instances"].to("cpu")
+        results = instances_to_coco_json(found, 0)
+        for result in results:
+            del result["image_id"]
+            result["category_id"] = int(self.categories[result["category_id"]])
+        return results
+
+
+def load_detectron2_detector(spec: str) -> Detectron2Detector:
+    """The detector of ``detectron2:CONFIG[,weights=FILE][,device=cpu]``.
+
+    Args:
+        spec: CONFIG is a file, or a name of the model zoo such as COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, whose
+            trained weights are then downloaded if no file is given.
+
+    Raises:
+        SettingError: The config or the file does not exist.
+        DataError: The weights cannot be loaded or downloaded.
+    """
+    parsed = parse_spec(spec)
+    options = single_options(spec, parsed, {"weights": "checkpoint file", "device": "cpu, cuda, cuda:1, ..."})
+    if parsed.argument is None:
+        raise SettingError(f"{spec!r} names no config; write detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, or a file")
+    cfg = load_config(parsed.argument)
+    if "weights" in options:
+        if not Path(options["weights"]).is_file():
+            raise SettingError(f"weights file {options['weights']} does not exist")
+        cfg.MODEL.WEIGHTS = options["weights"]
+    elif not Path(parsed.argument).is_file():
+        try:
+            cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(parsed.argument)
+        except RuntimeError as error:
+            raise DataError(f"the model zoo has no weights for {parsed.argument}; pass a file: detectron2:{parsed.argument},"
+                            "weights=FILE") from error
+    cfg.MODEL.DEVICE = options.get("device", "cuda" if torch.cuda.is_available() else "cpu")
+    model = build_model(cfg)
+    if cfg.MODEL.WEIGHTS:
+        try:
+            DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        except Exception as error:  # network, pickle and format errors of many kinds
+            raise DataError(f"weights {cfg.MODEL.WEIGHTS} cannot be loaded ({type(error).__name__}); pass a file that you have: "
+                            f"detectron2:{parsed.argument},weights=FILE") from error
+    return Detectron2Detector(model, cfg)
+
+
+def load_config(name: str) -> CfgNode:
+    """A config, salcompress's node included, from a file or a name of the model zoo.
+
+    Raises:
+        SettingError: Neither exists.
+    """
+    path = name
+    if not Path(name).is_file():
+        try:
+            path = model_zoo.get_config_file(name)
+        except RuntimeError:
+            raise SettingError(f"{name} is neither a config file nor a config of Detectron2's model zoo") from None
+    cfg = get_cfg()
+    add_salcompress_config(cfg)
+    cfg.merge_from_file(path)
+    return cfg

@@ -1,0 +1,62 @@
+"""Rate beside AP, as a Detectron2 evaluator."""
+from typing import Any
+
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from salcompress.errors import SettingError
+from salcompress.reporting.run_folder import ImageRecord
+
+
+class CompressionEvaluator(DatasetEvaluator):
+    """Pools the rate that :class:`~salcompress.detectron.dataset_mapper.CompressedDatasetMapper` recorded.
+
+    Results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean`` (mean over images),
+    ``num_images``, and ``psnr`` and ``ms_ssim`` where the mapper measured them. With several processes each
+    handles its share of the images, and the main one pools them all.
+
+    Attributes:
+        records: After ``evaluate``, on the main process: one record an image, without detections.
+    """
+
+    def __init__(self):
+        self.records: list[ImageRecord] = []
+
+    def reset(self) -> None:
+        self.records = []
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Note the rate of a batch.
+
+        Raises:
+            SettingError: The pictures were not mapped by CompressedDatasetMapper.
+        """
+        for mapped in inputs:
+            if "num_bits" not in mapped:
+                raise SettingError("CompressionEvaluator needs pictures mapped by CompressedDatasetMapper: num_bits is missing")
+            height, width = mapped["original_size"]
+            record = ImageRecord(mapped["image_id"], mapped["file_name"], height, width, mapped["num_bits"])
+            if "coded" in mapped:
+                coded = mapped["coded"]
+                record = record._replace(psnr=coded.psnr, ms_ssim=coded.ms_ssim, encode_s=coded.encode_s, decode_s=coded.decode_s)
+            self.records.append(record)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Pool over all processes; empty but on the main one."""
+        gathered = comm.gather(self.records, dst=0)
+        if not comm.is_main_process():
+            return {}
+        self.records = [record for share in gathered for record in share]
+        if not self.records:
+            return {}
+        pixels = [r.height * r.width for r in self.records]
+        result = {
+            "bpp": sum(r.num_bits for r in self.records) / sum(pixels),
+            "bpp_mean": sum(r.num_bits / p for r, p in zip(self.records, pixels)) / len(pixels),
+            "num_images": float(len(pixels)),
+        }
+        for name in ("psnr", "ms_ssim"):
+            known = [getattr(r, name) for r in self.records if getattr(r, name) is not None]
+            if known:
+                result[name] = sum(known) / len(known)
+        return {"compression": result}

@@ -1,0 +1,30 @@
+"""The synthetic scenes as data sets of Detectron2, drawn when first asked for."""
+import os
+from functools import partial
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+
+from salcompress.scenes import CLASS_NAMES, write_scenes
+
+SCENE_SETS = {"salcompress_scenes_train": (1000, 11), "salcompress_scenes_val": (100, 12)}
+"""Number of scenes and seed by name."""
+
+
+def register_scenes() -> None:
+    """Register the data sets under ``$DETECTRON2_DATASETS`` (default: datasets), once."""
+    root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "salcompress_scenes"
+    for name, (num_images, seed) in SCENE_SETS.items():
+        if name in DatasetCatalog:
+            continue
+        folder = root / name.removeprefix("salcompress_scenes_")
+        DatasetCatalog.register(name, partial(_load, name, folder, num_images, seed))
+        MetadataCatalog.get(name).set(
+            json_file=str(folder / "instances.json"), image_root=str(folder / "images"), evaluator_type="coco",
+            thing_classes=list(CLASS_NAMES), thing_dataset_id_to_contiguous_id={k + 1: k for k in range(len(CLASS_NAMES))})
+
+
+def _load(name: str, folder: Path, num_images: int, seed: int) -> list[dict]:
+    annotations = write_scenes(folder, num_images, seed)
+    return load_coco_json(str(annotations), str(folder / "images"), name)
