@@ -87,7 +87,9 @@ def read_size(path: Path | str) -> tuple[int, int]:
     try:
         with Image.open(path) as file:
             width, height = file.size
-            quarter_turn = file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            # Pillow decodes a whole PNG in search of EXIF data unless these came before the pixels, as they do.
+            exif = file.getexif() if file.format != "PNG" or "exif" in file.info else {}
+            quarter_turn = exif.get(0x0112, 1) in (5, 6, 7, 8)
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:

@@ -18,7 +18,7 @@ from salcompress.training.trainer import TrainSettings, train
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60, help="wall time of this run; run again to go on")
-    parser.add_argument("--steps", type=int, default=2500, help="steps of the whole schedule (batches of 8 scenes)")
+    parser.add_argument("--steps", type=int, default=2200, help="steps of the whole schedule (batches of 8 scenes)")
     parser.add_argument("--resume", type=Path, default=Path("scene_detector.ckpt"), help="checkpoint, made if missing")
     parser.add_argument("--out", type=Path, required=True, help="weights file (.safetensors)")
     parser.add_argument("--threads", type=int, default=2)

@@ -5,7 +5,6 @@
     pictures/        original and decoded pictures for the report, lossless
     results.jsonl    one RatePoint a line    summary.csv    report.html
 """
-import errno
 import json
 import os
 import re
@@ -110,10 +109,10 @@ class RecordFile:
         Raises:
             OutputError: The disk is full or the file cannot be written.
         """
-        line = json.dumps({k: v for k, v in record._asdict().items() if v is not None}, allow_nan=False).encode() + b"\n"
+        left = memoryview(json.dumps({k: v for k, v in record._asdict().items() if v is not None}, allow_nan=False).encode() + b"\n")
         try:
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            while left:  # a nearly full disk takes a part; the next call then says why not the rest
+                left = left[self._file.write(left) :]
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}; make room and run the same command again: "
                               "it goes on with the images that are left") from error

@@ -1,0 +1,127 @@
+"""Laws of every codec, and how one is named."""
+import pickle
+
+import numpy as np
+import PIL
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import features
+
+from salcompress.codecs import CODECS, load_codec, load_codecs
+from salcompress.errors import BitstreamError, CodecUnavailableError, CorruptError, SettingError, TruncatedError
+from salcompress.metrics.distortion import psnr
+
+SPECS = ("jpeg:q=30", "jpeg2000:bpp=0.5", "webp:q=30", "avif:q=30,speed=10", "png", "none")
+
+
+def test_all_codecs_are_tested():
+    assert {spec.partition(":")[0] for spec in SPECS} == set(CODECS)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@settings(max_examples=12, deadline=None)
+@given(height=st.integers(1, 70), width=st.integers(1, 70), seed=st.integers(0, 99))
+def test_shape_survives_any_size(spec, height, width, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    codec = load_codec(spec)
+    decoded = codec.decode(codec.encode(image))
+    assert decoded.shape == image.shape and decoded.dtype == np.uint8
+    if spec in ("png", "none"):
+        assert np.array_equal(decoded, image)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_encoding_is_deterministic_and_channels_stay_in_place(spec, picture):
+    codec = load_codec(spec)
+    stream = codec.encode(picture)
+    assert stream == load_codec(spec).encode(picture)
+    assert stream == pickle.loads(pickle.dumps(codec)).encode(picture)
+    reddened = (picture * np.array([1, 0.3, 0.1])).astype(np.uint8)
+    means = [image.mean((0, 1)) for image in (reddened, codec.decode(codec.encode(reddened)))]
+    assert np.abs(means[0] - means[1]).max() < 5  # grey levels; swapped channels would be off by some 50
+
+
+@pytest.mark.parametrize("low, high", [
+    ("jpeg:q=10", "jpeg:q=60"), ("jpeg2000:bpp=0.2", "jpeg2000:bpp=1.5"), ("webp:q=5", "webp:q=70"),
+    ("avif:q=10", "avif:q=60"), ("jpeg:q=30,subsampling=420", "jpeg:q=30,subsampling=444")])
+def test_a_higher_setting_costs_more_and_gives_more(low, high, picture):
+    streams = [load_codec(spec).encode(picture) for spec in (low, high)]
+    assert len(streams[0]) < len(streams[1])
+    assert psnr(picture, load_codec(low).decode(streams[0])) < psnr(picture, load_codec(high).decode(streams[1]))
+
+
+def test_jpeg2000_keeps_near_its_target(picture):
+    bits = 8 * len(load_codec("jpeg2000:bpp=0.8").encode(picture))
+    assert bits / picture[:, :, 0].size == pytest.approx(0.8, rel=0.05)  # whole truncation points and file headers
+
+
+def test_identity_returns_the_source_file(picture):
+    source = load_codec("jpeg:q=90").encode(picture)
+    codec = load_codec("none")
+    assert codec.encode_source(picture, source) is source
+    assert np.array_equal(codec.decode(source), load_codec("jpeg").decode(source))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_damaged_streams(spec, picture):
+    codec = load_codec(spec)
+    stream = codec.encode(picture)
+    with pytest.raises(TruncatedError, match="empty"):
+        codec.decode(b"")
+    for keep in (1, 10, len(stream) // 2):
+        with pytest.raises(BitstreamError, match="damaged|not a"):
+            codec.decode(stream[:keep])
+    if spec != "none":
+        with pytest.raises(CorruptError, match="not a .* file"):
+            codec.decode(b"GIF89a" + stream)
+
+
+def test_a_stream_of_another_format_is_refused(picture):
+    with pytest.raises(CorruptError, match="not a WEBP file"):
+        load_codec("webp").decode(load_codec("jpeg").encode(picture))
+
+
+def test_too_large_for_the_format():
+    with pytest.raises(SettingError, match=r"webp cannot encode an image of 16384x1 .*limit of 16383"):
+        load_codec("webp").encode(np.zeros((1, 16384, 3), np.uint8))
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)])
+@pytest.mark.parametrize("spec", SPECS)
+def test_what_is_no_image_is_refused(spec, wrong):
+    with pytest.raises(SettingError, match="image must"):
+        load_codec(spec).encode(wrong)
+
+
+def test_defaults_are_stated_in_setting_and_fingerprint():
+    codec = load_codec("jpeg")
+    assert codec.setting == "q=75,subsampling=420"
+    assert codec.fingerprint.startswith("jpeg:q=75,subsampling=420@pillow-" + PIL.__version__)
+    assert load_codec("avif:q=20").setting == "q=20,subsampling=420,speed=6"
+
+
+def test_lists_give_every_combination_once():
+    settings_found = [c.setting for c in load_codecs("jpeg:q=10,30,subsampling=420,444", "jpeg:q=30")]
+    assert settings_found == [f"q={q},subsampling={s}" for q in (10, 30) for s in (420, 444)]
+
+
+@pytest.mark.parametrize("spec, message", [
+    ("jpg", "unknown codec 'jpg'; valid codecs: jpeg, jpeg2000, webp, avif, png, none"),
+    ("jpeg:quality=3", "jpeg has no option 'quality'; valid options: q: quality, 75 if not given"),
+    ("jpeg:q=0", "an integer from 1 to 100, got '0'"), ("jpeg:q=30.5", "an integer from 1 to 100"),
+    ("jpeg:q=nan", "an integer"), ("jpeg:subsampling=411", "one of 420, 422, 444"), ("jpeg2000:bpp=0", "a number above 0"),
+    ("jpeg2000:bpp=nan", "a number above 0"), ("jpeg:30", "'30' is not option=value"), ("none:q=1", "none has no option 'q'"),
+    ("jpeg:q=1,2", "gives 2 settings"),
+])
+def test_wrong_specifications_say_what_is_valid(spec, message):
+    with pytest.raises(SettingError, match=message):
+        load_codec(spec)
+
+
+def test_a_codec_that_this_pillow_lacks(monkeypatch):
+    real = features.check
+    monkeypatch.setattr(features, "check", lambda name: name != "avif" and real(name))
+    with pytest.raises(CodecUnavailableError, match="codec avif: this Pillow .* install Pillow >= 11.3"):
+        load_codec("avif:q=20")
+    load_codec("webp")

@@ -1,0 +1,57 @@
+"""Shared data of the tests: drawn scenes always, real COCO images where they lie beside the checkout."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from salcompress.coco import CocoDataset, load_dataset
+from salcompress.scenes import make_scene, write_scenes
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    """Annotations of six scenes of 320x240."""
+    return write_scenes(tmp_path_factory.mktemp("scenes"), 6, seed=21)
+
+
+@pytest.fixture(scope="session")
+def scene_dataset(scenes) -> CocoDataset:
+    return load_dataset(scenes.parent / "images", scenes)
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """A natural-looking picture of odd size, uint8 (203, 251, 3)."""
+    return make_scene(22, 0, 203, 251).image
+
+
+@pytest.fixture(scope="session")
+def coco_val() -> Path:
+    """Folder of 60 COCO val2017 images with their annotations."""
+    folder = SHARED / "data" / "coco_val"
+    if not folder.is_dir():
+        pytest.skip("needs shared/data/coco_val beside the checkout")
+    return folder
+
+
+class BlobDetector:
+    """A weak but real detector without weights: boxes around saturated blobs. Fast and deterministic."""
+
+    def __call__(self, image):
+        import cv2
+
+        saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[:, :, 1]
+        _, solid = cv2.threshold(cv2.GaussianBlur(saturation, (9, 9), 2), 0, 255, cv2.THRESH_OTSU)
+        found = []
+        for contour in cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
+            box = [float(v) for v in cv2.boundingRect(contour)]
+            if box[2] * box[3] >= 64:
+                found += [{"category_id": c, "bbox": box, "score": min(1.0, box[2] * box[3] / image[:, :, 0].size)} for c in (1, 4)]
+        return found
+
+
+@pytest.fixture(scope="session")
+def fast_detector() -> BlobDetector:
+    return BlobDetector()

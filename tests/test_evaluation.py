@@ -1,0 +1,147 @@
+"""Evaluation: rows are right, and the same however they were reached."""
+import json
+
+import numpy as np
+import pytest
+
+from salcompress.codecs import load_codec, load_codecs
+from salcompress.coco import load_dataset
+from salcompress.errors import DataError, SettingError
+from salcompress.evaluation import choose_pictures, evaluate
+from salcompress.image import read_image
+from salcompress.metrics.average_precision import average_precision
+from salcompress.reporting.rate_point import read_jsonl
+from salcompress.reporting.run_folder import records_path
+from salcompress.scenes import write_scenes
+
+
+def run(dataset, detector, codecs, out, **options):
+    return evaluate(dataset, detector, "blobs", "1", codecs, out, **options)
+
+
+def timeless(rows):
+    """Rows without what no two runs share."""
+    return [row._replace(encode_s=None, decode_s=None) for row in rows]
+
+
+def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_path):
+    codec = load_codec("jpeg:q=15")
+    row, = run(scene_dataset, fast_detector, [codec], tmp_path)
+    images = [read_image(i.path) for i in scene_dataset.images]
+    streams = [codec.encode(image) for image in images]
+    found = {i.image_id: fast_detector(codec.decode(s)) for i, s in zip(scene_dataset.images, streams)}
+    pixels = [image[:, :, 0].size for image in images]
+    assert row.bpp == pytest.approx(sum(8 * len(s) for s in streams) / sum(pixels), rel=1e-12)
+    assert row.bpp_mean == pytest.approx(np.mean([8 * len(s) / p for s, p in zip(streams, pixels)]), rel=1e-12)
+    assert row.box == average_precision(scene_dataset.coco, list(found), found, "bbox").values
+    assert row.mask is None and row.perceptual is None and row.num_images == 6
+    for name in ("bpp", "bpp_mean", "psnr", "ms_ssim", "box_AP"):
+        low, high = row.ci95[name]
+        assert low <= row.figure(name) <= high and low < high
+    assert read_jsonl(tmp_path / "results.jsonl") == [row]
+
+
+def test_identity_gives_the_detectors_own_ap_and_the_files_own_rate(scene_dataset, fast_detector, tmp_path):
+    row, = run(scene_dataset, fast_detector, [load_codec("none")], tmp_path)
+    found = {i.image_id: fast_detector(read_image(i.path)) for i in scene_dataset.images}
+    assert row.box == average_precision(scene_dataset.coco, list(found), found, "bbox").values
+    files = sum(i.path.stat().st_size for i in scene_dataset.images)
+    assert row.bpp == pytest.approx(8 * files / (6 * 240 * 320), rel=1e-12)
+    assert row.psnr is None and row.ms_ssim == pytest.approx(1, abs=1e-6)
+
+
+class Stops:
+    """A detector that fails, as a killed process would, after a number of images."""
+
+    def __init__(self, detector, after):
+        self.detector, self.left = detector, after
+
+    def __call__(self, image):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.detector(image)
+
+
+def test_stopped_and_resumed_equals_unbroken_and_repeats_nothing(scene_dataset, fast_detector, tmp_path):
+    codecs = load_codecs("none", "jpeg:q=10,40")
+    unbroken = run(scene_dataset, fast_detector, codecs, tmp_path / "a")
+    for after in (2, 7):  # within the first codec, then within the second
+        with pytest.raises(KeyboardInterrupt):
+            run(scene_dataset, Stops(fast_detector, after), codecs, tmp_path / "b")
+    path = records_path(tmp_path / "b", "jpeg:q=10,subsampling=420", codecs[1].fingerprint)
+    path.write_bytes(path.read_bytes()[:-9])  # and the last line was cut short
+    counted = Stops(fast_detector, 18 - 9 + 1)
+    assert timeless(run(scene_dataset, counted, codecs, tmp_path / "b")) == timeless(unbroken)
+    assert counted.left == 0
+    assert timeless(read_jsonl(tmp_path / "b" / "results.jsonl")) == timeless(unbroken)
+
+
+def test_workers_give_the_same_rows(scene_dataset, fast_detector, tmp_path):
+    codecs = load_codecs("jpeg:q=10", "webp:q=10")
+    alone = run(scene_dataset, fast_detector, codecs, tmp_path / "a")
+    assert timeless(run(scene_dataset, fast_detector, codecs, tmp_path / "b", workers=2)) == timeless(alone)
+
+
+def test_a_finished_run_needs_no_detector_and_takes_more_codecs(scene_dataset, fast_detector, tmp_path):
+    first = run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+    assert run(scene_dataset, Stops(fast_detector, 0), load_codecs("jpeg:q=10"), tmp_path) == first
+    second = run(scene_dataset, fast_detector, load_codecs("webp:q=10"), tmp_path)
+    assert read_jsonl(tmp_path / "results.jsonl") == first + second
+
+
+def test_cached_streams_are_used_and_not_timed(scene_dataset, fast_detector, tmp_path):
+    codecs = load_codecs("webp:q=10")
+    first, = run(scene_dataset, fast_detector, codecs, tmp_path / "a", cache=tmp_path / "cache")
+    again, = run(scene_dataset, fast_detector, codecs, tmp_path / "b", cache=tmp_path / "cache")
+    assert first.encode_s > 0 and again.encode_s is None and timeless([first]) == timeless([again])
+
+
+def test_a_damaged_image_stops_or_is_left_out_and_listed(fast_detector, tmp_path):
+    annotations = write_scenes(tmp_path / "scenes", 4, seed=30)
+    broken = tmp_path / "scenes" / "images" / "000002.png"
+    broken.write_bytes(broken.read_bytes()[:5000])
+    dataset = load_dataset(broken.parent, annotations)  # the header is whole
+    with pytest.raises(DataError, match="000002.png: .*--skip-bad"):
+        run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+    row, = run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out", skip_bad=True)
+    assert row.num_images == 3
+    assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
+    with pytest.raises(DataError, match="000002.png"):  # without the option it is tried again
+        run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+
+
+def test_another_detector_is_another_run(scene_dataset, fast_detector, tmp_path):
+    run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+    with pytest.raises(SettingError, match="results of another run"):
+        evaluate(scene_dataset, fast_detector, "other", "2", load_codecs("jpeg:q=10"), tmp_path)
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (None, "must return a list"), ([{"bbox": [0, 0, 1, 1], "score": 1.0}], "no COCO result"),
+    ([{"bbox": [0, 0, 1], "score": 1.0, "category_id": 1}], "no COCO result"),
+    ([{"bbox": [0, 0, 1, 1], "score": float("nan"), "category_id": 1}], "no COCO result"),
+])
+def test_a_detector_that_returns_something_else(scene_dataset, tmp_path, wrong, message):
+    with pytest.raises(DataError, match=message):
+        run(scene_dataset, lambda image: wrong, load_codecs("jpeg:q=10"), tmp_path)
+
+
+def test_pictures_are_those_of_images_with_objects(scene_dataset, fast_detector, tmp_path):
+    run(scene_dataset, fast_detector, load_codecs("png"), tmp_path)
+    chosen = choose_pictures(scene_dataset)
+    for image in chosen:
+        original, decoded = sorted((tmp_path / "pictures" / str(image.image_id)).iterdir(), key=lambda p: p.name != "original.png")
+        assert np.array_equal(read_image(original), read_image(image.path)) and np.array_equal(read_image(decoded), read_image(image.path))
+
+
+def test_figures_of_real_coco(coco_val, tmp_path):
+    """The detector that others trained, on real images: figures measured independently of this code."""
+    pytest.importorskip("onnxruntime")
+    from salcompress.detectors import load_detector
+
+    tool = coco_val.parents[1] / "tools" / "yolox_nano.py"
+    dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
+    rows = evaluate(dataset, load_detector(f"{tool}:build"), "yolox", "", load_codecs("none", "jpeg:q=10"), tmp_path, workers=1)
+    assert [round(row.box["AP"], 1) for row in rows] == pytest.approx([35.2, 27.3], abs=0.11)
+    assert rows[1].bpp == pytest.approx(0.321, rel=0.01)
