@@ -151,7 +151,7 @@ def _load_any_detector(spec: str) -> Detector:
     try:
         from salcompress.detectron.detector import load_detectron2_detector
     except ModuleNotFoundError as error:
-        if error.name != "detectron2":
+        if (error.name or "").partition(".")[0] != "detectron2":
             raise
         raise SettingError(f"{spec!r} needs Detectron2, which is not installed: "
                            "https://detectron2.readthedocs.io/en/latest/tutorials/install.html") from None

@@ -20,6 +20,10 @@ SYNTHETIC_NAME = "synthetic scenes"
 """Description in the ``info`` of data sets that this package draws itself, and their name in results."""
 
 
+SKIP_CURE = "repair the file, or leave it out with --skip-bad (skip_bad=True)"
+"""What to do about a bad image."""
+
+
 class CocoImage(NamedTuple):
     """One image of a data set."""
 
@@ -83,7 +87,7 @@ def load_dataset(
             sizes.append(path.stat().st_size)
         except DataError as error:
             if not skip_bad:
-                raise
+                raise DataError(f"{error}; {SKIP_CURE}") from error
             skipped[entry["file_name"]] = str(error)
             continue
         found.append(CocoImage(entry["id"], path, entry["height"], entry["width"]))
@@ -131,10 +135,9 @@ def dataset_name(annotations: Path, coco: COCO) -> str:
 
 def _check_size(path: Path, entry: dict, annotations: Path) -> None:
     if not path.is_file():
-        raise DataError(f"{path} is missing, though {annotations} lists it; add the file, or use --skip-bad")
+        raise DataError(f"{path} is missing, though {annotations} lists it")
     height, width = read_size(path)
     if (height, width) != (entry["height"], entry["width"]):
         raise DataError(
-            f"{path} is {width}x{height}, but {annotations} says {entry['width']}x{entry['height']} (width x height); "
-            "use the annotations of these very files, or --skip-bad"
+            f"{path} is {width}x{height}, but {annotations} says {entry['width']}x{entry['height']} (width x height)"
         )

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from salcompress.codecs import CachedCodec, Codec
 from salcompress.codecs.coding import CodedImage, coded_images
-from salcompress.coco import CocoDataset, CocoImage
+from salcompress.coco import SKIP_CURE, CocoDataset, CocoImage
 from salcompress.errors import DataError, SettingError
 from salcompress.files import exclusive_folder, write_atomically
 from salcompress.image import encode_image, read_image
@@ -185,7 +185,7 @@ def _measure(folder: Path, codec: Codec, file: RecordFile, image: CocoImage, cod
     record = ImageRecord(image.image_id, image.path.name, image.height, image.width)
     if isinstance(coded, DataError):
         if not skip_bad:
-            raise DataError(f"{coded}; repair the file, or use --skip-bad to leave it out") from coded
+            raise DataError(f"{coded}; {SKIP_CURE}") from coded
         file.append(record._replace(skipped=str(coded)))
         return
     if pictured:

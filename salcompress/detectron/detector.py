@@ -91,13 +91,21 @@ def load_config(name: str) -> CfgNode:
     Raises:
         SettingError: Neither exists.
     """
-    path = name
-    if not Path(name).is_file():
-        try:
-            path = model_zoo.get_config_file(name)
-        except RuntimeError:
-            raise SettingError(f"{name} is neither a config file nor a config of Detectron2's model zoo") from None
     cfg = get_cfg()
     add_salcompress_config(cfg)
-    cfg.merge_from_file(path)
+    cfg.merge_from_file(config_path(name))
     return cfg
+
+
+def config_path(name: str) -> str:
+    """File of a config given as a file or by its name in the model zoo.
+
+    Raises:
+        SettingError: Neither exists.
+    """
+    if Path(name).is_file():
+        return name
+    try:
+        return model_zoo.get_config_file(name)
+    except RuntimeError:
+        raise SettingError(f"{name!r} is neither a config file nor a config of Detectron2's model zoo") from None

@@ -17,7 +17,7 @@ from torch import nn
 from salcompress.codecs import Codec, load_codecs
 from salcompress.coco import CocoDataset, CocoImage, dataset_name, load_annotations
 from salcompress.detectron.dataset_mapper import CompressedDatasetMapper
-from salcompress.detectron.detector import load_config
+from salcompress.detectron.detector import config_path, load_config
 from salcompress.detectron.evaluators import CompressionEvaluator
 from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.errors import SettingError
@@ -75,6 +75,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Raises:
         SettingError: A config file does not exist.
     """
+    args.config_file = config_path(args.config_file)  # default_setup reads it once more, for the log
     cfg = load_config(args.config_file)
     if args.codec_config:
         if not Path(args.codec_config).is_file():

@@ -201,7 +201,7 @@ _PAGE = """<!doctype html>
 :root { color-scheme: light; --ink: #0f172a; --soft: #64748b; --line: #e2e8f0; }
 * { box-sizing: border-box; }
 body { font: 15px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: var(--ink); background: #f8fafc;
-  margin: 0 auto; padding: 28px 24px 48px; max-width: 1280px; }
+  margin: 0 auto; padding: 28px 24px 48px; max-width: 1320px; }
 header { margin-bottom: 18px; }
 h1 { font-size: 27px; letter-spacing: -0.02em; margin: 0 0 4px; }
 h2 { font-size: 19px; margin: 0 0 6px; }
@@ -215,15 +215,15 @@ section.charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr))
 .card { background: #fff; border: 1px solid var(--line); border-radius: 12px; padding: 8px; min-width: 0; }
 .notice { background: #fffbeb; border: 1px solid #fde68a; border-radius: 10px; padding: 10px 14px; margin: 0 0 14px; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
-th { text-align: right; color: var(--soft); font-weight: 600; font-size: 12px; padding: 6px 10px; border-bottom: 2px solid var(--line);
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 13px; }
+th { text-align: right; color: var(--soft); font-weight: 600; font-size: 12px; padding: 6px 7px; border-bottom: 2px solid var(--line);
   white-space: nowrap; }
-td { text-align: right; padding: 6px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+td { text-align: right; padding: 6px 7px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 .settings th:nth-child(2), .settings td:nth-child(2) { text-align: left; }
 tbody tr:last-child td { border-bottom: 0; }
 small, .missing { color: var(--soft); }
-small { font-size: 12px; }
+small { font-size: 11px; }
 .better { color: #047857; font-weight: 600; }
 .worse { color: #b91c1c; font-weight: 600; }
 .strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 12px; }

@@ -1,0 +1,75 @@
+"""The page stands alone and says what a reader must know."""
+import re
+
+import pytest
+
+from salcompress.errors import SettingError
+from salcompress.reporting.html import render, varying_options
+from salcompress.reporting.pictures import Picture, Strip
+from salcompress.reporting.rate_point import RatePoint
+
+
+def row(codec, q, bpp, ap, psnr=30.0, **changes):
+    box = {"AP": ap, "AP50": ap + 5, "AP75": ap, "APs": None, "APm": ap, "APl": ap}
+    return RatePoint(codec, f"q={q},subsampling=420", f"{codec}{q}", "set<1>", "det", 60, bpp, bpp, box, None, psnr, 0.9, None, 0.1,
+                     0.1, {"box_AP": [ap - 1, ap + 1]})._replace(**changes)
+
+
+ROWS = [row("jpeg", q, 0.01 * q, 10 + q, 25 + q / 10) for q in (10, 20, 30, 40)]
+HALF = [row("webp", q, 0.005 * q, 10 + q, 25 + q / 10) for q in (10, 20, 30, 40)]
+
+
+def body(page: str) -> str:
+    return page[page.index("</head>"):]
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    page = render(ROWS + HALF, [], {}, False)
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=['\"]?http", page)
+    assert "Plotly.newPlot" in page
+
+
+def test_rate_difference_and_its_interval():
+    text = body(render(ROWS + HALF, [], {}, False))
+    assert "-50.0 %</span> <small>[20.0, 50.0]" in text and "against <b>jpeg</b>" in text
+
+
+def test_too_few_points_are_said():
+    assert "this run has 1" in body(render(ROWS + HALF[:3], [], {}, False))
+    flat = [r._replace(box=r.box | {"AP": 30.0}) for r in HALF]
+    assert "under 4 points" in body(render(ROWS + flat, [], {}, False))
+
+
+def test_synthetic_data_and_left_out_images_are_said():
+    page = body(render(ROWS, [], {"a<b>.jpg": "truncated"}, True))
+    assert "they say nothing about photographs" in page and "a&lt;b&gt;.jpg" in page and "1 image could" in page
+    assert "Synthetic" not in body(render(ROWS, [], {}, False)) and "Left out" not in body(render(ROWS, [], {}, False))
+
+
+def test_rows_of_different_images_are_said():
+    assert "not strictly comparable" in body(render([*ROWS[:3], ROWS[3]._replace(num_images=59)], [], {}, False))
+
+
+def test_unmeasured_figures_are_dashes_and_names_are_escaped():
+    page = body(render([row("none", 1, 4.0, 35.0, None, setting="", ms_ssim=None)], [], {}, False))
+    assert "set&lt;1&gt;" in page and "<td>–</td>" in page and "nan" not in page.lower().replace("fontnan", "")
+
+
+def test_pictures_carry_their_captions():
+    strip = Strip("x.jpg", (Picture("original", "2 annotated objects", "data:,"), Picture(ROWS[0].label, "0.1 bpp", "data:,")))
+    page = body(render(ROWS, [strip], {}, False))
+    assert "2 annotated objects" in page and "<b>jpeg q=10</b>" in page
+
+
+def test_options_that_do_not_vary_are_left_out():
+    assert varying_options(ROWS[0], ROWS) == "q=10"
+    assert varying_options(ROWS[0], ROWS[:1]) == "q=10"
+    both = [ROWS[0], ROWS[0]._replace(setting="q=10,subsampling=444")]
+    assert varying_options(both[1], both) == "q=10,subsampling=444"
+
+
+def test_what_cannot_be_one_report():
+    with pytest.raises(SettingError, match="at least one"):
+        render([], [], {}, False)
+    with pytest.raises(SettingError, match="one data set and one detector"):
+        render([ROWS[0], ROWS[1]._replace(detector="other")], [], {}, False)
