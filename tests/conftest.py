@@ -7,7 +7,20 @@ import pytest
 from salcompress.coco import CocoDataset, load_dataset
 from salcompress.scenes import make_scene, write_scenes
 
+_WARNINGS_OF_OTHERS = (
+    "ignore:__array__ implementation:DeprecationWarning",  # pycocotools under numpy 2
+    "ignore:.*torch.jit.script.*:FutureWarning",  # detectron2, this and the rest
+    "ignore:pkg_resources is deprecated:UserWarning",
+    "ignore:Creating a tensor from a list of numpy.ndarrays:UserWarning",
+    "ignore:torch.meshgrid:UserWarning",
+)
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_configure(config):
+    config.option.reportchars += "s"  # a skipped test says why
+    for line in _WARNINGS_OF_OTHERS:
+        config.addinivalue_line("filterwarnings", line)
 
 
 @pytest.fixture(scope="session")
