@@ -8,7 +8,7 @@ from pathlib import Path
 
 from salcompress import __version__
 from salcompress.codecs import CODECS, Codec, load_codecs
-from salcompress.coco import SYNTHETIC_NAME, load_dataset
+from salcompress.coco import load_dataset
 from salcompress.detectors import Detector, detector_fingerprint, load_detector
 from salcompress.errors import DataError, SalcompressError, SettingError
 from salcompress.evaluation import evaluate
@@ -133,9 +133,8 @@ def _write_report(folder: Path) -> tuple[Path, dict[str, str]]:
         skipped = json.loads(read_file(folder / "skipped.json"))
     except ValueError as error:
         raise DataError(f"{folder / 'skipped.json'} is damaged; evaluate again") from error
-    synthetic = any(row.dataset.startswith(SYNTHETIC_NAME) for row in rows)
     page = folder / "report.html"
-    write_atomically(page, render(rows, load_strips(folder, rows), skipped, synthetic))
+    write_atomically(page, render(rows, load_strips(folder, rows), skipped))
     return page, skipped
 
 

@@ -192,17 +192,21 @@ def _measure(folder: Path, codec: Codec, file: RecordFile, image: CocoImage, cod
         decoded = picture_path(folder, image.image_id, codec_label(codec), codec.fingerprint)
         write_atomically(decoded, encode_image(coded.decoded, "PNG", compress_level=1))
     started = time.perf_counter()
-    detections = _checked(detector(coded.decoded))
+    try:
+        detections = detector(coded.decoded)
+    except Exception as error:  # a stranger's code; without the image's name no one could look into it
+        raise DataError(f"the detector failed on {image.path}: {type(error).__name__}: {error}") from error
+    _check_detections(detections)
     file.append(record._replace(
         num_bits=coded.num_bits, psnr=coded.psnr, ms_ssim=coded.ms_ssim, encode_s=coded.encode_s,
         decode_s=coded.decode_s, detect_s=time.perf_counter() - started, detections=detections))
 
 
-def _checked(detections: Any) -> list[dict[str, Any]]:
-    """The detections, if each is a COCO result.
+def _check_detections(detections: Any) -> None:
+    """Raise unless each detection is a COCO result.
 
     Raises:
-        DataError: Says which key is wrong.
+        DataError: Shows the wrong one.
     """
     if not isinstance(detections, list):
         raise DataError(f"the detector must return a list of COCO results, got {type(detections).__name__}")
@@ -215,7 +219,6 @@ def _checked(detections: Any) -> list[dict[str, Any]]:
         if not right:
             raise DataError("the detector returned what is no COCO result (category_id, bbox [x, y, w, h], finite score): "
                             f"{str(found)[:120]}")
-    return detections
 
 
 def _mean(values: Sequence[float | None], weights: np.ndarray) -> tuple[float | None, list[float] | None]:

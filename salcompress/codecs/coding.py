@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -132,6 +133,7 @@ def _prepare_worker(codecs: Sequence[Codec]) -> None:
     global _worker_codecs
     _worker_codecs = codecs
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which then ends its workers
     # A parent that is killed closes no queue, and its workers would wait for ever.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

@@ -134,7 +134,7 @@ def sweep(
             rows.append(_row(cfg, dataset, codec, rate, output / "coco_instances_results.json"))
             write_atomically(folder / "results.jsonl", to_jsonl(rows))
             write_atomically(folder / "summary.csv", to_csv(rows))
-            write_atomically(folder / "report.html", render(rows, [], {}, dataset.startswith("salcompress_scenes")))
+            write_atomically(folder / "report.html", render(rows))
     return rows
 
 

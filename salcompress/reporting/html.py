@@ -1,10 +1,12 @@
 """One self-contained page: curves, tables and picture strips. No network is needed to read it."""
 import html
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from salcompress.coco import SYNTHETIC_NAME
 from salcompress.errors import SettingError
 from salcompress.reporting.curves import MIN_POINTS, bd_rate
 from salcompress.reporting.pictures import MIN_SCORE, Strip
@@ -14,13 +16,13 @@ _FIGURES = (("box_AP", "Box AP", 1), ("mask_AP", "Mask AP", 1), ("psnr", "PSNR (
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 
 
-def render(rows: Sequence[RatePoint], strips: Sequence[Strip], skipped: Mapping[str, str], synthetic: bool) -> str:
-    """The page as text.
+def render(rows: Sequence[RatePoint], strips: Sequence[Strip] = (), skipped: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The page as text. Where the images are drawn, not photographs, it says so.
 
     Args:
         rows: All of one data set and detector.
+        strips: Pictures to show.
         skipped: Reason by file name of the images left out.
-        synthetic: The images are drawn, not photographs; the page then says so.
 
     Raises:
         SettingError: ``rows`` is empty or mixes data sets or detectors.
@@ -35,7 +37,7 @@ def render(rows: Sequence[RatePoint], strips: Sequence[Strip], skipped: Mapping[
     parts = [
         f"<header><h1>What compression costs the detector</h1><p><b>{html.escape(first.detector)}</b> on "
         f"<b>{html.escape(first.dataset)}</b>, {images} images, {len(rows)} settings</p></header>"]
-    if synthetic:
+    if first.dataset.startswith(SYNTHETIC_NAME):
         parts.append("<p class=notice><b>Synthetic scenes.</b> The images are drawn by a program and the detector was trained "
                      "on such drawings. The figures show that the tool works; they say nothing about photographs.</p>")
     if len(counts) > 1:

@@ -24,40 +24,41 @@ def body(page: str) -> str:
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    page = render(ROWS + HALF, [], {}, False)
+    page = render(ROWS + HALF)
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=['\"]?http", page)
     assert "Plotly.newPlot" in page
 
 
 def test_rate_difference_and_its_interval():
-    text = body(render(ROWS + HALF, [], {}, False))
+    text = body(render(ROWS + HALF))
     assert "-50.0 %</span> <small>[20.0, 50.0]" in text and "against <b>jpeg</b>" in text
 
 
 def test_too_few_points_are_said():
-    assert "this run has 1" in body(render(ROWS + HALF[:3], [], {}, False))
+    assert "this run has 1" in body(render(ROWS + HALF[:3]))
     flat = [r._replace(box=r.box | {"AP": 30.0}) for r in HALF]
-    assert "under 4 points" in body(render(ROWS + flat, [], {}, False))
+    assert "under 4 points" in body(render(ROWS + flat))
 
 
 def test_synthetic_data_and_left_out_images_are_said():
-    page = body(render(ROWS, [], {"a<b>.jpg": "truncated"}, True))
+    drawn = [r._replace(dataset="synthetic scenes (seed 3)") for r in ROWS]
+    page = body(render(drawn, [], {"a<b>.jpg": "truncated"}))
     assert "they say nothing about photographs" in page and "a&lt;b&gt;.jpg" in page and "1 image could" in page
-    assert "Synthetic" not in body(render(ROWS, [], {}, False)) and "Left out" not in body(render(ROWS, [], {}, False))
+    assert "Synthetic" not in body(render(ROWS)) and "Left out" not in body(render(ROWS))
 
 
 def test_rows_of_different_images_are_said():
-    assert "not strictly comparable" in body(render([*ROWS[:3], ROWS[3]._replace(num_images=59)], [], {}, False))
+    assert "not strictly comparable" in body(render([*ROWS[:3], ROWS[3]._replace(num_images=59)]))
 
 
 def test_unmeasured_figures_are_dashes_and_names_are_escaped():
-    page = body(render([row("none", 1, 4.0, 35.0, None, setting="", ms_ssim=None)], [], {}, False))
+    page = body(render([row("none", 1, 4.0, 35.0, None, setting="", ms_ssim=None)]))
     assert "set&lt;1&gt;" in page and "<td>–</td>" in page and "nan" not in page.lower().replace("fontnan", "")
 
 
 def test_pictures_carry_their_captions():
     strip = Strip("x.jpg", (Picture("original", "2 annotated objects", "data:,"), Picture(ROWS[0].label, "0.1 bpp", "data:,")))
-    page = body(render(ROWS, [strip], {}, False))
+    page = body(render(ROWS, [strip]))
     assert "2 annotated objects" in page and "<b>jpeg q=10</b>" in page
 
 
@@ -70,6 +71,6 @@ def test_options_that_do_not_vary_are_left_out():
 
 def test_what_cannot_be_one_report():
     with pytest.raises(SettingError, match="at least one"):
-        render([], [], {}, False)
+        render([])
     with pytest.raises(SettingError, match="one data set and one detector"):
-        render([ROWS[0], ROWS[1]._replace(detector="other")], [], {}, False)
+        render([ROWS[0], ROWS[1]._replace(detector="other")])
