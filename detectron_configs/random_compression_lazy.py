@@ -12,8 +12,8 @@ _zoo = get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py")
 model, dataloader, optimizer, lr_multiplier, train = _zoo.model, _zoo.dataloader, _zoo.optimizer, _zoo.lr_multiplier, _zoo.train
 
 dataloader.train.mapper._target_ = CompressedDatasetMapper
-dataloader.train.mapper.augmentations.insert(
-    0, L(RandomCompression)(codecs=["jpeg:q=5,10,20,40", "webp:q=1,5,20,50"], prob=0.8, image_format="BGR"))
+dataloader.train.mapper.random_compression = L(RandomCompression)(
+    codecs=["jpeg:q=5,10,20,40", "webp:q=1,5,20,50"], prob=0.8, image_format="BGR")
 dataloader.test.mapper._target_ = CompressedDatasetMapper
 dataloader.test.mapper.codec = "jpeg:q=10"
 dataloader.evaluator = [

@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     measure.add_argument("--annotations", type=Path, required=True, metavar="JSON", help="COCO instances file")
     measure.add_argument("--detector", required=True, metavar="SPEC",
-                         help="scenes | torchvision:NAME[,weights=FILE] | detectron2:CONFIG[,weights=FILE] | path/to/file.py:factory")
+                         help="scenes | torchvision:NAME[,weights=FILE] | detectron2:CONFIG[,weights=FILE] | path/to/file.py:factory; "
+                              "the first three also take device=cpu, cuda:1, ...")
     measure.add_argument("--codec", action="append", required=True, metavar="SPEC",
                          help="codec and settings, as jpeg:q=10,30,50; may be repeated. " + _codec_help())
     measure.add_argument("--out", type=Path, required=True, metavar="DIR",
@@ -109,9 +110,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _evaluate_and_report(detector_spec: str, images: Path, annotations: Path, codecs: Sequence[Codec], out: Path, *,
                          limit: int | None = None, skip_bad: bool = False, **options) -> None:
     dataset = load_dataset(images, annotations, limit, skip_bad)
-    detector = _load_any_detector(detector_spec)
-    rows = evaluate(dataset, detector, detector_spec, detector_fingerprint(detector_spec), codecs, out, skip_bad=skip_bad,
-                    show_progress=True, **options)
+    detector, fingerprint = _load_any_detector(detector_spec)
+    rows = evaluate(dataset, detector, detector_spec, fingerprint, codecs, out, skip_bad=skip_bad, show_progress=True, **options)
     print(f"\n{detector_spec} on {dataset.name}, {rows[0].num_images} images; brackets are 95 % intervals over images")
     print(to_table(rows))
     page, skipped = _write_report(out)
@@ -144,9 +144,10 @@ def _bench(args: argparse.Namespace) -> None:
     run_bench(args.what, load_codecs(*args.codec) if args.codec else None, args.image, args.repeat)
 
 
-def _load_any_detector(spec: str) -> Detector:
+def _load_any_detector(spec: str) -> tuple[Detector, str]:
+    """The detector and its fingerprint."""
     if not spec.startswith("detectron2:"):
-        return load_detector(spec)
+        return load_detector(spec), detector_fingerprint(spec)
     try:
         from salcompress.detectron.detector import load_detectron2_detector
     except ModuleNotFoundError as error:
@@ -154,7 +155,8 @@ def _load_any_detector(spec: str) -> Detector:
             raise
         raise SettingError(f"{spec!r} needs Detectron2, which is not installed: "
                            "https://detectron2.readthedocs.io/en/latest/tutorials/install.html") from None
-    return load_detectron2_detector(spec)
+    detector = load_detectron2_detector(spec)
+    return detector, detector.fingerprint
 
 
 def _leave_cores_to_workers(workers: int) -> None:

@@ -28,6 +28,8 @@ class CocoImage(NamedTuple):
     """One image of a data set."""
 
     image_id: int
+    file_name: str
+    """As in the annotations; it may name subfolders."""
     path: Path
     height: int
     width: int
@@ -42,6 +44,7 @@ class CocoDataset(NamedTuple):
     """Reason by file name, of images left out because ``skip_bad`` was asked for."""
     coco: COCO
     fingerprint: str
+    """Of the annotations and the ids of the images asked for; not of the images' content, which records check."""
 
 
 def category_ids(num_classes: int) -> Sequence[int]:
@@ -79,26 +82,28 @@ def load_dataset(
     if limit is not None and limit < 1:
         raise SettingError(f"limit must be at least 1, got {limit}")
     coco, text = load_annotations(annotations)
-    found, skipped, sizes = [], {}, []
-    for entry in coco.dataset["images"][:limit]:
+    found, skipped = [], {}
+    entries = coco.dataset["images"][:limit]
+    for entry in entries:
         path = images / entry["file_name"]
         try:
             _check_size(path, entry, annotations)
-            sizes.append(path.stat().st_size)
         except DataError as error:
             if not skip_bad:
                 raise DataError(f"{error}; {SKIP_CURE}") from error
             skipped[entry["file_name"]] = str(error)
             continue
-        found.append(CocoImage(entry["id"], path, entry["height"], entry["width"]))
+        found.append(CocoImage(entry["id"], entry["file_name"], path, entry["height"], entry["width"]))
     if not found:
         raise SettingError(f"{annotations} and {images} have no usable image in common")
-    identity = json.dumps([[i.image_id, i.path.name, size] for i, size in zip(found, sizes)])
-    return CocoDataset(dataset_name(annotations, coco), tuple(found), skipped, coco, digest(text, identity))
+    fingerprint = digest(text, json.dumps([entry["id"] for entry in entries]))
+    return CocoDataset(dataset_name(annotations, coco), tuple(found), skipped, coco, fingerprint)
 
 
 def load_annotations(annotations: Path | str) -> tuple[COCO, bytes]:
     """Annotations as pycocotools holds them, and the bytes of the file.
+
+    What COCO's own files always have and others may leave out is filled in: an ``area`` is that of the box, ``iscrowd`` 0.
 
     Raises:
         DataError: The file is missing, no json, or no COCO instances file.
@@ -118,6 +123,11 @@ def load_annotations(annotations: Path | str) -> tuple[COCO, bytes]:
             missing = [k for k in keys if k not in entry] if isinstance(entry, dict) else list(keys)
             if missing:
                 raise DataError(f"{annotations}: an entry of {part!r} lacks {', '.join(missing)}: {str(entry)[:80]}")
+    for annotation in content["annotations"]:
+        if not isinstance(annotation["bbox"], list) or len(annotation["bbox"]) != 4:
+            raise DataError(f"{annotations}: annotation {annotation['id']} has no bbox [x, y, w, h]: {str(annotation['bbox'])[:80]}")
+        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
+        annotation.setdefault("iscrowd", 0)
     coco = COCO()
     coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from salcompress.codecs import CachedCodec, Codec
+from salcompress.codecs import Codec, with_cache
 from salcompress.codecs.coding import CodedImage, coded_images
 from salcompress.coco import SKIP_CURE, CocoDataset, CocoImage
 from salcompress.errors import DataError, SettingError
-from salcompress.files import exclusive_folder, write_atomically
+from salcompress.files import digest, exclusive_folder, write_atomically
 from salcompress.image import encode_image, read_image
-from salcompress.metrics.average_precision import average_precision, bootstrap_average_precision
+from salcompress.metrics.average_precision import average_precision, bootstrap_average_precision, has_masks
 from salcompress.reporting.rate_point import RatePoint, read_jsonl, to_csv, to_jsonl
 from salcompress.reporting.run_folder import (
     ImageRecord,
@@ -70,43 +70,48 @@ def evaluate(
     """
     if not codecs:
         raise SettingError("no codec given")
-    if cache is not None:
-        codecs = [CachedCodec(codec, cache, cache_bytes) for codec in codecs]
+    codecs = [with_cache(codec, cache, cache_bytes) for codec in codecs]
     with exclusive_folder(out) as folder:
         identity = RunIdentity(dataset.name, dataset.fingerprint, detector_name, detector_fingerprint)
         claim_folder(folder, identity)
         pictured = _keep_originals(folder, dataset)
-        files = [RecordFile(records_path(folder, codec_label(codec), codec.fingerprint)) for codec in codecs]
-        left = [_images_left(dataset, file, skip_bad) for file in files]
+        files = [RecordFile(records_path(folder, codec.label, codec.fingerprint)) for codec in codecs]
+        left = _images_left(dataset, files, skip_bad)
         tasks = [(k, image.path) for k, images in enumerate(left) for image in images]
         total = len(dataset.images) * len(codecs)
         progress = tqdm(total=total, initial=total - len(tasks), unit="image", disable=not show_progress, smoothing=0.05)
-        rows, skipped = [], dict(dataset.skipped)
+        rows, gives_masks = [], False
         with progress, coded_images(codecs, tasks, workers) as coded:
             for codec, file, images in zip(codecs, files, left):
-                progress.set_description(codec_label(codec))
+                progress.set_description(codec.label)
                 with file:
                     for image in images:
-                        _measure(folder, codec, file, image, next(coded), detector, image.image_id in pictured, skip_bad)
+                        record = _measure(folder, codec, image, next(coded), detector, image.image_id in pictured, skip_bad)
+                        file.append(record)
                         progress.update()
-                    records = read_records(file.path)
-                skipped |= {r.file_name: r.skipped for r in records.values() if r.skipped}
-                rows.append(summarize(dataset, records, codec, identity))
-                _write_results(folder, rows, skipped)
+                records = read_records(file.path)
+                gives_masks |= any("segmentation" in found for r in records.values() for found in r.detections or ())
+                rows.append(summarize(dataset, records, codec, identity, gives_masks))
+                _write_results(folder, dataset, rows)
         return rows
 
 
 def summarize(
-    dataset: CocoDataset, records: Mapping[int, ImageRecord], codec: Codec, identity: RunIdentity
+    dataset: CocoDataset, records: Mapping[int, ImageRecord], codec: Codec, identity: RunIdentity, gives_masks: bool
 ) -> RatePoint:
     """The row of one codec setting from the records of its images.
 
+    Args:
+        gives_masks: The detector gives masks, though it may have found nothing here; mask AP is None without, and where the
+            annotations have none.
+
     Raises:
-        DataError: No image was measured, or the detections are not COCO results of these categories.
+        DataError: No image was measured.
     """
-    measured = [records[i.image_id] for i in dataset.images if records[i.image_id].skipped is None]
+    ids = sorted(image.image_id for image in dataset.images)  # resamples must not depend on the order of a file
+    measured = [records[i] for i in ids if records[i].skipped is None]
     if not measured:
-        raise DataError(f"{codec_label(codec)}: every image of {dataset.name} was skipped")
+        raise DataError(f"{codec.label}: every image of {dataset.name} was skipped")
     weights = np.random.default_rng(0).multinomial(
         len(measured), np.full(len(measured), 1 / len(measured)), NUM_RESAMPLES)
     bits = np.array([r.num_bits for r in measured], float)
@@ -121,7 +126,7 @@ def summarize(
     precision = {}
     for kind, part in (("bbox", "box"), ("segm", "mask")):
         precision[part] = None
-        if kind == "segm" and not any("segmentation" in d for detections in found.values() for d in detections):
+        if kind == "segm" and not (gives_masks and has_masks(dataset.coco)):
             continue
         result = average_precision(dataset.coco, list(found), found, kind)
         precision[part] = result.values
@@ -142,83 +147,105 @@ def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:
     return pool[step // 2 :: step][:NUM_PICTURES]
 
 
-def codec_label(codec: Codec) -> str:
-    """The codec and all its options as a specification, as in :attr:`RatePoint.label`."""
-    return f"{codec.name}:{codec.setting}" if codec.setting else codec.name
-
-
 def _keep_originals(folder: Path, dataset: CocoDataset) -> set[int]:
     """Store what the report shows of the data set itself; ids of the images whose decoded pictures are wanted."""
     chosen = []
     for image in choose_pictures(dataset):
+        path = picture_path(folder, image.image_id)
         try:
-            write_atomically(picture_path(folder, image.image_id), encode_image(read_image(image.path), "PNG", compress_level=1))
+            if not path.exists():
+                write_atomically(path, encode_image(read_image(image.path), "PNG", compress_level=1))
         except DataError:
             continue  # a damaged image stops the run, or is skipped, when it is coded
         objects = dataset.coco.loadAnns(dataset.coco.getAnnIds(imgIds=[image.image_id]))
-        chosen.append({"image_id": image.image_id, "file_name": image.path.name,
+        chosen.append({"image_id": image.image_id, "file_name": image.file_name,
                        "objects": [{"bbox": o["bbox"], "category_id": o["category_id"]} for o in objects]})
     names = {c["id"]: c["name"] for c in dataset.coco.dataset["categories"]}
     write_atomically(folder / "pictures" / "index.json", json.dumps({"images": chosen, "categories": names}))
     return {entry["image_id"] for entry in chosen}
 
 
-def _write_results(folder: Path, rows: Sequence[RatePoint], skipped: Mapping[str, str]) -> None:
-    """Results of this call after those of other codecs that were measured into the folder before."""
+def _write_results(folder: Path, dataset: CocoDataset, rows: Sequence[RatePoint]) -> None:
+    """These rows among those of other codecs that were measured into the folder before, and what was left out of any."""
     path = folder / "results.jsonl"
-    ours = {row.fingerprint for row in rows}
-    before = read_jsonl(path) if path.exists() else []
-    merged = [row for row in before if row.fingerprint not in ours] + list(rows)
-    write_atomically(folder / "skipped.json", json.dumps(dict(skipped), indent=1))
-    write_atomically(folder / "summary.csv", to_csv(merged))
-    write_atomically(path, to_jsonl(merged))
+    merged = {row.fingerprint: row for row in [*(read_jsonl(path) if path.exists() else []), *rows]}
+    skipped = {name: {why: []} for name, why in dataset.skipped.items()}
+    for row in merged.values():
+        for record in read_records(records_path(folder, row.label, row.fingerprint), ()).values():
+            if record.skipped:
+                skipped.setdefault(record.file_name, {}).setdefault(record.skipped, []).append(row.label)
+    reasons = {name: "; ".join(why + (f" ({', '.join(labels)})" if 0 < len(labels) < len(merged) else "")
+                               for why, labels in found.items()) for name, found in skipped.items()}
+    write_atomically(folder / "skipped.json", json.dumps(reasons, indent=1))
+    write_atomically(folder / "summary.csv", to_csv(list(merged.values())))
+    write_atomically(path, to_jsonl(merged.values()))
 
 
-def _images_left(dataset: CocoDataset, file: RecordFile, skip_bad: bool) -> list[CocoImage]:
-    """Images without a record; those skipped before are tried again unless skipping is still wanted."""
-    return [image for image in dataset.images
-            if image.image_id not in file.done or (file.done[image.image_id].skipped and not skip_bad)]
+def _images_left(dataset: CocoDataset, files: Sequence[RecordFile], skip_bad: bool) -> list[list[CocoImage]]:
+    """For each codec, images without a record of their present content; skipped ones too, unless skipping is still wanted."""
+    digests: dict[Path, str | None] = {}
+
+    def is_done(image: CocoImage, record: ImageRecord) -> bool:
+        if record.skipped and not skip_bad:
+            return False
+        if image.path not in digests:
+            digests[image.path] = digest(image.path.read_bytes())[:16] if image.path.is_file() else None
+        return record.source_digest == digests[image.path]
+
+    return [[image for image in dataset.images
+             if image.image_id not in file.done or not is_done(image, file.done[image.image_id])] for file in files]
 
 
-def _measure(folder: Path, codec: Codec, file: RecordFile, image: CocoImage, coded: CodedImage | DataError,
-             detector: Callable, pictured: bool, skip_bad: bool) -> None:
-    record = ImageRecord(image.image_id, image.path.name, image.height, image.width)
+def _measure(folder: Path, codec: Codec, image: CocoImage, coded: CodedImage | DataError, detector: Callable, pictured: bool,
+             skip_bad: bool) -> ImageRecord:
+    record = ImageRecord(image.image_id, image.file_name, image.height, image.width)
+    if not isinstance(coded, DataError) and coded.decoded.shape[:2] != (image.height, image.width):
+        coded = DataError(f"{image.path} is {coded.decoded.shape[1]}x{coded.decoded.shape[0]} once decoded, and annotated as "
+                          f"{image.width}x{image.height} (width x height)")
     if isinstance(coded, DataError):
         if not skip_bad:
             raise DataError(f"{coded}; {SKIP_CURE}") from coded
-        file.append(record._replace(skipped=str(coded)))
-        return
+        return record._replace(skipped=str(coded), source_digest=digest(image.path.read_bytes())[:16])
     if pictured:
-        decoded = picture_path(folder, image.image_id, codec_label(codec), codec.fingerprint)
-        write_atomically(decoded, encode_image(coded.decoded, "PNG", compress_level=1))
+        path = picture_path(folder, image.image_id, codec.label, codec.fingerprint)
+        write_atomically(path, encode_image(coded.decoded, "PNG", compress_level=1))
     started = time.perf_counter()
     try:
-        detections = detector(coded.decoded)
+        found = detector(coded.decoded)
     except Exception as error:  # a stranger's code; without the image's name no one could look into it
         raise DataError(f"the detector failed on {image.path}: {type(error).__name__}: {error}") from error
-    _check_detections(detections)
-    file.append(record._replace(
-        num_bits=coded.num_bits, psnr=coded.psnr, ms_ssim=coded.ms_ssim, encode_s=coded.encode_s,
-        decode_s=coded.decode_s, detect_s=time.perf_counter() - started, detections=detections))
+    detect_s = time.perf_counter() - started
+    return record._replace(
+        source_digest=coded.source_digest, num_bits=coded.num_bits, psnr=coded.psnr, ms_ssim=coded.ms_ssim,
+        encode_s=coded.encode_s, decode_s=coded.decode_s, detect_s=detect_s, detections=plain_detections(found, image))
 
 
-def _check_detections(detections: Any) -> None:
-    """Raise unless each detection is a COCO result.
+def plain_detections(detections: Any, image: CocoImage) -> list[dict[str, Any]]:
+    """COCO results as plain numbers and text, whatever array library they came from.
 
     Raises:
-        DataError: Shows the wrong one.
+        DataError: One is no COCO result; the message names the image and shows it.
     """
-    if not isinstance(detections, list):
-        raise DataError(f"the detector must return a list of COCO results, got {type(detections).__name__}")
+    if not isinstance(detections, (list, tuple)):
+        raise DataError(f"the detector must return a list of COCO results, got {type(detections).__name__} for {image.path}")
+    plain = []
     for found in detections:
         try:
-            right = (len(found["bbox"]) == 4 and np.isfinite([*found["bbox"], found["score"]]).all()
-                     and int(found["category_id"]) == found["category_id"])
-        except (KeyError, TypeError, ValueError):
+            box, score = [float(v) for v in found["bbox"]], float(found["score"])
+            result = {"category_id": int(found["category_id"]), "bbox": box, "score": score}
+            if found.get("segmentation") is not None:
+                size, counts = found["segmentation"]["size"], found["segmentation"]["counts"]
+                result["segmentation"] = {"size": [int(v) for v in size],
+                                          "counts": counts.decode() if isinstance(counts, bytes) else str(counts)}
+            right = len(box) == 4 and np.isfinite([*box, score]).all() and (
+                "segmentation" not in result or result["segmentation"]["size"] == [image.height, image.width])
+        except (KeyError, TypeError, ValueError, IndexError):
             right = False
         if not right:
-            raise DataError("the detector returned what is no COCO result (category_id, bbox [x, y, w, h], finite score): "
-                            f"{str(found)[:120]}")
+            raise DataError("the detector returned what is no COCO result (category_id, bbox [x, y, w, h], finite score, "
+                            f"segmentation as compressed RLE of the image's size) for {image.path}: {str(found)[:120]}")
+        plain.append(result)
+    return plain
 
 
 def _mean(values: Sequence[float | None], weights: np.ndarray) -> tuple[float | None, list[float] | None]:

@@ -36,7 +36,7 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; make room, or choose another folder") from error
 
 
 def read_file(path: Path | str) -> bytes:

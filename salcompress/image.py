@@ -52,7 +52,9 @@ def decode_image(stream: bytes) -> np.ndarray:
         raise CorruptError("not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise CorruptError(f"refused: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except CorruptError:
+        raise
+    except Exception as error:  # damaged files make Pillow's readers raise errors of a dozen kinds
         kind = TruncatedError if "truncated" in str(error).lower() else CorruptError
         raise kind(f"damaged image: {error}") from error
 
@@ -87,14 +89,15 @@ def read_size(path: Path | str) -> tuple[int, int]:
     try:
         with Image.open(path) as file:
             width, height = file.size
-            # Pillow decodes a whole PNG in search of EXIF data unless these came before the pixels, as they do.
+            # Pillow decodes a whole PNG in search of EXIF data behind its pixels; a turn noted there is found when the
+            # image is decoded.
             exif = file.getexif() if file.format != "PNG" or "exif" in file.info else {}
             quarter_turn = exif.get(0x0112, 1) in (5, 6, 7, 8)
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: refused: {error}") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # as in decode_image
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     return (width, height) if quarter_turn else (height, width)
 

@@ -98,6 +98,7 @@ def write_scenes(folder: Path | str, num_images: int, seed: int, height: int = 2
     annotations_path = folder / "instances.json"
     if annotations_path.is_file() and annotations_path.read_text().startswith(json.dumps({"info": made_by})[:-1]):
         return annotations_path
+    annotations_path.unlink(missing_ok=True)  # of other arguments: its images are about to change
     images, annotations = [], []
     for index in range(num_images):
         scene = make_scene(seed, index, height, width)

@@ -115,6 +115,18 @@ def test_wrong_options_exit_with_2(call, capsys, tmp_path):
         main(["evaluate"])
 
 
+def test_a_codec_that_pillow_lacks_exits_with_2(call, capsys, monkeypatch):
+    from PIL import features
+
+    real = features.check
+    monkeypatch.setattr(features, "check", lambda name: name != "avif" and real(name))
+    fails(capsys, call(codec="avif:q=20"), 2, "codec avif: this Pillow", "install Pillow >= 11.3")
+
+
+def test_a_cache_that_cannot_be_written_exits_with_1(call, capsys):
+    fails(capsys, call("--cache", "/dev/null/cache"), 1, "cannot write /dev/null/cache", "choose another folder")
+
+
 def test_another_runs_folder_exits_with_2(call, capsys):
     assert main(call()) == 0
     fails(capsys, call("--limit", "3"), 2, "holds the results of another run", "choose another --out")
@@ -173,11 +185,13 @@ def test_damaged_annotations_exit_with_1(call, capsys, tmp_path):
 
 def test_a_full_disk_exits_with_1_and_goes_on_later(call, tmp_path):
     script = "import sys; from salcompress.cli import main; sys.exit(main(sys.argv[1:]))"
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))  # noqa: E731
-    main(call(codec="png"))  # so that the pictures are there, which are larger
+    main(call(codec="png"))  # so that the original pictures are there, which are larger
+    records = sorted((tmp_path / "out" / "records").iterdir())
+    size = records[0].stat().st_size // 2
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
     run = subprocess.run([sys.executable, "-c", script, *call(codec="webp:q=5")], preexec_fn=limit, capture_output=True, text=True)
     assert run.returncode == 1 and len([x for x in run.stderr.splitlines() if x.startswith("salcompress:")]) == 1
-    assert "cannot write" in run.stderr and "File too large" in run.stderr
+    assert "cannot write" in run.stderr and "File too large" in run.stderr and "make room" in run.stderr
     assert not [name for _, _, names in os.walk(tmp_path / "out") for name in names if name.endswith(".part")]
     assert main(call(codec="webp:q=5")) == 0
 

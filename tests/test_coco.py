@@ -56,9 +56,17 @@ def test_missing_and_wrong_size_are_named_or_skipped(small):
     assert [i.path.name for i in found.images] == ["a.png"] and "missing" in found.skipped["b.png"]
 
 
+def test_what_others_leave_out_is_filled_in(small):
+    _, path, content = small
+    path.write_text(json.dumps(content | {"annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4]}]}))
+    annotation, = load_dataset(*small[:2]).coco.dataset["annotations"]
+    assert annotation["area"] == 12 and annotation["iscrowd"] == 0
+
+
 @pytest.mark.parametrize("text, why", [
     ("{", "not a json file"), ("[]", "no list 'images'"), ('{"images": [{"id": 1}]}', "'images' lacks file_name"),
     ('{"images": []}', "no list 'annotations'"),
+    ('{"images": [], "categories": [], "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": 3}]}', "annotation 1 has no bbox"),
 ])
 def test_damaged_annotations(small, text, why):
     folder, path, _ = small

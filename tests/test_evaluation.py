@@ -8,7 +8,7 @@ from salcompress.codecs import load_codec, load_codecs
 from salcompress.coco import load_dataset
 from salcompress.errors import DataError, SettingError
 from salcompress.evaluation import choose_pictures, evaluate
-from salcompress.image import read_image
+from salcompress.image import encode_image, read_image
 from salcompress.metrics.average_precision import average_precision
 from salcompress.reporting.rate_point import read_jsonl
 from salcompress.reporting.run_folder import records_path
@@ -109,6 +109,98 @@ def test_a_damaged_image_stops_or_is_left_out_and_listed(fast_detector, tmp_path
     assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
     with pytest.raises(DataError, match="000002.png"):  # without the option it is tried again
         run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+    run(dataset, fast_detector, load_codecs("png"), tmp_path / "out", skip_bad=True)
+    assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
+    write_scenes(tmp_path / "whole", 4, seed=30)  # the cure that the message names
+    broken.write_bytes((tmp_path / "whole" / "images" / "000002.png").read_bytes())
+    row, = run(load_dataset(broken.parent, annotations), fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out", skip_bad=True)
+    assert row.num_images == 4
+
+
+def test_a_codec_that_cannot_hold_an_image_is_named_and_stays_named(fast_detector, tmp_path):
+    annotations = write_scenes(tmp_path / "scenes", 2, seed=30)
+    content = json.loads(annotations.read_text())
+    (annotations.parent / "images" / "000002.png").write_bytes(encode_image(np.zeros((1, 17000, 3), np.uint8), "PNG"))
+    content["images"][1] |= {"height": 1, "width": 17000}
+    annotations.write_text(json.dumps(content))
+    dataset = load_dataset(annotations.parent / "images", annotations)
+    run(dataset, fast_detector, load_codecs("webp:q=10"), tmp_path / "out", skip_bad=True)
+    run(dataset, fast_detector, load_codecs("png"), tmp_path / "out", skip_bad=True)  # which can
+    why = json.loads((tmp_path / "out" / "skipped.json").read_text())["000002.png"]
+    assert "limit of 16383" in why and why.endswith("(webp:q=10,method=4)")
+    assert [r.num_images for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == [1, 2]
+
+
+def test_changed_images_are_measured_again(fast_detector, tmp_path):
+    annotations = write_scenes(tmp_path / "scenes", 2, seed=30)
+    dataset = load_dataset(annotations.parent / "images", annotations)
+    first, = run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+    (annotations.parent / "images" / "000001.png").write_bytes(encode_image(np.zeros((240, 320, 3), np.uint8), "PNG"))
+    again, = run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+    assert again.bpp < first.bpp
+
+
+def test_an_image_that_only_decoding_shows_to_be_turned(fast_detector, tmp_path):
+    """EXIF data behind the pixels of a PNG: the header alone agrees with the annotation."""
+    import struct
+    import zlib
+
+    annotations = write_scenes(tmp_path / "scenes", 1, seed=30)
+    path = annotations.parent / "images" / "000001.png"
+    whole = path.read_bytes()
+    exif = b"eXIf" + b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    path.write_bytes(whole[:-12] + struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif)) + whole[-12:])
+    with pytest.raises(DataError, match="000001.png is 240x320 once decoded, and annotated as 320x240"):
+        run(load_dataset(path.parent, annotations), fast_detector, load_codecs("png"), tmp_path / "out")
+
+
+def test_rows_do_not_depend_on_the_order_of_the_annotations(scene_dataset, fast_detector, tmp_path):
+    turned = scene_dataset._replace(images=scene_dataset.images[::-1])
+    rows = [run(data, fast_detector, load_codecs("jpeg:q=10"), tmp_path / name) for data, name in ((scene_dataset, "a"), (turned, "b"))]
+    assert timeless(rows[0]) == timeless(rows[1])
+
+
+def test_rows_keep_their_order_when_measured_again(scene_dataset, fast_detector, tmp_path):
+    run(scene_dataset, fast_detector, load_codecs("jpeg:q=10", "webp:q=10"), tmp_path)
+    run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+    assert [r.codec for r in read_jsonl(tmp_path / "results.jsonl")] == ["jpeg", "webp"]
+
+
+def test_results_in_the_types_that_detectors_really_return(scene_dataset, tmp_path):
+    from pycocotools import mask as mask_util
+
+    def detect(image):
+        mask = np.asfortranarray(np.ones(image.shape[:2], np.uint8))
+        return [{"category_id": np.int64(1), "bbox": np.array([0, 0, 320, 240], np.float32), "score": np.float32(0.5),
+                 "segmentation": mask_util.encode(mask)}]
+
+    row, = run(scene_dataset, detect, load_codecs("png"), tmp_path)
+    assert row.box["AP"] is not None and row.mask["AP"] is not None
+
+
+def test_a_mask_detector_that_finds_nothing_has_a_mask_ap_of_0(scene_dataset, tmp_path):
+    from salcompress.detectors import load_detector
+
+    scenes_detector, calls = load_detector("scenes"), []
+
+    def detect(image):
+        calls.append(1)
+        return scenes_detector(image) if len(calls) <= 6 else []
+
+    rows = run(scene_dataset, detect, load_codecs("png", "jpeg:q=1"), tmp_path)
+    assert rows[0].mask["AP"] > 30 and rows[1].mask["AP"] == 0 and rows[1].box["AP"] == 0
+
+
+def test_masks_without_annotated_masks_have_no_ap(scenes, tmp_path):
+    from salcompress.detectors import load_detector
+
+    content = json.loads(scenes.read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"], annotation["area"], annotation["iscrowd"]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    dataset = load_dataset(scenes.parent / "images", tmp_path / "boxes.json")
+    row, = run(dataset, load_detector("scenes"), load_codecs("png"), tmp_path / "out")
+    assert row.mask is None and row.box["AP"] > 30
 
 
 def test_another_detector_is_another_run(scene_dataset, fast_detector, tmp_path):
@@ -118,13 +210,20 @@ def test_another_detector_is_another_run(scene_dataset, fast_detector, tmp_path)
 
 
 @pytest.mark.parametrize("wrong, message", [
-    (None, "must return a list"), ([{"bbox": [0, 0, 1, 1], "score": 1.0}], "no COCO result"),
-    ([{"bbox": [0, 0, 1], "score": 1.0, "category_id": 1}], "no COCO result"),
+    (None, "must return a list.*000001.png"), ([{"bbox": [0, 0, 1, 1], "score": 1.0}], "no COCO result"),
+    ([{"bbox": [0, 0, 1], "score": 1.0, "category_id": 1}], "no COCO result.*000001.png"),
+    ([{"bbox": [0, 0, 1, 1], "score": 1.0, "category_id": 1, "segmentation": [[1, 2, 3, 4, 5, 6]]}], "compressed RLE"),
+    ([{"bbox": [0, 0, 1, 1], "score": 1.0, "category_id": 1, "segmentation": {"size": [1, 1], "counts": "1"}}], "compressed RLE"),
     ([{"bbox": [0, 0, 1, 1], "score": float("nan"), "category_id": 1}], "no COCO result"),
 ])
 def test_a_detector_that_returns_something_else(scene_dataset, tmp_path, wrong, message):
     with pytest.raises(DataError, match=message):
         run(scene_dataset, lambda image: wrong, load_codecs("jpeg:q=10"), tmp_path)
+
+
+def test_a_detector_that_fails_is_named_with_the_image(scene_dataset, tmp_path):
+    with pytest.raises(DataError, match="the detector failed on .*000001.png: ZeroDivisionError"):
+        run(scene_dataset, lambda image: 1 / 0, load_codecs("jpeg:q=10"), tmp_path)
 
 
 def test_pictures_are_those_of_images_with_objects(scene_dataset, fast_detector, tmp_path):
@@ -142,6 +241,7 @@ def test_figures_of_real_coco(coco_val, tmp_path):
 
     tool = coco_val.parents[1] / "tools" / "yolox_nano.py"
     dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
-    rows = evaluate(dataset, load_detector(f"{tool}:build"), "yolox", "", load_codecs("none", "jpeg:q=10"), tmp_path, workers=1)
-    assert [round(row.box["AP"], 1) for row in rows] == pytest.approx([35.2, 27.3], abs=0.11)
-    assert rows[1].bpp == pytest.approx(0.321, rel=0.01)
+    rows = evaluate(dataset, load_detector(f"{tool}:build"), "yolox", "", load_codecs("none", "jpeg:q=10,30", "webp:q=10"),
+                    tmp_path, workers=1)
+    assert [row.box["AP"] for row in rows] == pytest.approx([35.2, 27.3, 34.9, 33.1], abs=0.1)
+    assert [row.bpp for row in rows[1:]] == pytest.approx([0.321, 0.623, 0.293], rel=0.01)

@@ -2,7 +2,7 @@
 import itertools
 from collections.abc import Mapping
 
-from salcompress.codecs.base import CachedCodec, Codec, IdentityCodec
+from salcompress.codecs.base import CachedCodec, Codec, IdentityCodec, with_cache
 from salcompress.codecs.classical import AvifCodec, Jpeg2000Codec, JpegCodec, PngCodec, WebpCodec
 from salcompress.errors import SettingError
 from salcompress.spec import check_options, parse_spec
@@ -11,7 +11,7 @@ CODECS: Mapping[str, type[Codec]] = {
     codec.name: codec for codec in (JpegCodec, Jpeg2000Codec, WebpCodec, AvifCodec, PngCodec, IdentityCodec)
 }
 
-__all__ = ["CODECS", "CachedCodec", "Codec", "load_codec", "load_codecs"]
+__all__ = ["CODECS", "CachedCodec", "Codec", "load_codec", "load_codecs", "with_cache"]
 
 
 def load_codec(spec: str) -> Codec:

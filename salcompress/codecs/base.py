@@ -1,6 +1,8 @@
 """What a codec is; the identity codec; a cache of streams around any codec."""
+import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -36,6 +38,11 @@ class Codec(Protocol):
     fingerprint: str
     """Name, setting and the version of what codes: two codecs with one fingerprint make the same streams."""
 
+    @property
+    def label(self) -> str:
+        """Codec and setting as a specification: ``jpeg:q=30,subsampling=420``."""
+        return f"{self.name}:{self.setting}" if self.setting else self.name
+
     def encode(self, image: np.ndarray) -> bytes:
         """The compressed stream, a whole file with its headers.
 
@@ -52,10 +59,6 @@ class Codec(Protocol):
         Raises:
             BitstreamError: The stream is truncated, damaged, or not of this codec.
         """
-
-    def encode_source(self, image: np.ndarray, source: bytes) -> bytes:
-        """Like :meth:`encode`, for an image whose source file is at hand; the identity codec returns that file."""
-        return self.encode(image)
 
 
 def convert_options(codec: type, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,9 +77,8 @@ def convert_options(codec: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class IdentityCodec(Codec):
-    """No compression. The stream is the source file itself, so the rate is that of the source.
-
-    Of bare pixels without a source file the stream is an uncompressed PPM file, 24 bits per pixel.
+    """No compression. Where an image came from a file, that file is its stream, so the rate is that of the source (see
+    :func:`salcompress.codecs.coding.code`); of bare pixels the stream is an uncompressed PPM file, 24 bits per pixel.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
@@ -92,9 +94,6 @@ class IdentityCodec(Codec):
     def decode(self, stream: bytes) -> np.ndarray:
         return decode_image(stream)
 
-    def encode_source(self, image: np.ndarray, source: bytes) -> bytes:
-        return source
-
 
 _ENTRY_MAGIC = b"SALCACH1"
 
@@ -103,17 +102,18 @@ class CachedCodec(Codec):
     """Keeps the streams of another codec in a folder, by content of the image and fingerprint of the codec.
 
     Entries are written atomically, so several processes can share a folder. Each carries a digest: a damaged entry is
-    made again. With a bound, the entries unused for the longest time go first; each process counts what it has
+    made again; an unwritable folder or a full disk is an error. With a bound, the entries unused for the longest time go first; each process counts what it has
     written since it last looked, so n processes may exceed the bound by n/16 of it for a while.
 
     Args:
-        codec: The codec to wrap; the identity codec is passed through uncached.
+        codec: The codec to wrap. (The identity codec has nothing to keep: see :func:`with_cache`.)
         folder: Made if need be.
         max_bytes: Bound on the size of all entries together; none if None.
 
     Attributes:
         hits: Streams that came out of the cache, so far.
         misses: Streams that had to be made, so far.
+        encode_s: Seconds that the wrapped codec took for the last stream; None where it came out of the cache.
     """
 
     def __init__(self, codec: Codec, folder: Path | str, max_bytes: int | None = None):
@@ -122,6 +122,7 @@ class CachedCodec(Codec):
         self.codec, self.folder, self.max_bytes = codec, Path(folder), max_bytes
         self.name, self.setting, self.fingerprint = codec.name, codec.setting, codec.fingerprint
         self.hits = self.misses = 0
+        self.encode_s: float | None = None
         self._unchecked = max_bytes or 0  # bytes that may have been added since the bound was last enforced
 
     def encode(self, image: np.ndarray) -> bytes:
@@ -130,10 +131,11 @@ class CachedCodec(Codec):
         path = self.folder / key[:2] / key[2:]
         stream = self._read(path)
         if stream is not None:
-            self.hits += 1
+            self.hits, self.encode_s = self.hits + 1, None
             return stream
-        self.misses += 1
+        started = time.perf_counter()
         stream = self.codec.encode(image)
+        self.misses, self.encode_s = self.misses + 1, time.perf_counter() - started
         entry = _ENTRY_MAGIC + hashlib.sha256(stream).digest() + stream
         write_atomically(path, entry)
         self._unchecked += len(entry)
@@ -143,11 +145,6 @@ class CachedCodec(Codec):
 
     def decode(self, stream: bytes) -> np.ndarray:
         return self.codec.decode(stream)
-
-    def encode_source(self, image: np.ndarray, source: bytes) -> bytes:
-        if isinstance(self.codec, IdentityCodec):
-            return self.codec.encode_source(image, source)
-        return self.encode(image)
 
     def _read(self, path: Path) -> bytes | None:
         try:
@@ -161,16 +158,20 @@ class CachedCodec(Codec):
 
     def _enforce_bound(self) -> None:
         entries = []
-        for path in self.folder.glob("??/*"):
-            try:
+        for path in self.folder.glob("??/[!.]*"):  # a dot begins what another process is still writing
+            with contextlib.suppress(OSError):  # another process has removed it
                 status = path.stat()
                 entries.append((status.st_mtime_ns, status.st_size, path))
-            except OSError:  # another process has removed it
-                continue
         total = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):
             if total <= self.max_bytes:
                 break
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
             total -= size
         self._unchecked = 0
+
+
+def with_cache(codec: Codec, folder: Path | str | None, max_bytes: int | None = None) -> Codec:
+    """The codec behind a :class:`CachedCodec`; as it is if ``folder`` is None, or if it is the identity."""
+    return codec if folder is None or isinstance(codec, IdentityCodec) else CachedCodec(codec, folder, max_bytes)

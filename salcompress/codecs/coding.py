@@ -14,9 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from salcompress.codecs.base import Codec
+from salcompress.codecs.base import CachedCodec, Codec, IdentityCodec
 from salcompress.errors import BitstreamError, CorruptError, DataError, SettingError
-from salcompress.files import read_file
+from salcompress.files import digest, read_file
 from salcompress.image import decode_named_image
 from salcompress.metrics.distortion import ms_ssim, psnr
 
@@ -29,37 +29,41 @@ class CodedImage(NamedTuple):
     num_bits: int
     """8 x the length of the whole stream."""
     encode_s: float | None
-    """None where the stream came from a cache."""
+    """None where nothing was encoded: identity, or a stream out of a cache."""
     decode_s: float | None
     psnr: float | None = None
     ms_ssim: float | None = None
+    source_digest: str | None = None
+    """Of the file that the image came from."""
 
     def compared_to(self, original: np.ndarray) -> "CodedImage":
         """The same with its distortion measured."""
         return self._replace(psnr=psnr(original, self.decoded), ms_ssim=ms_ssim(original, self.decoded))
 
 
-def code(codec: Codec, image: np.ndarray, source: bytes = b"") -> CodedImage:
+def code(codec: Codec, image: np.ndarray, source: bytes | None = None) -> CodedImage:
     """Encode an image, decode the stream, and take the time of both.
 
     Args:
         image: uint8 (H, W, 3).
-        source: The file that the image came from; the identity codec alone looks at it.
+        source: The file that the image came from, if it did: the stream of the identity codec, which is neither
+            encoded nor decoded, so that its times are None.
 
     Raises:
         SettingError: The codec cannot hold the image.
         BitstreamError: The codec cannot decode what it made.
     """
-    hits = getattr(codec, "hits", 0)
+    if isinstance(codec, IdentityCodec):
+        return CodedImage(image, 8 * len(codec.encode(image) if source is None else source), None, None)
     started = time.perf_counter()
-    stream = codec.encode_source(image, source)
+    stream = codec.encode(image)
     encoded = time.perf_counter()
     decoded = codec.decode(stream)
     finished = time.perf_counter()
     if decoded.shape != image.shape:
         raise CorruptError(f"codec {codec.name} gave back an image of shape {decoded.shape}, not {image.shape}")
-    from_cache = getattr(codec, "hits", 0) > hits
-    return CodedImage(decoded, 8 * len(stream), None if from_cache else encoded - started, finished - encoded)
+    encode_s = codec.encode_s if isinstance(codec, CachedCodec) else encoded - started
+    return CodedImage(decoded, 8 * len(stream), encode_s, finished - encoded)
 
 
 def code_image(codec: Codec, path: Path | str) -> CodedImage:
@@ -71,7 +75,7 @@ def code_image(codec: Codec, path: Path | str) -> CodedImage:
     source = read_file(path)
     original = decode_named_image(source, path)
     try:
-        return code(codec, original, source).compared_to(original)
+        return code(codec, original, source).compared_to(original)._replace(source_digest=digest(source)[:16])
     except (SettingError, BitstreamError) as error:
         raise DataError(f"{path}: {error}") from error
 

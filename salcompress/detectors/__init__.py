@@ -15,8 +15,8 @@ _WEIGHTS = {"weights": "file with the state dict", "device": "cpu, cuda, cuda:1,
 def load_detector(spec: str) -> Detector:
     """The detector of a specification.
 
-    * ``scenes[:weights=FILE]``: the small Mask R-CNN shipped for this package's synthetic scenes;
-    * ``torchvision:NAME[,weights=FILE]``: a Faster R-CNN or Mask R-CNN of torchvision;
+    * ``scenes[:weights=FILE][,device=cpu]``: the small Mask R-CNN shipped for this package's synthetic scenes;
+    * ``torchvision:NAME[,weights=FILE][,device=cpu]``: a Faster R-CNN or Mask R-CNN of torchvision;
     * ``path/to/file.py:factory``: whatever ``factory()`` of that file returns.
 
     (``detectron2:...`` is loaded by :mod:`salcompress.detectron.detector`, which needs Detectron2.)
@@ -45,7 +45,9 @@ def load_detector(spec: str) -> Detector:
 
 
 def detector_fingerprint(spec: str) -> str:
-    """Digest of a specification and of the files that it names: changes when the detector does.
+    """Digest of a specification and of the files that it names.
+
+    Of ``path/to/file.py:factory`` that is the file itself, not what it reads or imports.
 
     Raises:
         DataError: A named file cannot be read.

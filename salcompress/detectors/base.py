@@ -1,5 +1,6 @@
 """What a detector is, and how an external one is loaded."""
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +35,8 @@ def load_external(path: str, factory: str) -> Detector:
         raise SettingError(f"detector file {path} does not exist")
     module_spec = importlib.util.spec_from_file_location(f"salcompress_external_{Path(path).stem}", path)
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module  # dataclasses and pickle look a module up by its name
+    sys.path.append(str(Path(path).resolve().parent))  # so that the file can import its neighbours
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:  # whatever a stranger's file raises; the user needs its name

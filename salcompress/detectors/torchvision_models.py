@@ -29,11 +29,17 @@ class TorchvisionDetector:
         model: Takes a list of float (3, H, W) in [0, 1]; gives boxes, labels from 1, scores and perhaps masks.
         categories: Category id of label 1, 2, ...
         device: Where it runs; CUDA where there is one if None.
+
+    Raises:
+        SettingError: There is no such device here.
     """
 
     def __init__(self, model: nn.Module, categories: Sequence[int], device: str | None = None):
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device).eval()
+        try:
+            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.model = model.to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:
+            raise SettingError(f"device {device!r} cannot be used here: {_first_line(error)}") from error
         self.categories = categories
 
     @torch.no_grad()

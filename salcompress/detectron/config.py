@@ -1,7 +1,7 @@
 """The one node that salcompress adds to a Detectron2 config."""
 from detectron2.config import CfgNode
 
-from salcompress.codecs import CachedCodec, Codec, load_codec
+from salcompress.codecs import Codec, load_codec, with_cache
 from salcompress.errors import SettingError
 
 
@@ -15,12 +15,12 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     # Training-time augmentation, after TRAIN_CODEC: specifications, of which one setting is drawn for each image. A list
     # of values counts as that many settings: ["jpeg:q=10,30", "webp:q=10"] draws each of three equally often.
     node.RANDOM_CODECS = []
-    # How often an image is compressed by one of RANDOM_CODECS, in [0, 1].
+    # How often an image is compressed by one of RANDOM_CODECS, in [0, 1]; a float: 1.0, not 1.
     node.RANDOM_PROB = 1.0
     # Folder that keeps the streams of TRAIN_CODEC and TEST_CODEC; empty for none.
     node.CACHE_DIR = ""
-    # Bound on that folder in GiB; 0 for none.
-    node.CACHE_GIB = 0.0
+    # Bound on that folder in MiB; 0 for none.
+    node.CACHE_MIB = 0
     # With --eval-only: specifications to evaluate at, one RatePoint row each, into OUTPUT_DIR/sweep.
     node.SWEEP = []
 
@@ -31,10 +31,16 @@ def configured_codec(cfg: CfgNode, is_train: bool) -> Codec:
     Raises:
         SettingError: The specification or the bound is wrong.
     """
-    node = cfg.SALCOMPRESS
-    codec = load_codec(node.TRAIN_CODEC if is_train else node.TEST_CODEC)
-    if node.CACHE_GIB < 0:
-        raise SettingError(f"SALCOMPRESS.CACHE_GIB must be at least 0, got {node.CACHE_GIB}")
-    if not node.CACHE_DIR:
-        return codec
-    return CachedCodec(codec, node.CACHE_DIR, int(node.CACHE_GIB * 2**30) or None)
+    codec = load_codec(cfg.SALCOMPRESS.TRAIN_CODEC if is_train else cfg.SALCOMPRESS.TEST_CODEC)
+    return configured_cache(cfg, codec)
+
+
+def configured_cache(cfg: CfgNode, codec: Codec) -> Codec:
+    """The codec behind the config's cache, if there is one.
+
+    Raises:
+        SettingError: The bound is negative.
+    """
+    if cfg.SALCOMPRESS.CACHE_MIB < 0:
+        raise SettingError(f"SALCOMPRESS.CACHE_MIB must be at least 0, got {cfg.SALCOMPRESS.CACHE_MIB}")
+    return with_cache(codec, cfg.SALCOMPRESS.CACHE_DIR or None, cfg.SALCOMPRESS.CACHE_MIB * 2**20 or None)

@@ -1,5 +1,4 @@
 """Detectron2's dataset mapper with a codec between the file and everything else."""
-import os
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,12 @@ from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 
 from salcompress.codecs import Codec, load_codec
+from salcompress.codecs.base import IdentityCodec
 from salcompress.codecs.coding import CodedImage, code
-from salcompress.detectron.augmentation import RandomCompression, as_rgb, check_image_format
+from salcompress.detectron.augmentation import CodecTransform, RandomCompression, as_rgb, check_image_format
 from salcompress.detectron.config import configured_codec
 from salcompress.errors import BitstreamError, DataError, SettingError
+from salcompress.files import read_file
 from salcompress.image import bits_per_pixel
 
 
@@ -25,6 +26,8 @@ class CompressedDatasetMapper(DatasetMapper):
     Args:
         codec: A codec or its specification. Under "none" the rate is that of the source file and the pixels are
             untouched.
+        random_compression: Compress the original picture, after ``codec``, by a setting drawn at random; where it does, the
+            rate is that of the drawn setting.
         measure_distortion: Also take PSNR and MS-SSIM, some 30 ms a picture.
         is_train, augmentations, image_format, use_instance_mask, use_keypoint, instance_mask_format,
         keypoint_hflip_indices, precomputed_proposal_topk, recompute_boxes: As of the stock mapper; ``image_format``
@@ -42,6 +45,7 @@ class CompressedDatasetMapper(DatasetMapper):
         augmentations: list,
         image_format: str,
         codec: Codec | str = "none",
+        random_compression: RandomCompression | None = None,
         measure_distortion: bool = False,
         use_instance_mask: bool = False,
         use_keypoint: bool = False,
@@ -57,7 +61,8 @@ class CompressedDatasetMapper(DatasetMapper):
             keypoint_hflip_indices=keypoint_hflip_indices, precomputed_proposal_topk=precomputed_proposal_topk,
             recompute_boxes=recompute_boxes)
         codec = load_codec(codec) if isinstance(codec, str) else codec
-        self.augmentations = _CodecFirst(self.augmentations, codec, image_format, measure_distortion)
+        self.augmentations = _CodecFirst(
+            self.augmentations, codec, random_compression, image_format, measure_distortion)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True, measure_distortion: bool = False) -> dict[str, Any]:
@@ -66,8 +71,8 @@ class CompressedDatasetMapper(DatasetMapper):
         arguments["codec"] = configured_codec(cfg, is_train)
         arguments["measure_distortion"] = measure_distortion
         if is_train and len(cfg.SALCOMPRESS.RANDOM_CODECS):
-            random = RandomCompression(cfg.SALCOMPRESS.RANDOM_CODECS, cfg.SALCOMPRESS.RANDOM_PROB, cfg.INPUT.FORMAT)
-            arguments["augmentations"].insert(0, random)  # before crops: the codec sees the original picture
+            arguments["random_compression"] = RandomCompression(
+                cfg.SALCOMPRESS.RANDOM_CODECS, cfg.SALCOMPRESS.RANDOM_PROB, cfg.INPUT.FORMAT)
         return arguments
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -97,8 +102,9 @@ class _CodecFirst:
     is never used by two threads.
     """
 
-    def __init__(self, augmentations: T.AugmentationList, codec: Codec, image_format: str, measure_distortion: bool):
-        self.augmentations, self.codec = augmentations, codec
+    def __init__(self, augmentations: T.AugmentationList, codec: Codec, random_compression: RandomCompression | None,
+                 image_format: str, measure_distortion: bool):
+        self.augmentations, self.codec, self.random_compression = augmentations, codec, random_compression
         self.image_format, self.measure_distortion = image_format, measure_distortion
         self.path = ""
         self.coded: CodedImage | None = None
@@ -107,14 +113,16 @@ class _CodecFirst:
     def __call__(self, aug_input: T.AugInput) -> T.TransformList:
         original = as_rgb(aug_input.image, self.image_format)
         self.original_size = original.shape[:2]
-        if self.codec.name == "none":
-            self.coded = CodedImage(original, 8 * os.path.getsize(self.path), None, None)
-        else:
-            self.coded = code(self.codec, original)
+        source = read_file(self.path) if isinstance(self.codec, IdentityCodec) else None
+        self.coded = code(self.codec, original, source)
+        drawn = self.random_compression.get_transform(aug_input.image) if self.random_compression else None
+        if isinstance(drawn, CodecTransform):
+            self.coded = code(drawn.codec, self.coded.decoded)
+        if self.coded.decoded is not original:
             aug_input.image = as_rgb(self.coded.decoded, self.image_format)
         if self.measure_distortion:
             self.coded = self.coded.compared_to(original)
         return self.augmentations(aug_input)
 
     def __repr__(self) -> str:
-        return f"[{self.codec.name}:{self.codec.setting}, then {self.augmentations}]"
+        return f"[{self.codec.label}, {self.random_compression}, then {self.augmentations}]"

@@ -13,9 +13,11 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from salcompress.coco import category_ids
+from salcompress.detectron.augmentation import as_rgb, check_image_format
 from salcompress.detectron.config import add_salcompress_config
 from salcompress.errors import DataError, SettingError
-from salcompress.image import check_image, swap_channels
+from salcompress.files import digest, read_file
+from salcompress.image import check_image
 from salcompress.spec import parse_spec, single_options
 
 
@@ -25,10 +27,16 @@ class Detectron2Detector:
     Args:
         model: Any model that takes ``[{"image", "height", "width"}]`` and gives ``"instances"``; put in eval mode.
         cfg: Its config: input format, test size and number of classes.
+
+    Attributes:
+        fingerprint: Digest of the config and of its weights file.
     """
 
     def __init__(self, model: nn.Module, cfg: CfgNode):
+        check_image_format(cfg.INPUT.FORMAT)
         self.model, self.image_format = model.eval(), cfg.INPUT.FORMAT
+        weights = Path(cfg.MODEL.WEIGHTS)
+        self.fingerprint = digest(cfg.dump(), read_file(weights) if weights.is_file() else b"")
         self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
         single_stage = cfg.MODEL.META_ARCHITECTURE in ("RetinaNet", "FCOS")
         self.categories = category_ids(cfg.MODEL.RETINANET.NUM_CLASSES if single_stage else cfg.MODEL.ROI_HEADS.NUM_CLASSES)
@@ -37,7 +45,7 @@ class Detectron2Detector:
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
         check_image(image)
         height, width = image.shape[:2]
-        picture = swap_channels(image) if self.image_format == "BGR" else image
+        picture = as_rgb(image, self.image_format)
         resized = self.resize.get_transform(picture).apply_image(picture)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1), dtype=np.float32))
         found = self.model([{"image": tensor, "height": height, "width": width}])[0]["instances"].to("cpu")
@@ -75,7 +83,10 @@ def load_detectron2_detector(spec: str) -> Detectron2Detector:
             raise DataError(f"the model zoo has no weights for {parsed.argument}; pass a file: detectron2:{parsed.argument},"
                             "weights=FILE") from error
     cfg.MODEL.DEVICE = options.get("device", "cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(cfg)
+    try:
+        model = build_model(cfg)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(f"{spec!r} cannot be built: {str(error).splitlines()[0]}") from error
     if cfg.MODEL.WEIGHTS:
         try:
             DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
@@ -106,6 +117,9 @@ def config_path(name: str) -> str:
     if Path(name).is_file():
         return name
     try:
-        return model_zoo.get_config_file(name)
+        path = model_zoo.get_config_file(name)
     except RuntimeError:
-        raise SettingError(f"{name!r} is neither a config file nor a config of Detectron2's model zoo") from None
+        path = ""
+    if not Path(path).is_file():
+        raise SettingError(f"{name!r} is neither a config file nor a config of Detectron2's model zoo")
+    return path

@@ -16,12 +16,13 @@ from torch import nn
 
 from salcompress.codecs import Codec, load_codecs
 from salcompress.coco import CocoDataset, CocoImage, dataset_name, load_annotations
+from salcompress.detectron.config import configured_cache
 from salcompress.detectron.dataset_mapper import CompressedDatasetMapper
 from salcompress.detectron.detector import config_path, load_config
 from salcompress.detectron.evaluators import CompressionEvaluator
 from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.errors import SettingError
-from salcompress.evaluation import codec_label, summarize
+from salcompress.evaluation import summarize
 from salcompress.files import digest, read_file, write_atomically
 from salcompress.reporting.html import render
 from salcompress.reporting.rate_point import RatePoint, to_csv, to_jsonl, to_table
@@ -32,7 +33,15 @@ class CompressionTrainer(DefaultTrainer):
     """``DefaultTrainer`` whose pictures pass through the codecs of ``cfg.SALCOMPRESS``, and whose tests report the rate.
 
     COCO-format data sets are evaluated; for others, override ``build_ap_evaluator``.
+
+    Raises:
+        SettingError: A codec is wrong, or a test data set is not of COCO's format: said before training, not after it.
     """
+
+    def __init__(self, cfg: CfgNode):
+        for name in cfg.DATASETS.TEST:
+            self.check_evaluable(name)
+        super().__init__(cfg)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
@@ -54,11 +63,20 @@ class CompressionTrainer(DefaultTrainer):
         Raises:
             SettingError: The data set is not of COCO's format.
         """
-        kind = MetadataCatalog.get(dataset_name).get("evaluator_type", "coco")
-        if kind not in ("coco", "coco_panoptic_seg"):
-            raise SettingError(f"data set {dataset_name} is evaluated as {kind!r}, and CompressionTrainer does COCO's AP; "
-                               "override build_ap_evaluator")
+        cls.check_evaluable(dataset_name)
         return COCOEvaluator(dataset_name, output_dir=str(output))
+
+    @classmethod
+    def check_evaluable(cls, dataset_name: str) -> None:
+        """Raise unless ``build_ap_evaluator`` can evaluate the data set; override both together.
+
+        Raises:
+            SettingError: The data set is not of COCO's format.
+        """
+        kind = MetadataCatalog.get(dataset_name).get("evaluator_type", "coco")
+        if kind != "coco":
+            raise SettingError(f"data set {dataset_name} is evaluated as {kind!r}, and CompressionTrainer does COCO's AP; "
+                               "override build_ap_evaluator and check_evaluable")
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -115,7 +133,7 @@ def sweep(
     """Evaluate a model at every setting of ``cfg.SALCOMPRESS.SWEEP``, sharded over the processes there are.
 
     Rows are made by the same code, from the same figures, as those of ``salcompress evaluate``, and written to
-    ``OUTPUT_DIR/sweep/DATASET``: results.jsonl, summary.csv and report.html.
+    ``OUTPUT_DIR/sweep/DATASET``: results.jsonl, summary.csv and report.html, in place of those of an earlier sweep.
 
     Args:
         dataset: A registered COCO-format data set.
@@ -126,34 +144,28 @@ def sweep(
     """
     folder, rows = Path(cfg.OUTPUT_DIR) / "sweep" / dataset, []
     for codec in load_codecs(*cfg.SALCOMPRESS.SWEEP):
-        mapper = CompressedDatasetMapper(_with_test_codec(cfg, codec), is_train=False, measure_distortion=True)
+        mapper = CompressedDatasetMapper(cfg, is_train=False, measure_distortion=True, codec=configured_cache(cfg, codec))
         loader = build_detection_test_loader(cfg, dataset, mapper=mapper)
         output, rate = folder / digest(codec.fingerprint)[:12], CompressionEvaluator()
         inference_on_dataset(model, loader, DatasetEvaluators([build_ap_evaluator(dataset, output), rate]))
         if comm.is_main_process():
-            rows.append(_row(cfg, dataset, codec, rate, output / "coco_instances_results.json"))
+            gives_masks = bool(cfg.MODEL.MASK_ON)
+            rows.append(_row(cfg, dataset, codec, rate, output / "coco_instances_results.json", gives_masks))
             write_atomically(folder / "results.jsonl", to_jsonl(rows))
             write_atomically(folder / "summary.csv", to_csv(rows))
             write_atomically(folder / "report.html", render(rows))
     return rows
 
 
-def _with_test_codec(cfg: CfgNode, codec: Codec) -> CfgNode:
-    changed = cfg.clone()
-    changed.defrost()
-    changed.SALCOMPRESS.TEST_CODEC = codec_label(codec)
-    return changed
-
-
-def _row(cfg: CfgNode, name: str, codec: Codec, rate: CompressionEvaluator, results: Path) -> RatePoint:
+def _row(cfg: CfgNode, name: str, codec: Codec, rate: CompressionEvaluator, results: Path, gives_masks: bool) -> RatePoint:
     """Row of a setting from what the evaluators gathered."""
     annotations = Path(MetadataCatalog.get(name).json_file)
     coco, text = load_annotations(annotations)
-    images = tuple(CocoImage(r.image_id, Path(r.file_name), r.height, r.width) for r in sorted(rate.records))
+    images = tuple(CocoImage(r.image_id, r.file_name, Path(r.file_name), r.height, r.width) for r in rate.records)
     data = CocoDataset(dataset_name(annotations, coco), images, {}, coco, digest(text))
     found: dict[int, list] = {}
     for detection in json.loads(read_file(results)) if results.is_file() else []:
         found.setdefault(detection.pop("image_id"), []).append(detection)
     records = {r.image_id: r._replace(detections=found.get(r.image_id, [])) for r in rate.records}
     detector = f"{cfg.MODEL.META_ARCHITECTURE}({cfg.MODEL.WEIGHTS})"
-    return summarize(data, records, codec, RunIdentity(data.name, data.fingerprint, detector, ""))
+    return summarize(data, records, codec, RunIdentity(data.name, data.fingerprint, detector, ""), gives_masks)

@@ -35,7 +35,7 @@ class CompressionEvaluator(DatasetEvaluator):
             if "num_bits" not in mapped:
                 raise SettingError("CompressionEvaluator needs pictures mapped by CompressedDatasetMapper: num_bits is missing")
             height, width = mapped["original_size"]
-            record = ImageRecord(mapped["image_id"], mapped["file_name"], height, width, mapped["num_bits"])
+            record = ImageRecord(mapped["image_id"], mapped["file_name"], height, width, num_bits=mapped["num_bits"])
             if "coded" in mapped:
                 coded = mapped["coded"]
                 record = record._replace(psnr=coded.psnr, ms_ssim=coded.ms_ssim, encode_s=coded.encode_s, decode_s=coded.decode_s)

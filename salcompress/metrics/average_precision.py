@@ -1,7 +1,7 @@
 """COCO average precision by pycocotools, and its bootstrap over images."""
 import contextlib
-import copy
 import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from salcompress.errors import DataError
 
+_BOOTSTRAP_CELLS = 500_000  # resamples x detections of a class that are worked on at a time
 AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -48,7 +49,10 @@ def average_precision(
         kind: ``bbox`` or ``segm``.
 
     Raises:
-        DataError: A detection lacks a key, or none is of a category that the annotations have.
+        DataError: A detection lacks a key.
+
+    Warns:
+        UserWarning: None of the categories detected is annotated.
     """
     evaluation = COCOeval(coco, _results(coco, image_ids, detections, kind), kind)
     evaluation.params.imgIds = list(image_ids)
@@ -72,6 +76,18 @@ def bootstrap_average_precision(matches: Sequence[ClassMatches], weights: np.nda
     Returns:
         (B,)
     """
+    most = max([1, *(found.true_positive.shape[1] for found in matches)])
+    share = max(1, _BOOTSTRAP_CELLS // most)  # resamples at a time: memory must not grow with the number of images
+    parts = [_bootstrap(matches, weights[start : start + share]) for start in range(0, len(weights), share)]
+    return np.concatenate(parts)
+
+
+def has_masks(coco: COCO) -> bool:
+    """Whether every annotation has a mask."""
+    return all(annotation.get("segmentation") for annotation in coco.dataset["annotations"])
+
+
+def _bootstrap(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarray:
     thresholds = np.linspace(0, 1, 101)  # pycocotools' recall grid, to the last bit
     total, counted = np.zeros(len(weights)), np.zeros(len(weights))
     for found in matches:
@@ -108,14 +124,13 @@ def _results(coco: COCO, image_ids: Sequence[int], detections: Mapping, kind: st
     known = set(coco.getCatIds())
     given = {d["category_id"] for d in flat}
     if given and not given & known:
-        raise DataError(f"the detector's category ids ({_few(given)}) and those of the annotations ({_few(known)}) have none "
-                        "in common; the detector was trained for another data set")
-    results = COCO()
-    results.dataset = {"images": coco.dataset["images"], "categories": copy.copy(coco.dataset["categories"]),
-                       "annotations": []}
+        warnings.warn(f"the detector's category ids ({_few(given)}) and those of the annotations ({_few(known)}) have none "
+                      "in common: was the detector trained for another data set?", stacklevel=3)
     with contextlib.redirect_stdout(io.StringIO()):
         if flat:
             return coco.loadRes(flat)
+        results = COCO()  # loadRes does not take an empty list
+        results.dataset = {"images": coco.dataset["images"], "categories": coco.dataset["categories"], "annotations": []}
         results.createIndex()
     return results
 

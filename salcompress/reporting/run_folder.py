@@ -30,8 +30,11 @@ class ImageRecord(NamedTuple):
 
     image_id: int
     file_name: str
+    """As in the annotations."""
     height: int
     width: int
+    source_digest: str | None = None
+    """Of the file that was measured."""
     num_bits: int | None = None
     psnr: float | None = None
     ms_ssim: float | None = None
@@ -53,6 +56,8 @@ def claim_folder(folder: Path, identity: RunIdentity) -> None:
     """
     path = folder / "run.json"
     if not path.exists():
+        if (folder / "results.jsonl").exists():
+            raise SettingError(f"{folder} holds results that no evaluation here made; choose another --out")
         write_atomically(path, json.dumps(identity._asdict(), indent=1))
         return
     try:
@@ -84,6 +89,7 @@ class RecordFile:
 
     Raises:
         OutputError: The file cannot be written.
+        DataError: A whole line is not a record: the file is damaged, or of another version.
     """
 
     def __init__(self, path: Path):
@@ -126,7 +132,7 @@ def read_records(path: Path, image_ids: Collection[int] | None = None) -> dict[i
         image_ids: Read only these; all if None.
 
     Raises:
-        DataError: The file is missing.
+        DataError: The file is missing or damaged.
     """
     try:
         return _read_records(path, image_ids)[0]
@@ -139,12 +145,13 @@ def _read_records(path: Path, with_detections: Collection[int] | None) -> tuple[
     records, whole = {}, 0
     with open(path, "rb") as file:
         for line in file:
+            if not line.endswith(b"\n"):
+                break  # cut short by a kill
             try:
                 record = ImageRecord(**json.loads(line))
-            except (ValueError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                break
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{path}, line {len(records) + 1}: not a record of this version ({error}); choose another --out, "
+                                "or delete the file to measure again") from error
             keep = with_detections is None or record.image_id in with_detections
             records[record.image_id] = record if keep else record._replace(detections=None)
             whole += len(line)

@@ -37,7 +37,7 @@ def train(
 
     Args:
         losses: Named losses of a batch, each a scalar; their sum is minimised.
-        batches: Endless batches from a given step on, so that a resumed run sees what an unbroken one would.
+        batches: Batches from a given step on, so that a resumed run sees what an unbroken one would.
 
     Returns:
         The step reached; training is complete if it is ``settings.num_steps``.

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from salcompress.codecs import CachedCodec, load_codec
-from salcompress.errors import SettingError
+from salcompress.codecs import CachedCodec, load_codec, with_cache
+from salcompress.errors import OutputError, SettingError
 
 
 def entries(folder):
-    return sorted(folder.glob("??/*"))
+    return sorted(folder.glob("??/[!.]*"))
 
 
 def test_second_time_comes_from_the_cache(tmp_path, picture):
@@ -62,17 +62,23 @@ def test_bound_drops_what_was_unused_longest(tmp_path, picture):
     assert codec.misses == misses + 1, "the entry unused longest was kept"
 
 
-def test_identity_is_not_cached(tmp_path, picture):
-    source = load_codec("png").encode(picture)
-    assert CachedCodec(load_codec("none"), tmp_path).encode_source(picture, source) is source
-    assert not entries(tmp_path)
+def test_identity_is_not_cached(tmp_path):
+    identity, jpeg = load_codec("none"), load_codec("jpeg")
+    assert with_cache(identity, tmp_path) is identity and with_cache(jpeg, None) is jpeg
+    assert isinstance(with_cache(jpeg, tmp_path), CachedCodec)
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path, picture):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write .*file/.*choose another folder"):
+        CachedCodec(load_codec("jpeg"), tmp_path / "file").encode(picture)
 
 
 def test_several_processes_share_a_folder(tmp_path):
     code = f"""
 import numpy as np, sys
 from salcompress.codecs import CachedCodec, load_codec
-codec = CachedCodec(load_codec("webp:q=20"), {str(tmp_path)!r}, max_bytes=20_000)
+codec = CachedCodec(load_codec("webp:q=20"), {str(tmp_path)!r}, max_bytes=3000)
 for k in list(range(12)) * 2:
     image = np.random.default_rng(k).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     assert codec.encode(image) == load_codec("webp:q=20").encode(image)

@@ -23,6 +23,8 @@ def test_identity_costs_the_source_file_and_changes_nothing(scene_dataset):
     assert coded.num_bits == 8 * path.stat().st_size
     assert coded.psnr is None and coded.ms_ssim == pytest.approx(1, abs=1e-6)  # float32 sums
     assert np.array_equal(coded.decoded, read_image(path))
+    assert coded.encode_s is None and coded.decode_s is None  # nothing was coded
+    assert code(load_codec("none"), coded.decoded).num_bits == 8 * len(b"P6 320 240 255\n") + 24 * 320 * 240  # without a file
 
 
 def test_time_of_a_cached_stream_is_not_a_measurement(tmp_path, scene_dataset):

@@ -101,6 +101,21 @@ def test_external_detector(tmp_path, picture):
     assert detector_fingerprint(f"{path}:build") != before
 
 
+def test_external_files_may_hold_dataclasses_and_import_their_neighbours(tmp_path, picture):
+    (tmp_path / "a_neighbour_of_mine.py").write_text("SCORE = 0.25")
+    (tmp_path / "mine.py").write_text("""
+from __future__ import annotations
+from dataclasses import dataclass
+from a_neighbour_of_mine import SCORE
+@dataclass
+class Found:
+    score: float
+def build():
+    return lambda image: [{'category_id': 1, 'bbox': [0, 0, 1, 1], 'score': Found(SCORE).score}]
+""")
+    assert load_detector(f"{tmp_path / 'mine.py'}:build")(picture)[0]["score"] == 0.25
+
+
 @pytest.mark.parametrize("text, error, message", [
     ("x = 1", SettingError, "has no function 'build'"), ("import nothing_such", DataError, "cannot be imported: ModuleNotFoundError"),
     ("def build():\n    return 3", SettingError, "must return a callable, got int"),
@@ -115,7 +130,7 @@ def test_broken_external_detectors_are_named(tmp_path, text, error, message):
 @pytest.mark.parametrize("spec, message", [
     ("yolo", "unknown detector 'yolo'; valid: scenes"), ("torchvision:resnet", "no detector 'resnet' here; valid names: fasterrcnn"),
     ("torchvision", "names no model"), ("no/such.py:build", "detector file no/such.py does not exist"),
-    ("scenes:w=1", "no option 'w'; valid options: weights"), ("scenes:weights=no.pth", "weights file no.pth does not exist"),
+    ("scenes:device=gpu", "device 'gpu' cannot be used here"), ("scenes:w=1", "no option 'w'; valid options: weights"), ("scenes:weights=no.pth", "weights file no.pth does not exist"),
 ])
 def test_wrong_specifications(spec, message):
     with pytest.raises(SettingError, match=message):

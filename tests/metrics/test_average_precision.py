@@ -83,5 +83,6 @@ def test_wrong_results_are_named(noisy_detections):
     coco, found = noisy_detections
     with pytest.raises(DataError, match="lacks 'score'"):
         average_precision(coco, [1], {1: [{"category_id": 1, "bbox": [0, 0, 1, 1]}]}, "bbox")
-    with pytest.raises(DataError, match=r"category ids \(91\).*none in common"):
-        average_precision(coco, [1], {1: [{"category_id": 91, "bbox": [0, 0, 1, 1], "score": 1}]}, "bbox")
+    with pytest.warns(UserWarning, match=r"category ids \(91\).*none in common"):
+        foreign = average_precision(coco, [1], {1: [{"category_id": 91, "bbox": [0, 0, 1, 1], "score": 1}]}, "bbox")
+    assert foreign.values["AP"] == 0

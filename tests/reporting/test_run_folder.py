@@ -9,7 +9,7 @@ from salcompress.errors import DataError, SettingError
 from salcompress.reporting.run_folder import ImageRecord, RecordFile, RunIdentity, claim_folder, read_records, records_path
 
 IDENTITY = RunIdentity("set", "a", "detector", "b")
-RECORD = ImageRecord(7, "x.jpg", 10, 20, 800, 30.5, None, 0.1, 0.2, 0.3, [{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}])
+RECORD = ImageRecord(7, "x.jpg", 10, 20, "abc", 800, 30.5, None, 0.1, 0.2, 0.3, [{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}])
 
 
 def test_a_folder_belongs_to_one_run(tmp_path):
@@ -19,6 +19,11 @@ def test_a_folder_belongs_to_one_run(tmp_path):
         claim_folder(tmp_path, IDENTITY._replace(detector="other"))
     with pytest.raises(SettingError, match="dataset's files, number of images or annotations"):
         claim_folder(tmp_path, IDENTITY._replace(dataset_fingerprint="c"))
+    (tmp_path / "results.jsonl").write_text("")
+    claim_folder(tmp_path, IDENTITY)
+    (tmp_path / "run.json").rename(tmp_path / "elsewhere")
+    with pytest.raises(SettingError, match="holds results that no evaluation here made"):
+        claim_folder(tmp_path, IDENTITY)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(DataError, match="run.json is damaged; delete"):
         claim_folder(tmp_path, IDENTITY)
@@ -35,6 +40,18 @@ def test_a_line_cut_by_a_kill_is_dropped(tmp_path, cut):
         assert list(file.done) == [7]
         file.append(RECORD._replace(image_id=9))
     assert read_records(path) == {7: RECORD, 9: RECORD._replace(image_id=9)}
+
+
+@pytest.mark.parametrize("line", [b'{"image_id": 1, "file_name": "x", "height": 1, "width": 1, "of_the_future": 3}\n', b"\x00\x00\n"])
+def test_a_whole_line_that_is_not_understood_is_never_erased(tmp_path, line):
+    path = tmp_path / "r.jsonl"
+    with RecordFile(path) as file:
+        file.append(RECORD)
+    path.write_bytes(path.read_bytes() + line + path.read_bytes())
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="r.jsonl, line 2: not a record of this version"):
+        RecordFile(path)
+    assert path.read_bytes() == before
 
 
 def test_detections_are_read_only_where_wanted(tmp_path):
