@@ -76,7 +76,7 @@ def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> N
         blurred = [np.roll(image, 1, axis=1) for image in pixels]
         metrics = _seconds(lambda: [(psnr(a, b), ms_ssim(a, b)) for a, b in zip(pixels, blurred)]) * len(codecs)
     rest = wall - work - reading - metrics
-    print(f"{len(images)} scenes of 640x480 x {len(codecs)} codecs, one process: {wall:.1f} s")
+    print(f"{len(images)} scenes of 640x480 x {len(codecs)} codecs, one process: {wall:.1f} s in all")
     for what, seconds in (("codec and detector", work), ("PSNR and MS-SSIM", metrics), ("reading the images", reading),
                           ("all else (records, AP, intervals, pictures)", rest)):
         print(f"  {what:<44} {seconds:7.2f} s   {100 * seconds / work:6.1f} % of codec and detector")
