@@ -1,0 +1,125 @@
+"""The .salc file: one image, 32 bytes of header and the coded symbols. All numbers are little-endian.
+
+    offset  bytes  field
+    0       4      magic, "SALC"
+    4       1      version, 1
+    5       1      flags: bit 0 is set where a quality map is coded before the latents; the others are 0
+    6       4      H, height of the image in pixels, 1 .. 2^28
+    10      4      W, width; H x W is at most 2^28
+    14      1      base quality level, 0 .. 63; that of every cell where there is no map
+    15      1      table of the map's differences, 0 .. 63; 0 where there is no map
+    16      4      first four bytes of the model's fingerprint
+    20      4      length of the coded symbols in bytes, a multiple of 4
+    24      4      CRC-32 of the decoded symbols: levels of all cells (uint8), level-2 and level-1 symbols (int16), groups in order
+    28      4      CRC-32 of bytes 0 .. 27
+    32      ...    coded symbols (see entropy_coder): quality map if there is one, level-2 groups, level-1 groups
+
+The CRC of the symbols is checked after decoding: whatever changes a symbol, damage to the words or a machine that
+computes another table index, is an error and not a wrong picture.
+"""
+import struct
+import zlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from salcompress.errors import CorruptError, ModelMismatchError, SettingError, TruncatedError
+
+MAGIC = b"SALC"
+VERSION = 1
+MAX_PIXELS = 2**28
+NUM_LEVELS = 64
+HEADER_BYTES = 32
+_LAYOUT = struct.Struct("<4sBBIIBB4sII")  # the header but for its own CRC
+
+
+class Header(NamedTuple):
+    """What a .salc file says before its symbols."""
+
+    height: int
+    width: int
+    level: int
+    """Base quality level, 0 .. 63."""
+    map_table: int | None
+    """Table of the quality map's differences; None where there is no map."""
+    fingerprint: bytes
+    """First four bytes of the model's."""
+    num_bytes: int
+    """Length of the coded symbols."""
+    symbol_crc: int
+
+
+def write_stream(header: Header, payload: bytes) -> bytes:
+    """A whole file.
+
+    Raises:
+        SettingError: The image is too large for the format.
+    """
+    check_size(header.height, header.width)
+    fields = _LAYOUT.pack(
+        MAGIC, VERSION, header.map_table is not None, header.height, header.width, header.level, header.map_table or 0,
+        header.fingerprint, len(payload), header.symbol_crc)
+    return fields + struct.pack("<I", zlib.crc32(fields)) + payload
+
+
+def read_header(stream: bytes) -> Header:
+    """Header of a file, checked in itself; nothing is allocated by its figures.
+
+    Raises:
+        TruncatedError: The file ends within its header.
+        CorruptError: It is no .salc file, of another version, or damaged.
+    """
+    if len(stream) < HEADER_BYTES:
+        if not MAGIC.startswith(stream[: len(MAGIC)]):
+            raise CorruptError("not a .salc stream")
+        raise TruncatedError(f"the stream ends within its header, after {len(stream)} of {HEADER_BYTES} bytes")
+    magic, version, flags, height, width, level, map_table, fingerprint, num_bytes, symbol_crc = _LAYOUT.unpack_from(stream)
+    if magic != MAGIC:
+        raise CorruptError("not a .salc stream")
+    if zlib.crc32(stream[: _LAYOUT.size]) != struct.unpack_from("<I", stream, _LAYOUT.size)[0]:
+        raise CorruptError("the header is damaged: its checksum does not match")
+    if version != VERSION:
+        raise CorruptError(f"version {version} of the format is not known here; this package reads version {VERSION}")
+    if not (flags <= 1 and 1 <= height and 1 <= width and height * width <= MAX_PIXELS and level < NUM_LEVELS
+            and map_table < NUM_LEVELS and (flags or map_table == 0) and num_bytes % 4 == 0):
+        raise CorruptError(f"the header's fields are out of range: {width}x{height} pixels, level {level}, flags {flags}")
+    return Header(height, width, level, map_table if flags else None, fingerprint, num_bytes, symbol_crc)
+
+
+def read_stream(stream: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
+    """Header and coded symbols of a file made by the model of ``fingerprint`` (four bytes).
+
+    Raises:
+        TruncatedError: The file is shorter than its header says.
+        CorruptError: It is longer, damaged, or no .salc file.
+        ModelMismatchError: Another model made it.
+    """
+    header = read_header(stream)
+    payload = stream[HEADER_BYTES:]
+    if len(payload) < header.num_bytes:
+        raise TruncatedError(f"the stream holds {len(payload)} of {header.num_bytes} bytes of coded symbols")
+    if len(payload) > header.num_bytes:
+        raise CorruptError(f"{len(payload) - header.num_bytes} bytes follow the end of the stream")
+    if header.fingerprint != fingerprint:
+        raise ModelMismatchError(f"the stream was made by model {header.fingerprint.hex()}, and this is {fingerprint.hex()}; "
+                                 "decode with the weights that encoded it")
+    return header, payload
+
+
+def symbol_checksum(levels: np.ndarray, groups: Iterable[np.ndarray]) -> int:
+    """CRC-32 of the levels of all cells and of the symbols of all groups."""
+    crc = zlib.crc32(np.ascontiguousarray(levels, np.uint8).tobytes())
+    for symbols in groups:
+        crc = zlib.crc32(symbols.astype("<i2").tobytes(), crc)
+    return crc
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise unless the format holds an image of this size.
+
+    Raises:
+        SettingError: More than 2^28 pixels.
+    """
+    if height * width > MAX_PIXELS:
+        raise SettingError(f"an image of {width}x{height} has more than the {MAX_PIXELS} pixels of the .salc format")

@@ -1,0 +1,96 @@
+"""Integer probability tables, and the range coder that writes symbols with them. Integers and bytes only.
+
+Symbols lie in [-127, 127]. Each is coded with one of 64 tables: zero-mean normal distributions of standard deviations
+from 0.11 to 64 in equal ratios, quantised to integers that sum to 2^24. The tables are shipped as integers and are part
+of the format; no machine ever computes them again. Inside a group symbols are sorted by table (stable), groups follow each other,
+and all are pushed in reverse onto one ANS stack (Duda 2009; the coder is that of `constriction`), so that they pop in order.
+"""
+from collections.abc import Sequence
+from pathlib import Path
+
+import constriction
+import numpy as np
+
+from salcompress.errors import CorruptError
+
+MAX_SYMBOL = 127
+NUM_TABLES = 64
+PRECISION = 24
+"""Frequencies of a table sum to 2 to this power."""
+SMALLEST_SCALE, LARGEST_SCALE = 0.11, 64.0
+"""Standard deviation of the first and of the last table."""
+TABLES: np.ndarray = np.load(Path(__file__).with_name("entropy_tables.npy"))
+"""Frequencies, int32 (64, 255); entry [k, s + 127] is that of symbol s under table k."""
+TABLE_BITS: np.ndarray = PRECISION - np.log2(TABLES.astype(np.float64))
+"""Ideal length of each symbol in bits, float64 (64, 255)."""
+
+# constriction rounds probabilities to integers of its own; weights of (frequency - 1) that sum to just under its total
+# come out as exactly these frequencies, as the pure-Python coder in the tests confirms.
+_MODELS = [constriction.stream.model.Categorical((row - 1).astype(np.float64), perfect=False) for row in TABLES]
+
+
+def encode_groups(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
+    """Code groups of symbols.
+
+    Args:
+        groups: Of each, symbols int32 (n,) in [-127, 127] and their tables uint8 (n,) in [0, 63].
+
+    Returns:
+        Little-endian 32-bit words.
+    """
+    coder = constriction.stream.stack.AnsCoder()
+    for symbols, tables in reversed(groups):
+        order = np.argsort(tables, kind="stable")
+        shifted = (symbols[order] + MAX_SYMBOL).astype(np.int32)
+        ends = np.cumsum(np.bincount(tables, minlength=NUM_TABLES))
+        for table in range(NUM_TABLES - 1, -1, -1):
+            start, end = (ends[table - 1] if table else 0), ends[table]
+            if end > start:
+                coder.encode_reverse(shifted[start:end], _MODELS[table])
+    return coder.get_compressed().astype("<u4").tobytes()
+
+
+def count_bits(symbols: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """Ideal length of each symbol in bits under its table, float64; the coder's words are longer by under 0.1 % + 64 bits."""
+    return TABLE_BITS[tables, symbols.astype(np.int64) + MAX_SYMBOL]
+
+
+class GroupDecoder:
+    """Reads groups of symbols in the order in which they were given to :func:`encode_groups`.
+
+    Raises:
+        CorruptError: The bytes cannot be a coder's words.
+    """
+
+    def __init__(self, payload: bytes):
+        if len(payload) % 4:
+            raise CorruptError("the coded symbols are not whole 32-bit words")
+        try:
+            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+        except ValueError as error:
+            raise CorruptError(f"the coded symbols are damaged: {error}") from error
+
+    def decode(self, tables: np.ndarray) -> np.ndarray:
+        """Symbols, int32 (n,), of the next group.
+
+        Args:
+            tables: uint8 (n,) in [0, 63].
+
+        Raises:
+            CorruptError: The words ran out in a way that no whole stream does.
+        """
+        order = np.argsort(tables, kind="stable")
+        counts = np.bincount(tables, minlength=NUM_TABLES)
+        parts = []
+        for table in np.flatnonzero(counts):
+            try:
+                parts.append(self._coder.decode(_MODELS[table], int(counts[table])))
+            except (AssertionError, ValueError) as error:
+                raise CorruptError(f"the coded symbols are damaged: {error}") from error
+        symbols = np.empty(len(tables), np.int32)
+        symbols[order] = (np.concatenate(parts) if parts else np.empty(0, np.int32)) - MAX_SYMBOL
+        return symbols
+
+    def is_empty(self) -> bool:
+        """Whether every word has been used up, as after the last symbol of a whole stream."""
+        return bool(self._coder.is_empty())

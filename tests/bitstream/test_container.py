@@ -1,0 +1,89 @@
+"""The header says what it says, byte by byte, or is refused."""
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from salcompress.bitstream.container import (
+    HEADER_BYTES,
+    MAX_PIXELS,
+    Header,
+    check_size,
+    read_header,
+    read_stream,
+    symbol_checksum,
+    write_stream,
+)
+from salcompress.errors import BitstreamError, CorruptError, ModelMismatchError, SettingError, TruncatedError
+
+HEADER = Header(480, 641, 31, 17, b"abcd", 8, 0x01020304)
+STREAM = write_stream(HEADER, b"payload!")
+
+
+def forged(**changes) -> bytes:
+    """A stream whose header is valid in itself but says something else."""
+    fields = dict(magic=b"SALC", version=1, flags=1, height=480, width=641, level=31, table=17, model=b"abcd", size=8, crc=1) | changes
+    packed = struct.pack("<4sBBIIBB4sII", *fields.values())
+    return packed + struct.pack("<I", zlib.crc32(packed)) + b"payload!"
+
+
+def test_golden_bytes():
+    assert STREAM.hex() == "53414c430101e0010000810200001f11616263640800000004030201cf6ce4d27061796c6f616421"
+    assert HEADER_BYTES == 32 and STREAM[32:] == b"payload!"
+    assert read_header(STREAM) == HEADER and read_stream(STREAM, b"abcd") == (HEADER, b"payload!")
+
+
+def test_without_a_map():
+    header = HEADER._replace(map_table=None)
+    assert read_header(write_stream(header, b"payload!")) == header
+
+
+def test_every_flipped_bit_of_the_header_is_noticed():
+    for position in range(HEADER_BYTES):
+        for bit in range(8):
+            damaged = bytearray(STREAM)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(CorruptError, match="not a .salc stream|checksum"):
+                read_header(bytes(damaged))
+
+
+def test_every_truncation_is_noticed():
+    for length in range(len(STREAM)):
+        with pytest.raises(TruncatedError, match="ends within its header|holds . of 8 bytes"):
+            read_stream(STREAM[:length], b"abcd")
+    with pytest.raises(CorruptError, match="1 bytes follow the end"):
+        read_stream(STREAM + b"x", b"abcd")
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"version": 2}, "version 2 of the format is not known"), ({"height": 65535, "width": 65535}, "out of range: 65535x65535 pixels"),
+    ({"height": 2**32 - 1, "width": 2**32 - 1}, "out of range"), ({"height": 0}, "out of range"), ({"level": 64}, "out of range"),
+    ({"table": 64}, "out of range"), ({"flags": 2}, "out of range"), ({"size": 7}, "out of range"),
+])
+def test_headers_that_lie(changes, message):
+    with pytest.raises(CorruptError, match=message):
+        read_stream(forged(**changes), b"abcd")
+
+
+def test_what_is_something_else():
+    for other in (b"\xff\xd8\xff\xe0" + bytes(99), b"RIFF", b"x"):
+        with pytest.raises(CorruptError, match="not a .salc stream"):
+            read_header(other)
+    with pytest.raises(ModelMismatchError, match="made by model 61626364, and this is 77787970"):
+        read_stream(STREAM, b"wxyp")
+    assert issubclass(ModelMismatchError, BitstreamError)
+
+
+def test_size_limit():
+    check_size(1, MAX_PIXELS)
+    with pytest.raises(SettingError, match="has more than the"):
+        check_size(2, MAX_PIXELS)
+
+
+def test_checksum_sees_values_order_and_levels():
+    one, two = np.array([1, -2], np.int32), np.array([3], np.int32)
+    levels = np.array([[1, 2]], np.uint8)
+    known = symbol_checksum(levels, [one, two])
+    assert known == symbol_checksum(levels, [np.array([1, -2, 3], np.int32)])
+    assert len({known, symbol_checksum(levels, [two, one]), symbol_checksum(levels + 1, [one, two]), symbol_checksum(levels, [one])}) == 4

@@ -1,0 +1,96 @@
+"""The coder writes what its integer tables say, and reads it back."""
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from salcompress.bitstream.entropy_coder import (
+    LARGEST_SCALE,
+    MAX_SYMBOL,
+    NUM_TABLES,
+    PRECISION,
+    SMALLEST_SCALE,
+    TABLES,
+    GroupDecoder,
+    count_bits,
+    encode_groups,
+)
+from salcompress.errors import CorruptError
+
+
+def draw_groups(seed, sizes, scale=1.0):
+    """Groups of symbols that follow their tables, more or less."""
+    rng = np.random.default_rng(seed)
+    groups = []
+    for size in sizes:
+        tables = rng.integers(0, NUM_TABLES, size).astype(np.uint8)
+        deviation = np.geomspace(SMALLEST_SCALE, LARGEST_SCALE, NUM_TABLES)[tables] * scale
+        groups.append((np.clip(np.rint(rng.normal(0, deviation)), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32), tables))
+    return groups
+
+
+def reference_encode(groups) -> bytes:
+    """The same coder in plain Python integers: 64-bit state, 32-bit words (Duda 2009)."""
+    words, state = [], 0
+    for symbols, tables in reversed(groups):
+        order = sorted(range(len(tables)), key=lambda k: tables[k])
+        for k in reversed(order):
+            row, symbol = TABLES[tables[k]], int(symbols[k]) + MAX_SYMBOL
+            frequency, below = int(row[symbol]), int(row[:symbol].sum())
+            if state >> (64 - PRECISION) >= frequency:
+                words.append(state & 0xFFFFFFFF)
+                state >>= 32
+            state = (state // frequency << PRECISION) + below + state % frequency
+    while state:
+        words.append(state & 0xFFFFFFFF)
+        state >>= 32
+    return b"".join(word.to_bytes(4, "little") for word in words)
+
+
+def test_tables_are_whole():
+    assert TABLES.shape == (NUM_TABLES, 2 * MAX_SYMBOL + 1) and TABLES.min() >= 1
+    assert (TABLES.sum(1) == 2**PRECISION).all()
+    assert np.array_equal(TABLES[:, ::-1], TABLES)  # a symbol costs what its negative costs
+    assert (np.diff(TABLES[:, MAX_SYMBOL]) < 0).all()  # each table is wider than the one before
+
+
+def test_bytes_are_those_of_a_plain_python_coder():
+    groups = draw_groups(1, (500, 0, 37, 1))
+    assert encode_groups(groups) == reference_encode(groups)
+
+
+def test_golden_words():
+    """Changes to the format show here."""
+    symbols, tables = np.array([0, 1, -1, 5, -127, 127, 0], np.int32), np.array([0, 10, 10, 30, 63, 63, 0], np.uint8)
+    assert encode_groups([(symbols, tables)]).hex() == GOLDEN
+
+
+GOLDEN = "bb37d5851cab0100"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), sizes=st.lists(st.integers(0, 300), max_size=8), scale=st.sampled_from([0.3, 1.0, 4.0]))
+def test_round_trip(seed, sizes, scale):
+    groups = draw_groups(seed, sizes, scale)
+    decoder = GroupDecoder(encode_groups(groups))
+    for symbols, tables in groups:
+        assert np.array_equal(decoder.decode(tables), symbols)
+    assert decoder.is_empty()
+
+
+@pytest.mark.parametrize("sizes", [(1,), (100,), (40_000, 40_000)])
+def test_length_is_the_ideal_one(sizes):
+    groups = draw_groups(2, sizes)
+    ideal = sum(count_bits(*group).sum() for group in groups)
+    assert ideal <= 8 * len(encode_groups(groups)) <= ideal * 1.001 + 64
+
+
+def test_damaged_words():
+    groups = draw_groups(3, (2000,))
+    payload = encode_groups(groups)
+    with pytest.raises(CorruptError, match="not whole 32-bit words"):
+        GroupDecoder(payload[:-1])
+    with pytest.raises(CorruptError, match="coded symbols are damaged"):
+        GroupDecoder(payload[:-4] + bytes(4))
+    decoder = GroupDecoder(payload + b"\1\0\0\0")
+    assert not np.array_equal(decoder.decode(groups[0][1]), groups[0][0]) or not decoder.is_empty()

@@ -1,0 +1,27 @@
+#!/usr/bin/env python3
+"""Write the integer probability tables of the .salc format. Run once: the file it wrote is part of the format.
+
+    python tools/make_entropy_tables.py salcompress/bitstream/entropy_tables.npy
+"""
+import sys
+
+import numpy as np
+from scipy.special import ndtr
+
+NUM_TABLES, MAX_SYMBOL, PRECISION = 64, 127, 24
+SMALLEST_SCALE, LARGEST_SCALE = 0.11, 64.0
+
+
+def make_tables() -> np.ndarray:
+    """Frequencies int32 (64, 255), at least 1 each, symmetric but for the rounding that symbol 0 takes up."""
+    scales = np.geomspace(SMALLEST_SCALE, LARGEST_SCALE, NUM_TABLES)[:, None]
+    edges = np.arange(-MAX_SYMBOL, MAX_SYMBOL + 2) - 0.5
+    mass = np.diff(ndtr(edges / scales), axis=1)
+    spare = 2**PRECISION - mass.shape[1]
+    tables = 1 + np.floor(mass / mass.sum(1, keepdims=True) * spare).astype(np.int64)
+    tables[:, MAX_SYMBOL] += 2**PRECISION - tables.sum(1)
+    return tables.astype(np.int32)
+
+
+if __name__ == "__main__":
+    np.save(sys.argv[1], make_tables())
