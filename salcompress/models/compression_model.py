@@ -1,0 +1,187 @@
+"""The whole codec as one network: transforms, quality map and prior; its config and its weight file."""
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from salcompress.errors import DataError, SettingError
+from salcompress.files import digest
+from salcompress.models.prior import MAX_SYMBOL, GroupParameters, Prior, take_group
+from salcompress.models.quality_map import CELL, Gain
+from salcompress.models.transforms import STRIDE, Analysis, HyperAnalysis, Synthesis
+
+_CELL_POSITIONS = CELL // STRIDE
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the network; stored in the weight file."""
+
+    channels_8: int = 192
+    """At 1/8 of the image."""
+    channels_16: int = 256
+    """At 1/16."""
+    latent_channels: int = 192
+    hyper_channels: int = 64
+    prior_width: int = 192
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if type(value) is not int or not 4 <= value <= 1024 or value % 4:
+                raise ValueError(f"{name} must be a multiple of 4 from 4 to 1024, got {value!r}")
+
+
+_SMALLEST_SCALE, _LARGEST_SCALE = 0.11, 64.0  # of the entropy coder's tables, which are part of the format
+CONFIGS = {"base": ModelConfig(192, 256, 192, 64, 192), "small": ModelConfig(128, 192, 192, 48, 128)}
+
+
+class ModelOutput(NamedTuple):
+    """What a forward pass gives for training."""
+
+    reconstruction: Tensor
+    """(N, 3, H, W), about [0, 1]."""
+    estimated_bits_1: Tensor
+    """Of each 2x2 block of positions of level 1, (N, h / 2, w / 2): from likelihoods, not a rate."""
+    estimated_bits_2: Tensor
+    """The same of level 2."""
+
+
+class CompressionModel(nn.Module):
+    """Saliency-driven hierarchical codec, one model for all rates."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        c8, c16, latent, hyper = config.channels_8, config.channels_16, config.latent_channels, config.hyper_channels
+        self.analysis, self.synthesis = Analysis(c8, c16, latent), Synthesis(c8, c16, latent)
+        self.hyper_analysis = HyperAnalysis(latent, config.prior_width, hyper)
+        self.feature_gain, self.feature_gain_back = Gain(c16, 0.0), Gain(c16, 0.0)
+        octaves = 3.4  # about half of log2(lambda) between the ends of the training range
+        self.latent_gain, self.latent_gain_back = Gain(latent, octaves), Gain(latent, -octaves)
+        self.prior = Prior(latent, hyper, config.prior_width)
+
+    def analyse(self, image: Tensor, cell_levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent, scaled so that its step is 1, and level-2 latent, both real-valued.
+
+        Args:
+            image: (N, 3, 64 rows, 64 columns) in [0, 1].
+            cell_levels: Integer (N, 1, rows, columns).
+        """
+        levels = _spread(cell_levels)
+        latent = self.analysis(image, self.feature_gain(levels)) * self.latent_gain(levels)
+        rows, columns = cell_levels.shape[2:]
+        padded = nn.functional.pad(latent, (0, columns % 2 * _CELL_POSITIONS, 0, rows % 2 * _CELL_POSITIONS), mode="replicate")
+        return latent, self.hyper_analysis(padded)
+
+    def synthesise(self, latent: Tensor, cell_levels: Tensor) -> Tensor:
+        """Image (N, 3, H, W), about [0, 1], from the latent as decoded."""
+        levels = _spread(cell_levels)
+        return self.synthesis(latent * self.latent_gain_back(levels), self.feature_gain_back(levels))
+
+    def forward(self, image: Tensor, cell_levels: Tensor, hard: bool = False) -> ModelOutput:
+        """Differentiable pass: values are rounded with straight-through gradients; rates use uniform noise in place of rounding.
+
+        Args:
+            hard: Take rates, too, of the rounded values, as coding does.
+        """
+        latent, hyper = self.analyse(image, cell_levels)
+        latent, hyper = latent.float(), hyper.float()
+        bits: dict[int, list[Tensor]] = {1: [], 2: []}
+
+        def code_group(group: GroupParameters) -> Tensor:
+            offset = take_group(hyper if group.level == 2 else latent, group.level, group.index) - group.mean
+            rounded = offset + (offset.round() - offset).detach()
+            rounded = rounded.clamp(-MAX_SYMBOL, MAX_SYMBOL)
+            noisy = rounded if hard else offset + torch.rand_like(offset) - 0.5
+            bits[group.level].append(self.estimated_bits(noisy, group.table).sum(1))
+            return rounded + group.mean
+
+        decoded, _ = self.prior.traverse(cell_levels, code_group)
+        return ModelOutput(self.synthesise(decoded, cell_levels), torch.stack(bits[1]).sum(0), torch.stack(bits[2]).sum(0))
+
+    def estimated_bits(self, symbols: Tensor, table: Tensor) -> Tensor:
+        """Bits of symbols under the continuous form of the tables, which no symbol costs more than 24."""
+        scale = _SMALLEST_SCALE * torch.exp(table * (math.log(_LARGEST_SCALE / _SMALLEST_SCALE) / 63))
+        distance = symbols.abs()
+        likelihood = torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr((-0.5 - distance) / scale)
+        # Every symbol has a frequency of at least 1 in the tables. The slope keeps symbols far out in a tail, whose likelihood has no
+        # gradient left, moving towards where they are coded cheaply.
+        floor = 2.0**-24
+        tail = (likelihood < 2 * floor) * 1e-2 * (distance / scale - (distance / scale).detach())
+        return -torch.log2((1 - 255 * floor) * likelihood + floor) + tail
+
+
+def _spread(cell_levels: Tensor) -> Tensor:
+    """Levels of cells to levels of latent positions, (N, 1, h, w)."""
+    return cell_levels.repeat_interleave(_CELL_POSITIONS, 2).repeat_interleave(_CELL_POSITIONS, 3)
+
+
+def save_model(model: CompressionModel) -> bytes:
+    """Weight file: half precision for the transforms, exact for the prior (its weights are small integers over 512).
+
+    With the config it holds the prior's answer to a fixed question, which every machine that loads it must give.
+    """
+    state = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().cpu()
+        if name.startswith("prior."):
+            steps = 2**9 if name.endswith(".weight") else 2**14 if name.endswith(".bias") else 2**5
+            value = torch.floor(value.double() * steps + 0.5) / steps
+            exact_half = torch.equal(value.half().double(), value)
+            state[name] = value.half() if exact_half else value.float()
+        else:
+            state[name] = value.half()
+    state = {name: value.contiguous() for name, value in state.items()}
+    frozen = CompressionModel(model.config)
+    frozen.load_state_dict({name: value.float() for name, value in state.items()})
+    frozen.prior.freeze()
+    config = json.dumps(asdict(model.config))
+    return save(state, {"config": config, "known_answer": frozen.prior.known_answer("cpu"), "digest": _digest(config, state)})
+
+
+def _digest(config: str, state: dict[str, Tensor]) -> str:
+    parts = [part for name in sorted(state) for part in (name, state[name].float().numpy().tobytes())]
+    return digest(config, *parts)
+
+
+def load_model(path: Path | str) -> tuple[CompressionModel, bytes]:
+    """A model ready for coding, on the CPU, and the first four bytes of its fingerprint. Nothing is unpickled.
+
+    Raises:
+        SettingError: The file does not exist.
+        DataError: It is damaged, of another config, or breaks the bounds of exactness.
+    """
+    if not Path(path).is_file():
+        raise SettingError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            config, known_answer = ModelConfig(**json.loads(metadata["config"])), metadata["known_answer"]
+            expected_digest = metadata["digest"]
+            state = {name: file.get_tensor(name).float() for name in file.keys()}
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, AttributeError) as error:
+        raise DataError(f"{path}: not a codec's weights file: {error}") from error
+    found_digest = _digest(metadata["config"], state)
+    if found_digest != expected_digest:
+        raise DataError(f"{path} is damaged: its weights do not match their digest")
+    model = CompressionModel(config)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"{path} does not fit its config: {' '.join(str(error).split())[:200]}") from error
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise DataError(f"{path} holds weights that are not finite")
+    model.eval()
+    model.prior.freeze()
+    if model.prior.known_answer("cpu") != known_answer:
+        model.prior.freeze(torch.float64)
+        if model.prior.known_answer("cpu") != known_answer:
+            raise DataError(f"{path}: the prior does not give its known answer: the weights are damaged, or this machine's "
+                            "floating point is not exact where it must be")
+    return model, bytes.fromhex(found_digest)[:4]

@@ -1,0 +1,154 @@
+"""Layers that compute with integers in floating-point carriers, so that every machine gets the same result.
+
+A value k * 2^-b with a small integer k behaves as that integer: sums and products are exact in any order, on any device, as
+long as they stay below the carrier's mantissa. Weights lie on 2^-9 in [-1, 1], activations on 2^-5, biases and
+accumulators on 2^-14; each layer ends with floor(a * 2^5 + 1/2) * 2^-5 and a clamp. Only 1x1 and depthwise 3x3
+convolutions are used: for dense spatial ones a library may choose a transform (Winograd, FFT) whose numbers are no integers.
+Training runs the same layers with straight-through gradients.
+"""
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salcompress.errors import DataError
+
+WEIGHT_STEPS, ACTIVATION_STEPS = 2**9, 2**5
+HIDDEN_MAX = 255 / ACTIVATION_STEPS
+"""Largest hidden activation, after a ReLU."""
+RESIDUAL_MAX = 511 / ACTIVATION_STEPS
+"""Largest magnitude on the residual stream, and of inputs."""
+_BIAS_STEPS = WEIGHT_STEPS * ACTIVATION_STEPS
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """No library may round the factors of float32 products within: no TF32 on CUDA, no bfloat16 on a CPU.
+
+    ``torch.set_float32_matmul_precision`` and its kin are for whole processes; what they were is restored.
+    """
+    switches = [(torch.backends, "fp32_precision"), (torch.backends.cuda.matmul, "fp32_precision"),
+                (torch.backends.cudnn, "fp32_precision"), (torch.backends.cudnn.conv, "fp32_precision"),
+                (torch.backends.mkldnn, "fp32_precision"), (torch.backends.mkldnn.conv, "fp32_precision"),
+                (torch.backends.mkldnn.matmul, "fp32_precision")] if hasattr(torch.backends, "fp32_precision") else [
+                (torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")]  # torch before 2.9
+    before = [(owner, name, getattr(owner, name)) for owner, name in switches]
+    try:
+        for owner, name in switches:
+            setattr(owner, name, "ieee" if name == "fp32_precision" else False)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def round_through(x: Tensor) -> Tensor:
+    """floor(x + 1/2), with the gradient of the identity."""
+    return x + (torch.floor(x + 0.5) - x).detach()
+
+
+def to_grid(x: Tensor, low: float, high: float) -> Tensor:
+    """Round to the activations' grid and clamp; gradients pass inside the range."""
+    return (round_through(x * ACTIVATION_STEPS) / ACTIVATION_STEPS).clamp(low, high)
+
+
+def relu(x: Tensor) -> Tensor:
+    """ReLU onto the grid, [0, 255/32]."""
+    return to_grid(x, 0.0, HIDDEN_MAX)
+
+
+def residual(x: Tensor) -> Tensor:
+    """Onto the grid of the residual stream, [-511/32, 511/32]."""
+    return to_grid(x, -RESIDUAL_MAX, RESIDUAL_MAX)
+
+
+class DyadicConv(nn.Module):
+    """A 1x1 or a depthwise 3x3 convolution on the grid; gives the accumulator, which the caller rounds.
+
+    Args:
+        in_channels, out_channels: Equal for a depthwise one.
+        input_max: Largest magnitude of its input: ``HIDDEN_MAX`` or ``RESIDUAL_MAX``.
+        depthwise: 3x3 within each channel, padded with zeros.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, input_max: float, depthwise: bool = False):
+        super().__init__()
+        self.depthwise, self.input_steps = depthwise, round(input_max * ACTIVATION_STEPS)
+        self.groups = in_channels if depthwise else 1
+        shape = (out_channels, 1, 3, 3) if depthwise else (out_channels, in_channels, 1, 1)
+        fan_in = 9 if depthwise else in_channels
+        self.weight = nn.Parameter(torch.randn(shape) * (1 / fan_in) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def integers(self) -> tuple[Tensor, Tensor]:
+        """Weights and biases as the integers that they stand for, float64."""
+        weight = torch.floor(self.weight.detach().double().clamp(-1, 1) * WEIGHT_STEPS + 0.5)
+        return weight, torch.floor(self.bias.detach().double() * _BIAS_STEPS + 0.5)
+
+    def largest_sum(self) -> Tensor:
+        """Largest magnitude that any partial sum can reach, as an integer, by output channel."""
+        weight, bias = self.integers()
+        return weight.abs().sum((1, 2, 3)) * self.input_steps + bias.abs() + _BIAS_STEPS  # the last for the rounding
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring weights back within [-1, 1], and channels whose sums could leave the carrier back within it."""
+        self.weight.clamp_(-1, 1)
+        excess = self.largest_sum() / (2**24 - 2 * _BIAS_STEPS)
+        scale = torch.where(excess >= 1, 0.98 / excess, 1.0).to(self.weight)
+        self.weight.mul_(scale[:, None, None, None])
+        self.bias.mul_(scale)
+
+    def train(self, mode: bool = True) -> "DyadicConv":
+        """Training may change the weights: what was frozen no longer holds."""
+        if mode and hasattr(self, "_frozen"):
+            del self._frozen
+        return super().train(mode)
+
+    def freeze(self, carrier: torch.dtype) -> None:
+        """Fix the quantised weights in the carrier that coding computes in.
+
+        Raises:
+            DataError: A partial sum could leave the carrier's mantissa: the weights are damaged or were not projected.
+        """
+        largest = self.largest_sum().max().item()
+        limit = 2**24 if carrier == torch.float32 else 2**53
+        if not largest < limit:  # also if it is NaN
+            raise DataError(f"weights of the prior are out of bounds: a sum could reach {largest:g}, above {limit}")
+        weight, bias = self.integers()
+        self._frozen = (weight / WEIGHT_STEPS).to(carrier), (bias / _BIAS_STEPS).to(carrier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or not hasattr(self, "_frozen"):
+            weight = round_through(self.weight.clamp(-1, 1) * WEIGHT_STEPS) / WEIGHT_STEPS
+            bias = round_through(self.bias * _BIAS_STEPS) / _BIAS_STEPS
+        else:
+            weight, bias = (value.to(x.device) for value in self._frozen)
+        return F.conv2d(x, weight, bias, padding=1 if self.depthwise else 0, groups=self.groups)
+
+
+class DyadicBlock(nn.Module):
+    """Residual block on the grid: 1x1, ReLU, depthwise 3x3, ReLU, 1x1, added to the input. (N, C, h, w) to the same."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.mix = DyadicConv(channels, channels, RESIDUAL_MAX)
+        self.spatial = DyadicConv(channels, channels, HIDDEN_MAX, depthwise=True)
+        self.out = DyadicConv(channels, channels, HIDDEN_MAX)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return residual(x + self.out(relu(self.spatial(relu(self.mix(x))))))
+
+
+class LevelEmbedding(nn.Module):
+    """A vector on the residual grid for each quality level."""
+
+    def __init__(self, num_levels: int, channels: int):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(num_levels, channels))
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Integer (N, 1, h, w) to (N, C, h, w)."""
+        return residual(F.embedding(levels[:, 0].long(), self.table)).permute(0, 3, 1, 2)

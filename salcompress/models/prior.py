@@ -1,0 +1,225 @@
+"""The hierarchical auto-regressive prior: p(z1, z2) = p(z2) p(z1 | z2), each factor auto-regressive in few parallel groups.
+
+For every symbol it gives one of 64 integer tables and a mean on a grid of 1/16; the symbol is the latent less the mean, rounded.
+All of it is computed with integers (see :mod:`salcompress.models.dyadic`) from symbols and levels alone, so encoder and decoder
+get the same tables on any machine. One ``traverse`` serves encoding, decoding and training; they differ in the function that
+turns a group's tables and means into its values.
+
+Groups of level 2: two, a checkerboard. Of level 1: four; group k holds channel quarter c at those positions whose 2x2 phase is
+(k - c) mod 4, so that each group sees three quarters or fewer of the channels at its own place and the rest beside it. Phases and
+quarters are those of checkerboard and channel-conditional models (He et al., CVPR 2021; Minnen and Singh, ICIP 2020), arranged by us.
+"""
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from salcompress.models.dyadic import (
+    HIDDEN_MAX,
+    RESIDUAL_MAX,
+    DyadicBlock,
+    DyadicConv,
+    LevelEmbedding,
+    full_precision,
+    relu,
+    residual,
+    round_through,
+)
+from salcompress.models.quality_map import NUM_LEVELS
+
+MAX_SYMBOL = 127
+NUM_TABLES = 64
+NUM_GROUPS = 4
+_MEAN_STEPS = 16
+_PHASES = ((0, 0), (0, 1), (1, 1), (1, 0))
+
+
+class GroupParameters(NamedTuple):
+    """What the prior says of a group's values, each (N, C', h', w')."""
+
+    level: int
+    """1 or 2: of the latent, or of the level-2 latent."""
+    index: int
+    """Number of the group within its level."""
+    table: Tensor
+    """0 .. 63, integral; in training with a gradient."""
+    mean: Tensor
+    """Multiples of 1/16."""
+
+
+CodeGroup = Callable[[GroupParameters], Tensor]
+"""Gives a group's values, symbol plus mean, from its parameters."""
+
+
+def take_group(latent: Tensor, level: int, index: int) -> Tensor:
+    """The values of a group, in its own layout, out of a whole latent (N, C, h, w), h and w even."""
+    if level == 2:
+        return torch.cat([latent[..., row::2, column::2] for row, column in checkerboard(index)], 1)
+    quarter = latent.shape[1] // NUM_GROUPS
+    return torch.cat([latent[:, c * quarter : (c + 1) * quarter, row::2, column::2] for c, (row, column) in _chunks(index)], 1)
+
+
+def put_group(latent: Tensor, level: int, index: int, values: Tensor) -> Tensor:
+    """A copy of the whole latent with a group's values in their places; differentiable."""
+    latent = latent.clone()
+    if level == 2:
+        for part, (row, column) in zip(values.chunk(2, 1), checkerboard(index)):
+            latent[..., row::2, column::2] = part
+    else:
+        quarter = latent.shape[1] // NUM_GROUPS
+        for part, (c, (row, column)) in zip(values.chunk(NUM_GROUPS, 1), _chunks(index)):
+            latent[:, c * quarter : (c + 1) * quarter, row::2, column::2] = part
+    return latent
+
+
+def checkerboard(index: int) -> tuple[tuple[int, int], ...]:
+    """The two 2x2 phases of a level-2 group, in the order of its channel halves."""
+    return ((0, 0), (1, 1)) if index == 0 else ((0, 1), (1, 0))
+
+
+def _chunks(index: int) -> list[tuple[int, tuple[int, int]]]:
+    """Channel quarter and 2x2 phase of the parts of a level-1 group."""
+    return [(c, _PHASES[(index - c) % NUM_GROUPS]) for c in range(NUM_GROUPS)]
+
+
+def _as_input(values: Tensor) -> Tensor:
+    """Decoded values, multiples of 1/16, halved onto the residual grid; all that matters lies within +-32."""
+    return (values * 0.5).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+
+
+def _table_and_mean(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Raw outputs (N, 2C, h, w), table halves first, to table and mean."""
+    table, mean = raw.chunk(2, 1)
+    table = round_through(4 * table + 20).clamp(0, NUM_TABLES - 1)
+    return table, round_through(mean * _MEAN_STEPS) / _MEAN_STEPS
+
+
+class Level2Step(nn.Module):
+    """Parameters of one half of the checkerboard from the other and the level."""
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        self.embedding = LevelEmbedding(NUM_LEVELS, width)
+        self.context = DyadicConv(channels, channels, RESIDUAL_MAX, depthwise=True)
+        self.mix = DyadicConv(channels, width, RESIDUAL_MAX)
+        self.block = DyadicBlock(width)
+        self.head = DyadicConv(width, 2 * channels, RESIDUAL_MAX)
+
+    def forward(self, decoded: Tensor, levels: Tensor) -> Tensor:
+        return self.head(self.block(residual(self.mix(residual(self.context(_as_input(decoded)))) + self.embedding(levels))))
+
+
+class Level1Step(nn.Module):
+    """Parameters of one level-1 group from the level-2 features and what is decoded."""
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        self.context = DyadicConv(channels, channels, RESIDUAL_MAX, depthwise=True)
+        self.mix = DyadicConv(channels, width, RESIDUAL_MAX)
+        self.here = DyadicConv(channels, width, RESIDUAL_MAX)
+        self.block = DyadicBlock(width)
+        self.hidden = nn.ModuleList(DyadicConv(width, width // 2, RESIDUAL_MAX) for _ in range(NUM_GROUPS))
+        self.head = nn.ModuleList(DyadicConv(width // 2, 2 * channels // NUM_GROUPS, HIDDEN_MAX) for _ in range(NUM_GROUPS))
+
+    def forward(self, decoded: Tensor, features: Tensor, index: int) -> Tensor:
+        seen = _as_input(decoded)
+        mixed = residual(features + self.mix(residual(self.context(seen))))
+        x = self.block(residual(mixed + self.here(seen)))
+        raw = [head(relu(hidden(x[..., row::2, column::2])))
+               for hidden, head, (_, (row, column)) in zip(self.hidden, self.head, _chunks(index))]
+        tables, means = zip(*(part.chunk(2, 1) for part in raw))
+        return torch.cat([*tables, *means], 1)
+
+
+class Prior(nn.Module):
+    """Prior of both latents.
+
+    Args:
+        latent_channels: C of level 1, a multiple of 4.
+        hyper_channels: Z of level 2.
+        width: Of its hidden layers, even.
+    """
+
+    def __init__(self, latent_channels: int, hyper_channels: int, width: int):
+        super().__init__()
+        self.latent_channels, self.hyper_channels = latent_channels, hyper_channels
+        self.level2 = nn.ModuleList(Level2Step(hyper_channels, width) for _ in range(2))
+        self.expand = DyadicConv(hyper_channels, 4 * width, RESIDUAL_MAX)
+        self.expand_block = DyadicBlock(width)
+        self.refine = DyadicConv(width, 4 * width, RESIDUAL_MAX)
+        self.refine_block = DyadicBlock(width)
+        self.embedding = LevelEmbedding(NUM_LEVELS, width)
+        self.level1 = nn.ModuleList(Level1Step(latent_channels, width) for _ in range(NUM_GROUPS))
+        self.carrier = torch.float32
+
+    def traverse(self, cell_levels: Tensor, code_group: CodeGroup) -> tuple[Tensor, Tensor]:
+        """Visit all groups in the order of the stream.
+
+        Args:
+            cell_levels: Quality level of each 64 x 64 cell, integer (N, 1, rows, columns).
+            code_group: Called for each group; what it returns is what later groups see.
+
+        Returns:
+            Both latents as the groups' values, (N, C, 4 rows, 4 columns) and (N, Z, rows', columns'), where level 2 has one
+            position a cell, padded to even sides.
+        """
+        with torch.autocast(cell_levels.device.type, enabled=False), full_precision():
+            return self._traverse(cell_levels, code_group)
+
+    def _traverse(self, cell_levels: Tensor, code_group: CodeGroup) -> tuple[Tensor, Tensor]:
+        batch, _, rows, columns = cell_levels.shape
+        padded = nn.functional.pad(cell_levels.float(), (0, columns % 2, 0, rows % 2), mode="replicate").to(cell_levels.dtype)
+        hyper = torch.zeros(batch, self.hyper_channels, *padded.shape[2:], dtype=self.carrier, device=cell_levels.device)
+        for index, step in enumerate(self.level2):
+            table, mean = (take_group(part, 2, index) for part in _table_and_mean(step(hyper, padded)))
+            group = GroupParameters(2, index, table, mean)
+            hyper = put_group(hyper, 2, index, code_group(group).to(self.carrier))
+        features = self.expand_block(residual(nn.functional.pixel_shuffle(self.expand(_as_input(hyper)), 2)))
+        features = residual(nn.functional.pixel_shuffle(self.refine(features), 2))[..., : 4 * rows, : 4 * columns]
+        levels = cell_levels.repeat_interleave(4, 2).repeat_interleave(4, 3)
+        features = self.refine_block(residual(features + self.embedding(levels)))
+        latent = torch.zeros(batch, self.latent_channels, 4 * rows, 4 * columns, dtype=self.carrier, device=cell_levels.device)
+        for index, step in enumerate(self.level1):
+            table, mean = _table_and_mean(step(latent, features, index))
+            latent = put_group(latent, 1, index, code_group(GroupParameters(1, index, table, mean)).to(self.carrier))
+        return latent, hyper
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """After an optimizer step: keep every partial sum exactly representable."""
+        for module in self.modules():
+            if isinstance(module, DyadicConv):
+                module.project()
+
+    def freeze(self, carrier: torch.dtype = torch.float32) -> None:
+        """Make ready for coding: evaluation mode, weights fixed on their grid in ``carrier``, bounds proved.
+
+        Raises:
+            DataError: The weights break a bound.
+        """
+        self.eval()
+        self.carrier = carrier
+        for module in self.modules():
+            if isinstance(module, DyadicConv):
+                module.freeze(carrier)
+
+    @torch.no_grad()
+    def known_answer(self, device: torch.device | str) -> str:
+        """Digest of tables and means for a fixed input, computed on ``device``: the same wherever the prior is exact."""
+        state, seen = hashlib.sha256(), 0
+        generator = torch.Generator().manual_seed(7)
+        levels = torch.randint(0, NUM_LEVELS, (2, 1, 3, 5), generator=generator).to(device)
+
+        def code_group(group: GroupParameters) -> Tensor:
+            nonlocal seen
+            seen += 1
+            table, mean = group.table.cpu().float(), group.mean.cpu().float()
+            state.update(table.to(torch.int16).numpy().tobytes())
+            state.update((mean * _MEAN_STEPS).to(torch.int32).numpy().tobytes())
+            symbols = torch.randint(-MAX_SYMBOL, MAX_SYMBOL + 1, table.shape, generator=torch.Generator().manual_seed(seen))
+            return (symbols.float() * 2.0 ** -(seen % 5) + mean).mul(_MEAN_STEPS).round().div(_MEAN_STEPS).to(device)
+
+        self.traverse(levels, code_group)
+        return state.hexdigest()

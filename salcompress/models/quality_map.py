@@ -1,0 +1,76 @@
+"""Bit allocation: base quality and saliency give each cell a level, and a level gives each channel its step size.
+
+The level of every 64 x 64 cell is sent with the image, so decoding needs no saliency. Levels are integers 0 .. 63; the gain of
+a channel is 2 to a power interpolated between 16 learned anchors. Gain units are Cui et al., "Asymmetric Gained Deep Image
+Compression", CVPR 2021; a spatial map of them, and their steering by saliency, are the paper's idea in our form.
+"""
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salcompress.errors import SettingError
+
+NUM_LEVELS = 64
+CELL = 64
+"""Pixels along the side of a cell, which has one level."""
+_NUM_ANCHORS = 16
+
+
+def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np.ndarray:
+    """Quality level of each cell.
+
+    A cell gets the base level, plus ``strength`` levels times how much more salient than the mean it is; the mean is taken off so
+    that strength moves bits rather than adding them. Our choice.
+
+    Args:
+        quality: Base quality in [0, 1].
+        saliency: Of each cell in [0, 1], (rows, columns).
+        strength: Levels between a cell of saliency 0 and one of saliency 1, at least 0.
+
+    Returns:
+        uint8 (rows, columns), 0 .. 63.
+
+    Raises:
+        SettingError: A value is out of its range, or not a number.
+    """
+    if not 0 <= quality <= 1:
+        raise SettingError(f"quality must be in [0, 1], got {quality}")
+    if not 0 <= strength <= NUM_LEVELS:
+        raise SettingError(f"saliency_strength must be in [0, {NUM_LEVELS}], got {strength}")
+    saliency = np.asarray(saliency, np.float64)
+    if saliency.ndim != 2 or not np.all((saliency >= 0) & (saliency <= 1)):
+        raise SettingError("saliency must be (rows, columns) in [0, 1], without NaN")
+    levels = quality * (NUM_LEVELS - 1) + strength * (saliency - saliency.mean())
+    return np.clip(np.rint(levels), 0, NUM_LEVELS - 1).astype(np.uint8)
+
+
+def cell_means(saliency: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Mean of a map (H, W) over each 64 x 64 cell of the padded image; beyond the image's edge nothing counts."""
+    height, width = saliency.shape
+    row_edges, column_edges = (np.minimum(np.arange(n + 1) * CELL, size) for n, size in ((rows, height), (columns, width)))
+    sums = np.add.reduceat(np.add.reduceat(saliency.astype(np.float64), row_edges[:-1], 0), column_edges[:-1], 1)
+    return np.clip(sums / np.outer(np.diff(row_edges), np.diff(column_edges)), 0, 1)
+
+
+class Gain(nn.Module):
+    """Positive factors by level and channel.
+
+    Args:
+        octaves: Of all channels between level 0 and level 63 before training; negative for a falling gain.
+    """
+
+    def __init__(self, channels: int, octaves: float):
+        super().__init__()
+        anchors = torch.linspace(-octaves / 2, octaves / 2, _NUM_ANCHORS)
+        self.log2_gain = nn.Parameter(anchors[:, None].repeat(1, channels))
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Levels, integer (N, 1, h, w), to gains (N, C, h, w)."""
+        place = levels[:, 0].float() * ((_NUM_ANCHORS - 1) / (NUM_LEVELS - 1))
+        low = place.floor().clamp(max=_NUM_ANCHORS - 2)
+        weight = (place - low)[..., None]
+        table = self.log2_gain
+        low = low.long()
+        log2_gain = F.embedding(low, table) * (1 - weight) + F.embedding(low + 1, table) * weight
+        return torch.exp2(log2_gain).permute(0, 3, 1, 2)
