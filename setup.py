@@ -11,7 +11,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["salcompress", "salcompress.*"]),
-    package_data={"salcompress": ["weights/*"]},
+    package_data={"salcompress": ["weights/*", "bitstream/*.npy"]},
     install_requires=[
         "torch>=2.1",
         "torchvision>=0.16",
@@ -23,9 +23,11 @@ setup(
         "tqdm",
         "plotly",
         "safetensors",
+        "constriction",  # the range coder of the learned codec's streams
         "scipy",  # monotone (PCHIP) interpolation of BD-rate
     ],
     extras_require={
+        "bench": ["compressai"],  # learned codecs to compare with
         "test": [
             "pytest",
             "hypothesis",  # random sizes and contents

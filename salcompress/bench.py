@@ -10,22 +10,31 @@ from pathlib import Path
 
 import numpy as np
 
-from salcompress.codecs import Codec, load_codec
+from salcompress.codecs import Codec, load_codec, load_codecs
 from salcompress.codecs.coding import coded_images
+from salcompress.codecs.rate_distortion import measure_curve
+from salcompress.codecs.salient import SalientCodec
 from salcompress.coco import load_dataset
 from salcompress.detectors import load_detector
 from salcompress.errors import SettingError
 from salcompress.evaluation import evaluate
 from salcompress.image import decode_image, read_image
 from salcompress.metrics.distortion import ms_ssim, psnr
+from salcompress.reporting.curves import bd_rate
 from salcompress.reporting.run_folder import read_records
 from salcompress.scenes import make_scene, write_scenes
 
-_TYPICAL = ("jpeg:q=30", "jpeg2000:bpp=0.5", "webp:q=30", "avif:q=30", "png")
+_CURVES = {
+    "salient": "salient:saliency=uniform,q=0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
+    "jpeg": "jpeg:q=3,5,8,12,16,20,30,45,60,75,85", "webp": "webp:q=0,3,8,15,25,35,50,70,85", "avif": "avif:q=2,5,10,15,25,40,55,70",
+}
+_TYPICAL = ("jpeg:q=30", "jpeg2000:bpp=0.5", "webp:q=30", "avif:q=30", "png", "salient:q=0.4")
 
 
-def run_bench(parts: Sequence[str], codecs: Sequence[Codec] | None, image: Path | None, repeat: int) -> None:
-    """Measure and print the named parts, all if none is named.
+def run_bench(
+    parts: Sequence[str], codecs: Sequence[Codec] | None, image: Path | None, repeat: int, photographs: Sequence[Path] = ()
+) -> None:
+    """Measure and print the named parts, all if none is named; rate and distortion where there are photographs.
 
     Raises:
         SettingError: A part is unknown, or ``repeat`` is not positive.
@@ -36,10 +45,35 @@ def run_bench(parts: Sequence[str], codecs: Sequence[Codec] | None, image: Path 
     if repeat < 1:
         raise SettingError(f"repeat must be at least 1, got {repeat}")
     codecs = codecs or [load_codec(spec) for spec in _TYPICAL]
-    print(f"{os.cpu_count()} cores; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}")
+    import torch
+
+    print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
     for part in parts or _PARTS:
         print(f"\n{part}")
         _PARTS[part](codecs, image, repeat)
+    if photographs:
+        _print_rate_distortion([read_image(path) for path in photographs])
+
+
+def _print_rate_distortion(images: Sequence[np.ndarray]) -> None:
+    """Curves over the images by real streams, and the rate differences of the learned codec."""
+    print(f"\nrate and distortion of {len(images)} images")
+    curves = {name: measure_curve(load_codecs(spec), images) for name, spec in _CURVES.items()}
+    for name, points in curves.items():
+        for point in points:
+            print(f"  {point.label:<42} {point.bpp:7.4f} bpp   {point.psnr:6.2f} dB   MS-SSIM {point.ms_ssim or float('nan'):.4f}")
+    for name in _CURVES:
+        if name == "salient":
+            continue
+        for figure in ("psnr", "ms_ssim"):
+            for limit in (float("inf"), 0.5):
+                anchor, test = ([(p.bpp, getattr(p, figure)) for p in curves[c] if p.bpp <= limit] for c in (name, "salient"))
+                try:
+                    found = bd_rate(*zip(*anchor), *zip(*test))
+                    text = f"{found.percent:+.1f} % over [{found.low:.4g}, {found.high:.4g}]"
+                except (SettingError, TypeError) as error:
+                    text = f"not comparable: {error}"
+                print(f"  salient against {name}, BD-rate of {figure}{'' if limit > 1 else ', points up to 0.5 bpp'}: {text}")
 
 
 def _bench_codecs(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
@@ -55,6 +89,10 @@ def _bench_codecs(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
     for codec, stream, (encode, decode) in zip(codecs, streams, times):
         print(f"  {codec.name + ':' + codec.setting:<38} {8 * len(stream) / (height * width):7.3f} bpp   "
               f"encode {1e3 * statistics.median(encode):7.1f} ms   decode {1e3 * statistics.median(decode):6.1f} ms")
+        if isinstance(codec, SalientCodec):
+            parts = [codec.time_parts(image) for _ in range(repeat)]
+            print("    of which " + ", ".join(f"{name} {1e3 * statistics.median(p[name] for p in parts):.1f}" for name in parts[0]) + " ms")
+    print(f"  peak memory of this process so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:

@@ -1,24 +1,26 @@
-"""The command line: salcompress demo | evaluate | report | bench."""
+"""The command line: salcompress demo | encode | decode | info | evaluate | report | bench."""
 import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from salcompress import __version__
-from salcompress.codecs import CODECS, Codec, load_codecs
+from salcompress.codecs import CODECS, Codec, load_codec, load_codecs
 from salcompress.coco import load_dataset
 from salcompress.detectors import Detector, detector_fingerprint, load_detector
 from salcompress.errors import DataError, SalcompressError, SettingError
 from salcompress.evaluation import evaluate
 from salcompress.files import read_file, write_atomically
+from salcompress.image import IMAGE_ENDINGS
 from salcompress.reporting.html import render
 from salcompress.reporting.pictures import load_strips
 from salcompress.reporting.rate_point import read_jsonl, to_table
 from salcompress.scenes import write_scenes
 
-_DEMO_CODECS = ("none", "jpeg:q=5,10,20,40,70", "jpeg2000:bpp=0.15,0.3,0.6,1.2", "webp:q=1,10,30,60", "avif:q=5,20,35,50")
+_DEMO_CODECS = ("none", "jpeg:q=5,10,20,40,70", "jpeg2000:bpp=0.15,0.3,0.6,1.2", "webp:q=1,10,30,60", "avif:q=5,20,35,50",
+                "salient:q=0.1,0.3,0.5,0.7,0.9")
 _DEMO_SEED = 3  # the detector was trained on seed 1
 
 
@@ -42,10 +44,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    demo = _command(commands, "demo", _demo, "evaluate the classical codecs on synthetic scenes with the shipped detector")
+    demo = _command(commands, "demo", _demo, "evaluate all codecs on synthetic scenes with the shipped detector")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="results (default: demo)")
     demo.add_argument("--limit", type=int, default=40, metavar="N", help="number of scenes (default: 40)")
     demo.add_argument("--workers", type=int, default=1, metavar="N", help=_WORKERS)
+
+    encode = _command(commands, "encode", _encode, "compress images with the learned codec into .salc files")
+    encode.add_argument("inputs", type=Path, nargs="+", metavar="IMAGE", help="images, and folders of images")
+    encode.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the streams and of summary.csv")
+    encode.add_argument("--codec", default="salient", metavar="SPEC", help="salient and its options (default: salient)")
+    target = encode.add_mutually_exclusive_group()
+    target.add_argument("--target-bpp", type=float, metavar="B", help="highest quality of at most B bits per pixel, by image")
+    target.add_argument("--target-psnr", type=float, metavar="D", help="lowest quality of at least D dB, by image")
+
+    decode = _command(commands, "decode", _decode, "decompress .salc files into PNG images")
+    decode.add_argument("inputs", type=Path, nargs="+", metavar="STREAM", help="streams, and folders of streams")
+    decode.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images")
+    decode.add_argument("--codec", default="salient", metavar="SPEC", help="codec with the weights that encoded (default: salient)")
+
+    info = _command(commands, "info", _info, "say what a .salc file holds, from its header alone")
+    info.add_argument("stream", type=Path, metavar="STREAM")
 
     measure = _command(commands, "evaluate", _evaluate, "AP against bits per pixel of any codecs, any detector, any COCO data set")
     measure.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
@@ -70,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("what", nargs="*", metavar="PART", help="codecs, harness, memory, workers (default: all)")
     bench.add_argument("--codec", action="append", metavar="SPEC", help="codecs to time (default: all, at typical settings)")
     bench.add_argument("--image", type=Path, metavar="FILE", help="picture to time codecs on (default: a 768x512 scene)")
+    bench.add_argument("--photographs", type=Path, nargs="+", metavar="PATH",
+                       help="images and folders: also measure rate and distortion of the learned codec, JPEG, WebP and AVIF on them")
     bench.add_argument("--repeat", type=int, default=7, metavar="N", help="timings behind each median (default: 7)")
     return parser
 
@@ -120,6 +140,49 @@ def _evaluate_and_report(detector_spec: str, images: Path, annotations: Path, co
     print(f"\nresults: {out / 'results.jsonl'}, {out / 'summary.csv'}\nreport:  {page}")
 
 
+def _encode(args: argparse.Namespace) -> None:
+    _leave_cores_to_workers(0)
+    from salcompress.codecs.stream_files import encode_files
+
+    rows = encode_files(_files(args.inputs, IMAGE_ENDINGS), load_codec(args.codec), args.out, args.target_bpp, args.target_psnr)
+    bits, pixels = sum(8 * row.num_bytes for row in rows), sum(row.height * row.width for row in rows)
+    print(f"{len(rows)} images, {bits / pixels:.4f} bpp pooled; {args.out / 'summary.csv'}")
+
+
+def _decode(args: argparse.Namespace) -> None:
+    _leave_cores_to_workers(0)
+    from salcompress.codecs.stream_files import decode_files
+
+    print(f"{len(decode_files(_files(args.inputs, {'.salc'}), load_codec(args.codec), args.out))} images in {args.out}")
+
+
+def _info(args: argparse.Namespace) -> None:
+    from salcompress.bitstream.container import HEADER_BYTES, read_header
+
+    stream = read_file(args.stream)
+    header = read_header(stream)
+    quality_map = "none, one level" if header.map_table is None else "yes"
+    print(f"{args.stream}: {header.width}x{header.height} pixels (width x height)\n"
+          f"rate {8 * len(stream) / (header.height * header.width):.4f} bpp: {HEADER_BYTES} bytes of header, {header.num_bytes} of symbols\n"
+          f"base level {header.level} of 63 (q = {header.level / 63:.3f}), quality map: {quality_map}\nmodel {header.fingerprint.hex()}")
+
+
+def _files(inputs: Sequence[Path], endings: Collection[str]) -> list[Path]:
+    """The files given, and those of the given folders whose names end so.
+
+    Raises:
+        SettingError: A file or folder does not exist, or nothing is found.
+    """
+    found = []
+    for path in inputs:
+        if not path.exists():
+            raise SettingError(f"{path} does not exist")
+        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in endings) if path.is_dir() else [path]
+    if not found:
+        raise SettingError(f"no {', '.join(sorted(endings))} files in {', '.join(map(str, inputs))}")
+    return found
+
+
 def _report(args: argparse.Namespace) -> None:
     print(_write_report(args.out)[0])
 
@@ -141,7 +204,8 @@ def _write_report(folder: Path) -> tuple[Path, dict[str, str]]:
 def _bench(args: argparse.Namespace) -> None:
     from salcompress.bench import run_bench
 
-    run_bench(args.what, load_codecs(*args.codec) if args.codec else None, args.image, args.repeat)
+    run_bench(args.what, load_codecs(*args.codec) if args.codec else None, args.image, args.repeat,
+              _files(args.photographs, IMAGE_ENDINGS) if args.photographs else ())
 
 
 def _load_any_detector(spec: str) -> tuple[Detector, str]:

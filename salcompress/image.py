@@ -16,6 +16,8 @@ from salcompress.files import read_file
 if TYPE_CHECKING:
     from torch import Tensor
 
+IMAGE_ENDINGS = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""File names that are taken for images where a folder is given."""
 _DIRECT_MODES = {"RGB", "L", "1", "P", "PA", "LA", "La", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 _SIXTEEN_BIT_MODES = {"I;16", "I;16L", "I;16B", "I;16N"}
 

@@ -202,3 +202,36 @@ def test_help_names_every_codec_and_option(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for word in ("jpeg2000: bpp", "subsampling", "--skip-bad", "--cache-gib", "path/to/file.py:factory"):
         assert word in text
+
+
+def test_encode_info_decode(tmp_path, scenes, capsys):
+    images = scenes.parent / "images"
+    assert main(["encode", str(images / "000001.png"), str(images / "000002.png"), "--out", str(tmp_path / "s"),
+                 "--codec", "salient:q=0.3,device=cpu"]) == 0
+    assert "2 images" in capsys.readouterr().out
+    lines = (tmp_path / "s" / "summary.csv").read_text().splitlines()
+    assert lines[0].startswith("file,stream,height,width,num_bytes,bpp") and len(lines) == 3
+    assert main(["info", str(tmp_path / "s" / "000001.salc")]) == 0
+    text = capsys.readouterr().out
+    assert "320x240 pixels" in text and "base level 19 of 63" in text and "quality map: yes" in text
+    assert main(["decode", str(tmp_path / "s"), "--out", str(tmp_path / "d"), "--codec", "salient:device=cpu"]) == 0
+    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["000001.png", "000002.png"]
+
+
+def test_encode_to_a_target(tmp_path, scenes):
+    image = scenes.parent / "images" / "000001.png"
+    assert main(["encode", str(image), "--out", str(tmp_path), "--target-bpp", "0.6"]) == 0
+    size = (tmp_path / "000001.salc").stat().st_size
+    assert 0.9 * 0.6 < 8 * size / (320 * 240) <= 0.6
+
+
+def test_encode_and_decode_errors(tmp_path, scenes, capsys):
+    images = scenes.parent / "images"
+    fails(capsys, ["encode", str(tmp_path / "no.png"), "--out", str(tmp_path)], 2, "no.png does not exist")
+    fails(capsys, ["encode", str(images), "--out", str(tmp_path), "--codec", "jpeg"], 2, ".salc streams are those of the learned codec")
+    fails(capsys, ["encode", str(tmp_path), "--out", str(tmp_path)], 2, "no .avif", "files in")
+    (tmp_path / "000001.jpg").write_bytes((images / "000001.png").read_bytes())
+    fails(capsys, ["encode", str(images), str(tmp_path), "--out", str(tmp_path)], 2, "would both become 000001.salc")
+    (tmp_path / "bad.salc").write_bytes(b"SALC but no more")
+    fails(capsys, ["decode", str(tmp_path / "bad.salc"), "--out", str(tmp_path)], 1, "bad.salc: the stream ends within its header")
+    fails(capsys, ["info", str(tmp_path / "bad.salc")], 1, "ends within its header")

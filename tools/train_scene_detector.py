@@ -12,7 +12,7 @@ from safetensors.torch import save
 from salcompress.detectors.scene_detector import build_model
 from salcompress.files import write_atomically
 from salcompress.training.scene_data import scene_batches
-from salcompress.training.trainer import TrainSettings, train
+from salcompress.training.trainer import StepResult, TrainSettings, train
 
 
 def main() -> None:
@@ -28,10 +28,14 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning)
     model = build_model()
     settings = TrainSettings(args.steps, args.minutes, args.resume, learning_rate=1.5e-3)
-    step = train(model, lambda batch: model(*map(list, zip(*batch))),
-                 lambda first: scene_batches(1, first, args.steps, 8, workers=1), settings)
-    state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    write_atomically(args.out, save({name: value.contiguous() for name, value in state.items()}))
+
+    def compute(step: int, batch: list) -> StepResult:
+        losses = model(*map(list, zip(*batch)))
+        return StepResult(sum(losses.values()), losses)
+
+    step, state = train(model, compute, lambda first: scene_batches(1, first, args.steps, 8, workers=1), settings)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    write_atomically(args.out, save({name: value.contiguous() for name, value in half.items()}))
     print(f"{step} of {args.steps} steps done; {args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
 
 

@@ -1,14 +1,16 @@
-"""Codecs by specification: ``jpeg:q=30``, ``jpeg2000:bpp=0.2``, ``webp:q=10``, ``avif:q=20``, ``png``, ``none``."""
+"""Codecs by specification: ``salient:q=0.3``, ``jpeg:q=30``, ``jpeg2000:bpp=0.2``, ``webp:q=10``, ``avif:q=20``, ``png``, ``none``."""
 import itertools
 from collections.abc import Mapping
 
 from salcompress.codecs.base import CachedCodec, Codec, IdentityCodec, with_cache
 from salcompress.codecs.classical import AvifCodec, Jpeg2000Codec, JpegCodec, PngCodec, WebpCodec
+from salcompress.codecs.compressai_models import CompressaiCodec
+from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
 from salcompress.spec import check_options, parse_spec
 
 CODECS: Mapping[str, type[Codec]] = {
-    codec.name: codec for codec in (JpegCodec, Jpeg2000Codec, WebpCodec, AvifCodec, PngCodec, IdentityCodec)
+    codec.name: codec for codec in (JpegCodec, Jpeg2000Codec, WebpCodec, AvifCodec, PngCodec, SalientCodec, CompressaiCodec, IdentityCodec)
 }
 
 __all__ = ["CODECS", "CachedCodec", "Codec", "load_codec", "load_codecs", "with_cache"]

@@ -46,7 +46,8 @@ def ms_ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
         factors.append(np.maximum(similarity if last else contrast, 0))
         if not last:
             x, y = _halve(x), _halve(y)
-    return float(np.prod(np.stack(factors) ** _WEIGHTS[:, None], axis=0).mean())
+    # float32 sums are good for six digits; the rest would vary with the memory that an image happens to lie in
+    return round(float(np.prod(np.stack(factors) ** _WEIGHTS[:, None], axis=0).mean()), 7)
 
 
 def _ssim(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

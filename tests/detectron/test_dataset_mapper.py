@@ -180,3 +180,13 @@ def test_wrong_settings(cfg):
         CompressedDatasetMapper(cfg, is_train=False)
 
 
+
+
+def test_the_learned_codec_in_loader_workers(cfg, dicts):
+    """By its name alone: in the mapper, as an augmentation, in forked workers."""
+    cfg.SALCOMPRESS.TRAIN_CODEC, cfg.SALCOMPRESS.RANDOM_CODECS = "salient:q=0.3", ["salient:q=0.2,0.6"]
+    loader = build_detection_train_loader(dicts, mapper=CompressedDatasetMapper(cfg, True), total_batch_size=2, num_workers=2)
+    assert all(0 < entry["bpp"] < 3 for entry in next(iter(loader)))
+    cfg.SALCOMPRESS.TEST_CODEC = "salient:q=0.3,device=cpu"
+    ours = CompressedDatasetMapper(cfg, is_train=False)(dicts[0])
+    assert ours["num_bits"] == 8 * len(load_codec("salient:q=0.3,device=cpu").encode(read_image(dicts[0]["file_name"])))

@@ -7,7 +7,7 @@ from torch import nn
 
 from salcompress.errors import DataError
 from salcompress.training.scene_data import SceneTargets, scene_batches
-from salcompress.training.trainer import TrainSettings, train
+from salcompress.training.trainer import StepResult, TrainSettings, train
 
 
 def regression(path, num_steps, stop_at=None):
@@ -21,10 +21,13 @@ def regression(path, num_steps, stop_at=None):
                 raise KeyboardInterrupt
             yield torch.randn(16, 3, generator=torch.Generator().manual_seed(step))
 
-    losses = lambda x: {"error": (model(x) - x.sum(1, keepdim=True)).square().mean()}  # noqa: E731
+    def compute(step, x):
+        error = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        return StepResult(error, {"error": error})
+
     settings = TrainSettings(num_steps, 1, path, 0.2, save_every=10)
     try:
-        return model, train(model, losses, batches, settings)
+        return model, train(model, compute, batches, settings).step
     except KeyboardInterrupt:
         return model, None
 
@@ -40,8 +43,8 @@ def test_resumed_equals_unbroken(tmp_path):
 def test_time_limit_keeps_the_state(tmp_path):
     model = nn.Linear(1, 1)
     settings = TrainSettings(100, 0, tmp_path / "c.ckpt", 0.1)
-    reached = train(model, lambda x: {"loss": model(x).mean()}, lambda first: iter([torch.ones(1, 1)] * 100), settings)
-    assert reached == 0 and (tmp_path / "c.ckpt").is_file()
+    reached = train(model, lambda step, x: StepResult(model(x).mean(), {}), lambda first: iter([torch.ones(1, 1)] * 100), settings)
+    assert reached.step == 0 and (tmp_path / "c.ckpt").is_file()
 
 
 def test_damaged_checkpoint(tmp_path):

@@ -1,0 +1,172 @@
+"""Images to symbols to streams and back, in batches of one padded size: the working part of the learned codec."""
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from salcompress.bitstream.container import HEADER_BYTES, Header, read_stream, symbol_checksum, write_stream
+from salcompress.bitstream.entropy_coder import TABLE_BITS, GroupDecoder, count_bits, encode_groups
+from salcompress.errors import CorruptError
+from salcompress.models.compression_model import CompressionModel
+from salcompress.models.prior import MAX_SYMBOL, GroupParameters, checkerboard, take_group
+from salcompress.models.quality_map import CELL
+
+Group = tuple[np.ndarray, np.ndarray]
+"""Symbols int32 (n,) and tables uint8 (n,)."""
+
+
+class Analysed(NamedTuple):
+    """One image as symbols."""
+
+    levels: np.ndarray
+    """Of each cell, uint8 (rows, columns)."""
+    groups: list[np.ndarray]
+    """Symbols of each group, int32 (C', h', w'), level 2 first."""
+    tables: list[np.ndarray]
+    """Their tables, uint8 of the same shapes."""
+    latent: Tensor
+    """What the decoder will see, (1, C, h, w)."""
+    cell_levels: Tensor
+    """``levels`` as a tensor, (1, 1, rows, columns)."""
+
+
+@torch.no_grad()
+def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> list[Analysed]:
+    """Symbols of images whose levels have one shape."""
+    device = next(model.parameters()).device
+    batch = torch.from_numpy(np.stack([_pad(image, found.shape) for image, found in zip(images, levels)])).to(device)
+    pixels = batch.permute(0, 3, 1, 2).float().div_(255)
+    cell_levels = torch.from_numpy(np.stack(levels)[:, None].astype(np.int64)).to(device)
+    latent, hyper = model.analyse(pixels, cell_levels)
+    groups: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def code_group(group: GroupParameters) -> Tensor:
+        target = take_group(hyper if group.level == 2 else latent, group.level, group.index)
+        symbols = torch.round(target - group.mean).clamp_(-MAX_SYMBOL, MAX_SYMBOL)
+        groups.append((symbols.to(torch.int32).cpu().numpy(), group.table.to(torch.uint8).cpu().numpy()))
+        return symbols + group.mean
+
+    decoded, _ = model.prior.traverse(cell_levels, code_group)
+    return [Analysed(levels[k], [s[k] for s, _ in groups], [t[k] for _, t in groups], decoded[k : k + 1], cell_levels[k : k + 1])
+            for k in range(len(images))]
+
+
+def write(found: Analysed, size: tuple[int, int], level: int, fingerprint: bytes) -> bytes:
+    """The .salc stream of an image of ``size`` (height, width) coded at base ``level``."""
+    map_table, map_groups = _map_groups(found.levels, level)
+    payload = encode_groups([*map_groups, *((s.reshape(-1), t.reshape(-1)) for s, t in zip(found.groups, found.tables))])
+    header = Header(*size, level, map_table, fingerprint, len(payload), symbol_checksum(found.levels, found.groups))
+    return write_stream(header, payload)
+
+
+def count(found: Analysed, level: int) -> tuple[int, np.ndarray]:
+    """Length of the stream in bits by the integer tables, header included, and the share of each cell."""
+    rows, columns = found.levels.shape
+    bits_map = np.zeros((rows, columns))
+    for index, (symbols, tables) in enumerate(zip(found.groups, found.tables)):
+        bits = count_bits(symbols, tables)
+        if index < 2:  # level 2 has one place a cell, half of them in each group
+            for part, (row, column) in zip(np.split(bits, 2), checkerboard(index)):
+                _add_to_cells(bits_map, part.sum(0), row, column, 2)
+        else:
+            halved = bits.sum(0)
+            bits_map += halved.reshape(rows, 2, columns, 2).sum((1, 3))
+    map_bits = sum(count_bits(*group).sum() for group in _map_groups(found.levels, level)[1])
+    return int(np.ceil(bits_map.sum() + map_bits)) + 8 * HEADER_BYTES + 32, bits_map  # half a word of the coder's state
+
+
+@torch.no_grad()
+def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Latents (N, C, h, w) and levels (N, 1, rows, columns) of streams whose images have ``shape`` cells.
+
+    Raises:
+        CorruptError: A stream is damaged.
+    """
+    device = next(model.parameters()).device
+    decoders = [GroupDecoder(payload) for _, payload in opened]
+    levels = np.stack([_read_levels(decoder, header, shape) for decoder, (header, _) in zip(decoders, opened)])
+    cell_levels = torch.from_numpy(levels[:, None].astype(np.int64)).to(device)
+    groups: list[np.ndarray] = []
+
+    def code_group(group: GroupParameters) -> Tensor:
+        tables = group.table.to(torch.uint8).cpu().numpy()
+        symbols = np.stack([decoder.decode(t.reshape(-1)).reshape(t.shape) for decoder, t in zip(decoders, tables)])
+        groups.append(symbols)
+        return torch.from_numpy(symbols).to(device).to(group.mean) + group.mean
+
+    latent, _ = model.prior.traverse(cell_levels, code_group)
+    for k, (decoder, (header, _)) in enumerate(zip(decoders, opened)):
+        if not decoder.is_empty() or symbol_checksum(levels[k], [g[k] for g in groups]) != header.symbol_crc:
+            raise CorruptError("the decoded symbols do not match their checksum: the stream is damaged, or this machine computes "
+                               "other tables than the one that encoded it")
+    return latent, cell_levels
+
+
+@torch.no_grad()
+def synthesise(model: CompressionModel, latents: Tensor, cell_levels: Tensor) -> np.ndarray:
+    """Padded images, uint8 (N, H, W, 3)."""
+    image = model.synthesise(latents.float(), cell_levels)
+    return image.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, level: int, fingerprint: bytes) -> dict[str, float]:
+    """Seconds of analysis (float networks of the encoder), prior (once: it runs in both), coding of symbols each way, and synthesis."""
+    started = time.perf_counter()
+    with torch.no_grad():
+        pixels = torch.from_numpy(_pad(image, levels.shape)[None]).permute(0, 3, 1, 2).float().div_(255)
+        device = next(model.parameters()).device
+        cells = torch.from_numpy(levels[None, None].astype(np.int64)).to(device)
+        model.analyse(pixels.to(device), cells)[1].cpu()
+    analysis = time.perf_counter() - started
+    found, = analyse(model, [image], [levels])
+    prior = time.perf_counter() - started - 2 * analysis
+    started = time.perf_counter()
+    stream = write(found, image.shape[:2], level, fingerprint)
+    encoding = time.perf_counter() - started
+    started = time.perf_counter()
+    opened = read_stream(stream, fingerprint)
+    latent, cell_levels = read(model, [opened], levels.shape)
+    decoding = time.perf_counter() - started - prior
+    started = time.perf_counter()
+    synthesise(model, latent, cell_levels)
+    return {"analysis": analysis, "prior": prior, "coding": encoding, "decoding": max(0.0, decoding),
+            "synthesis": time.perf_counter() - started}
+
+
+def _pad(image: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
+    height, width = image.shape[:2]
+    return cv2.copyMakeBorder(image, 0, cells[0] * CELL - height, 0, cells[1] * CELL - width, cv2.BORDER_REPLICATE)
+
+
+def _map_groups(levels: np.ndarray, level: int) -> tuple[int | None, list[Group]]:
+    """The quality map as a group: differences from the cell before (above, in the first column), by the table that suits them best."""
+    if (levels == level).all():
+        return None, []
+    wide = levels.astype(np.int32)
+    before = np.concatenate([np.concatenate([[[level]], wide[:-1, :1]]), wide[:, :-1]], 1)
+    differences = (wide - before).reshape(-1)
+    table = int(np.argmin(TABLE_BITS[:, differences + MAX_SYMBOL].sum(1)))
+    return table, [(differences, np.full(differences.shape, table, np.uint8))]
+
+
+def _read_levels(decoder: GroupDecoder, header: Header, shape: tuple[int, int]) -> np.ndarray:
+    if header.map_table is None:
+        return np.full(shape, header.level, np.uint8)
+    differences = decoder.decode(np.full(shape[0] * shape[1], header.map_table, np.uint8)).reshape(shape)
+    levels = differences.astype(np.int64)
+    levels[:, 0] = header.level + np.cumsum(levels[:, 0])
+    levels = np.cumsum(levels, 1)
+    if levels.min() < 0 or levels.max() > 63:
+        raise CorruptError("the quality map is damaged: a level is out of range")
+    return levels.astype(np.uint8)
+
+
+def _add_to_cells(cells: np.ndarray, bits: np.ndarray, row: int, column: int, stride: int) -> None:
+    """Add bits at places (row + stride i, column + stride j); a place of padding, beyond the last cell, counts with that."""
+    rows = np.minimum(row + stride * np.arange(bits.shape[0]), cells.shape[0] - 1)
+    columns = np.minimum(column + stride * np.arange(bits.shape[1]), cells.shape[1] - 1)
+    np.add.at(cells, (rows[:, None], columns[None, :]), bits)

@@ -1,0 +1,97 @@
+"""Image files to streams and back, with a summary."""
+import csv
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from salcompress.codecs.base import Codec
+from salcompress.codecs.salient import SalientCodec
+from salcompress.errors import BitstreamError, DataError, SettingError
+from salcompress.files import read_file, write_atomically
+from salcompress.image import encode_image, read_image
+
+
+class EncodedFile(NamedTuple):
+    """One line of the summary."""
+
+    file: str
+    stream: str
+    height: int
+    width: int
+    num_bytes: int
+    bpp: float
+    setting: str
+    encode_s: float
+
+
+def encode_files(
+    paths: Sequence[Path], codec: Codec, out: Path, target_bpp: float | None = None, target_psnr: float | None = None
+) -> list[EncodedFile]:
+    """Write a stream for each image, named after it, and ``summary.csv``.
+
+    Args:
+        target_bpp, target_psnr: Search the quality of each image for one of them; the codec must then be a learned one.
+
+    Raises:
+        SettingError: Two images would have one stream, a target is out of reach, or the codec is not the learned one.
+        DataError: An image cannot be read; the message names it.
+        OutputError: ``out`` cannot be written.
+    """
+    _check_names(paths, ".salc")
+    if not isinstance(codec, SalientCodec):
+        raise SettingError(f".salc streams are those of the learned codec, salient; got {codec.name}")
+    rows = []
+    for path in tqdm(paths, unit="image"):
+        image = read_image(path)
+        chosen = codec
+        if target_bpp is not None:
+            chosen = codec.at_target_bpp(image, target_bpp)
+        elif target_psnr is not None:
+            chosen = codec.at_target_psnr(image, target_psnr)
+        started = time.perf_counter()
+        stream = chosen.encode(image)
+        seconds = time.perf_counter() - started
+        target = out / f"{path.stem}.salc"
+        write_atomically(target, stream)
+        height, width = image.shape[:2]
+        rows.append(EncodedFile(str(path), str(target), height, width, len(stream), 8 * len(stream) / (height * width),
+                                chosen.label, round(seconds, 4)))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(EncodedFile._fields)
+    writer.writerows(rows)
+    write_atomically(out / "summary.csv", buffer.getvalue())
+    return rows
+
+
+def decode_files(paths: Sequence[Path], codec: Codec, out: Path) -> list[Path]:
+    """Write a PNG for each stream, named after it.
+
+    Raises:
+        SettingError: Two streams would have one image.
+        DataError: A stream cannot be read or decoded; the message names it.
+        OutputError: ``out`` cannot be written.
+    """
+    _check_names(paths, ".png")
+    written = []
+    for path in tqdm(paths, unit="image"):
+        try:
+            image: np.ndarray = codec.decode(read_file(path))
+        except BitstreamError as error:
+            raise DataError(f"{path}: {error}") from error
+        written.append(out / f"{path.stem}.png")
+        write_atomically(written[-1], encode_image(image, "PNG"))
+    return written
+
+
+def _check_names(paths: Sequence[Path], ending: str) -> None:
+    stems: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in stems:
+            raise SettingError(f"{stems[path.stem]} and {path} would both become {path.stem}{ending}; write them into two folders")
+        stems[path.stem] = path

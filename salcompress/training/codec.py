@@ -1,0 +1,59 @@
+"""Training of the learned codec."""
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salcompress.codecs.rate_distortion import RatePsnr, measure_curve
+from salcompress.codecs.salient import SalientCodec
+from salcompress.models.compression_model import CompressionModel
+from salcompress.models.transforms import initialise_as_klt
+from salcompress.training.datasets import CodecBatch, codec_batches
+from salcompress.training.losses import rate_distortion
+from salcompress.training.trainer import StepResult, TrainResult, TrainSettings, train
+
+KLT_GAIN = 4.85
+"""One over the step, in pixels of [0, 1], that is best at the middle level for a transform that keeps distances."""
+HARD_SHARE = 0.8
+"""From this share of the steps on, rates are those of rounded latents and crops are larger."""
+
+
+def validate(weights: Path, images: Sequence[np.ndarray], device: str | None) -> list[RatePsnr]:
+    """Rate by real streams, and distortion, of a weight file on held-out images, at five qualities without saliency."""
+    return measure_curve((SalientCodec(q, saliency="uniform", weights=weights, device=device) for q in (0.0, 0.25, 0.5, 0.75, 1.0)), images)
+
+
+def train_codec(
+    model: CompressionModel, images: Sequence[Tensor], settings: TrainSettings, *, batch_size: int, crop: int, large_crop: int,
+    seed: int = 1, mixed_precision: bool = True, klt_start: bool = True,
+) -> TrainResult:
+    """Train for rate and distortion at all levels at once.
+
+    Args:
+        images: uint8 (3, H, W), on the model's device.
+        batch_size: Of the small crops; of the large ones, as many as have as many pixels.
+        crop, large_crop: Sides in pixels, multiples of 64; the large one is for the last fifth of the steps.
+        mixed_precision: bfloat16 in the transforms; never in the prior.
+        klt_start: Where there is no checkpoint, start the transforms as a KLT of the images; False keeps the model's weights.
+    """
+    device = next(model.parameters()).device
+    switch = int(settings.num_steps * HARD_SHARE)
+    if klt_start and not settings.checkpoint.exists():
+        initialise_as_klt(model.analysis, model.synthesis, images, KLT_GAIN)
+
+    def compute(step: int, batch: CodecBatch) -> StepResult:
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
+            output = model(batch.image, batch.cell_levels, hard=step >= switch)
+        found = rate_distortion(output, batch.image, batch.cell_levels)
+        return StepResult(found.loss, {"estimated_bpp": found.estimated_bpp, "distortion_bpp": found.distortion, "psnr_dB": found.psnr})
+
+    def batches(first: int):
+        small = codec_batches(images, seed, first, batch_size, crop)
+        for step, batch in zip(range(first, switch), small):
+            yield batch
+        fewer = max(1, batch_size * crop**2 // large_crop**2)
+        yield from codec_batches(images, seed, max(first, switch), fewer, large_crop)
+
+    return train(model, compute, batches, settings, model.prior.project)

@@ -1,0 +1,132 @@
+"""Training of the codec: it starts well, learns, resumes, and never leaves the bounds of exactness."""
+import pytest
+import torch
+
+from salcompress.errors import SettingError
+from salcompress.image import encode_image
+from salcompress.codecs.salient import SalientCodec
+from salcompress.models.compression_model import CompressionModel, ModelConfig, save_model
+from salcompress.models.transforms import initialise_as_klt
+from salcompress.scenes import make_scene
+from salcompress.training import codec as codec_training
+from salcompress.training.codec import train_codec, validate
+from salcompress.training.datasets import codec_batches, find_images, load_images
+from salcompress.training.losses import HIGHEST_LAMBDA, LOWEST_LAMBDA, lambda_of, rate_distortion
+from salcompress.training.trainer import TrainSettings
+
+TINY = ModelConfig(64, 64, 48, 8, 16)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return [torch.from_numpy(make_scene(40, k, 256, 288).image).permute(2, 0, 1).contiguous() for k in range(3)]
+
+
+def tiny_model():
+    torch.manual_seed(0)
+    return CompressionModel(TINY)
+
+
+def test_klt_start_is_the_best_linear_codec(images):
+    model = tiny_model()
+    initialise_as_klt(model.analysis, model.synthesis, images, 5.0)
+    pixels = images[0][None, :, :256, :256].float() / 255
+    ones = torch.ones(1, 64, 16, 16)
+    with torch.no_grad():
+        error = (model.synthesis(model.analysis(pixels, ones), ones) - pixels).square().mean()
+    assert 10 * torch.log10(1 / error) > 25  # 48 of 768 numbers a block are kept; random weights give about 10 dB
+
+
+def test_mixed_precision_and_large_crops_to_the_end_within_the_bounds(images, tmp_path):
+    model = tiny_model()
+    settings = TrainSettings(12, 1.0, tmp_path / "a.ckpt", 1e-3, average_decay=0.9)
+    result = train_codec(model, images, settings, batch_size=4, crop=64, large_crop=128)
+    assert result.step == 12
+    start = tiny_model().state_dict()
+    assert not torch.equal(result.weights["prior.refine.weight"], start["prior.refine.weight"])
+    model.load_state_dict(result.weights)
+    model.prior.freeze()  # raises if a bound were broken
+
+
+def test_batches_of_a_resumed_run_are_those_of_an_unbroken_one(images, tmp_path):
+    """In hard rates nothing is random but the batches, so weights must come out the same."""
+    results = []
+    for name, pieces in (("a.ckpt", (8,)), ("b.ckpt", (3, 8))):
+        for stop in pieces:
+            model = tiny_model()
+            settings = TrainSettings(8, 1.0, tmp_path / name, 1e-3, save_every=1)
+            codec_training.HARD_SHARE, before = 0.0, codec_training.HARD_SHARE
+            try:
+                if stop < 8:
+                    with pytest.raises(KeyboardInterrupt):
+                        train_codec(model, Kill(images, 4 * stop), settings, batch_size=4, crop=64, large_crop=64, mixed_precision=False)
+                    assert torch.load(tmp_path / name)["step"] == stop
+                    continue
+                result = train_codec(model, images, settings, batch_size=4, crop=64, large_crop=64, mixed_precision=False)
+            finally:
+                codec_training.HARD_SHARE = before
+        results.append(result)
+    assert not torch.equal(results[0].weights["synthesis.head.0.weight"], tiny_model().state_dict()["synthesis.head.0.weight"])
+    assert all(torch.equal(value, results[1].weights[name]) for name, value in results[0].weights.items())
+
+
+def test_validation_is_by_real_bytes(images, tmp_path):
+    model = tiny_model()
+    model.prior.project()
+    (tmp_path / "w.safetensors").write_bytes(save_model(model))
+    pictures = [image.permute(1, 2, 0).contiguous().numpy()[:70, :90].copy() for image in images[:2]]
+    points = validate(tmp_path / "w.safetensors", pictures, "cpu")
+    codec = SalientCodec(0.5, saliency="uniform", weights=tmp_path / "w.safetensors", device="cpu")
+    assert points[2].bpp == sum(8 * len(codec.encode(p)) for p in pictures) / (2 * 70 * 90) and len(points) == 5
+
+
+class Kill(list):
+    """Images that stop the run, as a kill would, after so many were looked at."""
+
+    def __init__(self, images, after):
+        super().__init__(images)
+        self.left = after
+
+    def __getitem__(self, index):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+
+def test_rates_fall_in_training(images, tmp_path):
+    model = tiny_model()
+    batch = next(codec_batches(images, 9, 0, 8, 64))
+
+    def loss():
+        torch.manual_seed(1)
+        with torch.no_grad():
+            return rate_distortion(model(batch.image, batch.cell_levels), batch.image, batch.cell_levels).loss.item()
+
+    settings = TrainSettings(30, 1.0, tmp_path / "c.ckpt", 2e-3)
+    train_codec(model, images, settings._replace(num_steps=1), batch_size=4, crop=64, large_crop=64, mixed_precision=False)
+    before = loss()
+    train_codec(model, images, settings, batch_size=4, crop=64, large_crop=64, mixed_precision=False)
+    assert loss() < 0.8 * before
+
+
+def test_batches_are_those_of_their_step(images):
+    first = [batch for batch, _ in zip(codec_batches(images, 1, 0, 2, 64), range(4))]
+    later = next(codec_batches(images, 1, 3, 2, 64))
+    assert torch.equal(first[3].image, later.image) and torch.equal(first[3].cell_levels, later.cell_levels)
+    assert first[0].image.shape == (2, 3, 64, 64) and 0 <= first[0].image.min() and first[0].image.max() <= 1
+    levels = torch.cat([b.cell_levels.flatten() for b, _ in zip(codec_batches(images, 1, 0, 4, 128), range(40))])
+    assert levels.min() <= 5 and levels.max() >= 58
+
+
+def test_lambda_spans_its_range():
+    values = lambda_of(torch.tensor([0, 63]))
+    assert values[0] == pytest.approx(LOWEST_LAMBDA, rel=1e-5) and values[1] == pytest.approx(HIGHEST_LAMBDA, rel=1e-4)
+
+
+def test_wrong_folders(tmp_path):
+    with pytest.raises(SettingError, match="holds no images"):
+        find_images([tmp_path])
+    (tmp_path / "small.png").write_bytes(encode_image(make_scene(1, 1, 64, 64).image, "PNG"))
+    with pytest.raises(SettingError, match="both sides of at least 128 pixels"):
+        load_images(find_images([tmp_path]), "cpu", 128)
