@@ -1,4 +1,4 @@
-"""The .salc file: one image, 32 bytes of header and the coded symbols. All numbers are little-endian.
+"""The .salc file: one image, 36 bytes of header and the coded symbols. All numbers are little-endian.
 
     offset  bytes  field
     0       4      magic, "SALC"
@@ -10,11 +10,13 @@
     15      1      table of the map's differences, 0 .. 63; 0 where there is no map
     16      4      first four bytes of the model's fingerprint
     20      4      length of the coded symbols in bytes, a multiple of 4
-    24      4      CRC-32 of the decoded symbols: levels of all cells (uint8), level-2 and level-1 symbols (int16), groups in order
-    28      4      CRC-32 of bytes 0 .. 27
-    32      ...    coded symbols (see entropy_coder): quality map if there is one, level-2 groups, level-1 groups
+    24      4      CRC-32 of what is decoded first: levels of all cells (uint8), level-2 symbols (int16), groups in order
+    28      4      CRC-32 of the level-1 symbols (int16), groups in order
+    32      4      CRC-32 of bytes 0 .. 31
+    36      ...    coded symbols (see entropy_coder): quality map if there is one, level-2 groups, level-1 groups
 
-The CRC of the symbols is checked after decoding: whatever changes a symbol, damage to the words or a machine that
+The CRCs of the symbols are checked after decoding, the first before level 1 is begun, so that a header which lies about its size takes
+little time and memory: whatever changes a symbol, damage to the words or a machine that
 computes another table index, is an error and not a wrong picture.
 """
 import struct
@@ -30,8 +32,8 @@ MAGIC = b"SALC"
 VERSION = 1
 MAX_PIXELS = 2**28
 NUM_LEVELS = 64
-HEADER_BYTES = 32
-_LAYOUT = struct.Struct("<4sBBIIBB4sII")  # the header but for its own CRC
+HEADER_BYTES = 36
+_LAYOUT = struct.Struct("<4sBBIIBB4sIII")  # the header but for its own CRC
 
 
 class Header(NamedTuple):
@@ -47,7 +49,10 @@ class Header(NamedTuple):
     """First four bytes of the model's."""
     num_bytes: int
     """Length of the coded symbols."""
-    symbol_crc: int
+    coarse_crc: int
+    """Of the quality map and level 2."""
+    fine_crc: int
+    """Of level 1."""
 
 
 def write_stream(header: Header, payload: bytes) -> bytes:
@@ -59,7 +64,7 @@ def write_stream(header: Header, payload: bytes) -> bytes:
     check_size(header.height, header.width)
     fields = _LAYOUT.pack(
         MAGIC, VERSION, header.map_table is not None, header.height, header.width, header.level, header.map_table or 0,
-        header.fingerprint, len(payload), header.symbol_crc)
+        header.fingerprint, len(payload), header.coarse_crc, header.fine_crc)
     return fields + struct.pack("<I", zlib.crc32(fields)) + payload
 
 
@@ -74,7 +79,7 @@ def read_header(stream: bytes) -> Header:
         if not MAGIC.startswith(stream[: len(MAGIC)]):
             raise CorruptError("not a .salc stream")
         raise TruncatedError(f"the stream ends within its header, after {len(stream)} of {HEADER_BYTES} bytes")
-    magic, version, flags, height, width, level, map_table, fingerprint, num_bytes, symbol_crc = _LAYOUT.unpack_from(stream)
+    magic, version, flags, height, width, level, map_table, fingerprint, num_bytes, coarse_crc, fine_crc = _LAYOUT.unpack_from(stream)
     if magic != MAGIC:
         raise CorruptError("not a .salc stream")
     if zlib.crc32(stream[: _LAYOUT.size]) != struct.unpack_from("<I", stream, _LAYOUT.size)[0]:
@@ -84,7 +89,7 @@ def read_header(stream: bytes) -> Header:
     if not (flags <= 1 and 1 <= height and 1 <= width and height * width <= MAX_PIXELS and level < NUM_LEVELS
             and map_table < NUM_LEVELS and (flags or map_table == 0) and num_bytes % 4 == 0):
         raise CorruptError(f"the header's fields are out of range: {width}x{height} pixels, level {level}, flags {flags}")
-    return Header(height, width, level, map_table if flags else None, fingerprint, num_bytes, symbol_crc)
+    return Header(height, width, level, map_table if flags else None, fingerprint, num_bytes, coarse_crc, fine_crc)
 
 
 def read_stream(stream: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
@@ -107,9 +112,9 @@ def read_stream(stream: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
     return header, payload
 
 
-def symbol_checksum(levels: np.ndarray, groups: Iterable[np.ndarray]) -> int:
-    """CRC-32 of the levels of all cells and of the symbols of all groups."""
-    crc = zlib.crc32(np.ascontiguousarray(levels, np.uint8).tobytes())
+def symbol_checksum(groups: Iterable[np.ndarray], levels: np.ndarray | None = None) -> int:
+    """CRC-32 of the levels of all cells, if given, and then of the symbols of the groups."""
+    crc = 0 if levels is None else zlib.crc32(np.ascontiguousarray(levels, np.uint8).tobytes())
     for symbols in groups:
         crc = zlib.crc32(symbols.astype("<i2").tobytes(), crc)
     return crc

@@ -19,6 +19,9 @@ Group = tuple[np.ndarray, np.ndarray]
 """Symbols int32 (n,) and tables uint8 (n,)."""
 
 
+_COARSE = 2  # groups of level 2, which come first
+
+
 class Analysed(NamedTuple):
     """One image as symbols."""
 
@@ -59,7 +62,8 @@ def write(found: Analysed, size: tuple[int, int], level: int, fingerprint: bytes
     """The .salc stream of an image of ``size`` (height, width) coded at base ``level``."""
     map_table, map_groups = _map_groups(found.levels, level)
     payload = encode_groups([*map_groups, *((s.reshape(-1), t.reshape(-1)) for s, t in zip(found.groups, found.tables))])
-    header = Header(*size, level, map_table, fingerprint, len(payload), symbol_checksum(found.levels, found.groups))
+    header = Header(*size, level, map_table, fingerprint, len(payload), symbol_checksum(found.groups[:_COARSE], found.levels),
+                    symbol_checksum(found.groups[_COARSE:]))
     return write_stream(header, payload)
 
 
@@ -69,7 +73,7 @@ def count(found: Analysed, level: int) -> tuple[int, np.ndarray]:
     bits_map = np.zeros((rows, columns))
     for index, (symbols, tables) in enumerate(zip(found.groups, found.tables)):
         bits = count_bits(symbols, tables)
-        if index < 2:  # level 2 has one place a cell, half of them in each group
+        if index < _COARSE:  # level 2 has one place a cell, half of them in each group
             for part, (row, column) in zip(np.split(bits, 2), checkerboard(index)):
                 _add_to_cells(bits_map, part.sum(0), row, column, 2)
         else:
@@ -96,14 +100,21 @@ def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape:
         tables = group.table.to(torch.uint8).cpu().numpy()
         symbols = np.stack([decoder.decode(t.reshape(-1)).reshape(t.shape) for decoder, t in zip(decoders, tables)])
         groups.append(symbols)
+        if len(groups) == _COARSE:  # before the memory of level 1 is taken: the header may lie about its size
+            for k, (header, _) in enumerate(opened):
+                _check(symbol_checksum([g[k] for g in groups], levels[k]) == header.coarse_crc)
         return torch.from_numpy(symbols).to(device).to(group.mean) + group.mean
 
     latent, _ = model.prior.traverse(cell_levels, code_group)
     for k, (decoder, (header, _)) in enumerate(zip(decoders, opened)):
-        if not decoder.is_empty() or symbol_checksum(levels[k], [g[k] for g in groups]) != header.symbol_crc:
-            raise CorruptError("the decoded symbols do not match their checksum: the stream is damaged, or this machine computes "
-                               "other tables than the one that encoded it")
+        _check(decoder.is_empty() and symbol_checksum([g[k] for g in groups[_COARSE:]]) == header.fine_crc)
     return latent, cell_levels
+
+
+def _check(right: bool) -> None:
+    if not right:
+        raise CorruptError("the decoded symbols do not match their checksum: the stream is damaged, or this machine computes "
+                           "other tables than the one that encoded it")
 
 
 @torch.no_grad()

@@ -17,20 +17,20 @@ from salcompress.bitstream.container import (
 )
 from salcompress.errors import BitstreamError, CorruptError, ModelMismatchError, SettingError, TruncatedError
 
-HEADER = Header(480, 641, 31, 17, b"abcd", 8, 0x01020304)
+HEADER = Header(480, 641, 31, 17, b"abcd", 8, 0x01020304, 0x05060708)
 STREAM = write_stream(HEADER, b"payload!")
 
 
 def forged(**changes) -> bytes:
     """A stream whose header is valid in itself but says something else."""
-    fields = dict(magic=b"SALC", version=1, flags=1, height=480, width=641, level=31, table=17, model=b"abcd", size=8, crc=1) | changes
-    packed = struct.pack("<4sBBIIBB4sII", *fields.values())
+    fields = dict(magic=b"SALC", version=1, flags=1, height=480, width=641, level=31, table=17, model=b"abcd", size=8, crc=1, fine=2) | changes
+    packed = struct.pack("<4sBBIIBB4sIII", *fields.values())
     return packed + struct.pack("<I", zlib.crc32(packed)) + b"payload!"
 
 
 def test_golden_bytes():
-    assert STREAM.hex() == "53414c430101e0010000810200001f11616263640800000004030201cf6ce4d27061796c6f616421"
-    assert HEADER_BYTES == 32 and STREAM[32:] == b"payload!"
+    assert STREAM.hex() == "53414c430101e0010000810200001f11616263640800000004030201080706057bfba3fa7061796c6f616421"
+    assert HEADER_BYTES == 36 and STREAM[36:] == b"payload!"
     assert read_header(STREAM) == HEADER and read_stream(STREAM, b"abcd") == (HEADER, b"payload!")
 
 
@@ -84,6 +84,8 @@ def test_size_limit():
 def test_checksum_sees_values_order_and_levels():
     one, two = np.array([1, -2], np.int32), np.array([3], np.int32)
     levels = np.array([[1, 2]], np.uint8)
-    known = symbol_checksum(levels, [one, two])
-    assert known == symbol_checksum(levels, [np.array([1, -2, 3], np.int32)])
-    assert len({known, symbol_checksum(levels, [two, one]), symbol_checksum(levels + 1, [one, two]), symbol_checksum(levels, [one])}) == 4
+    known = symbol_checksum([one, two], levels)
+    assert known == symbol_checksum([np.array([1, -2, 3], np.int32)], levels)
+    others = [symbol_checksum([two, one], levels), symbol_checksum([one, two], levels + 1), symbol_checksum([one], levels),
+              symbol_checksum([one, two])]
+    assert len({known, *others}) == 5
