@@ -27,7 +27,7 @@ setup(
         "scipy",  # monotone (PCHIP) interpolation of BD-rate
     ],
     extras_require={
-        "bench": ["compressai"],  # learned codecs to compare with
+        "bench": ["compressai"],  # learned codecs to compare with; wants numpy < 2, so give it an environment of its own
         "test": [
             "pytest",
             "hypothesis",  # random sizes and contents
