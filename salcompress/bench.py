@@ -92,7 +92,40 @@ def _bench_codecs(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
         if isinstance(codec, SalientCodec):
             parts = [codec.time_parts(image) for _ in range(repeat)]
             print("    of which " + ", ".join(f"{name} {1e3 * statistics.median(p[name] for p in parts):.1f}" for name in parts[0]) + " ms")
-    print(f"  peak memory of this process so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    _print_peaks(codecs, image)
+
+
+def _bench_large(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
+    """One picture of 12 megapixels by each codec, in a process of its own."""
+    _print_peaks(codecs, make_scene(seed=5, index=0, height=3000, width=4000).image)
+
+
+def _print_peaks(codecs: Sequence[Codec], image: np.ndarray) -> None:
+    for codec in codecs:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            idle, peak, encode_s, decode_s = pool.apply(_peak_of_coding, (codec, image))
+        print(f"  {codec.name + ':' + codec.setting:<38} a process that encodes and decodes {image.shape[1]}x{image.shape[0]}, once: "
+              f"peak memory {peak:.0f} MiB, {idle:.0f} before; {encode_s:.2f} s and {decode_s:.2f} s, the first call's set-up included")
+
+
+def _peak_of_coding(codec: Codec, image: np.ndarray) -> tuple[float, float, float, float]:
+    """Peak memory in MiB before and after one encoding and decoding, and the seconds of each."""
+    idle = _peak_mib()
+    started = time.perf_counter()
+    stream = codec.encode(image)
+    encoded = time.perf_counter()
+    codec.decode(stream)
+    seconds = encoded - started, time.perf_counter() - encoded
+    return idle, _peak_mib(), *seconds
+
+
+def _peak_mib() -> float:
+    """Largest resident memory that this process has had. Where /proc is missing, a child's figure may be that of its parent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line, = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
@@ -129,14 +162,14 @@ def _bench_memory(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
             context = multiprocessing.get_context("spawn")
             with context.Pool(1) as pool:
                 peaks.append(pool.apply(_peak_of_evaluation, (annotations, Path(folder) / f"out{num_images}")))
-            print(f"  {num_images:4d} images of 320x240: peak {peaks[-1] / 2**20:.0f} MiB")
+            print(f"  {num_images:4d} images of 320x240: peak {peaks[-1]:.0f} MiB")
         print(f"  growth {100 * (peaks[1] / peaks[0] - 1):+.1f} %")
 
 
-def _peak_of_evaluation(annotations: Path, out: Path) -> int:
+def _peak_of_evaluation(annotations: Path, out: Path) -> float:
     dataset = load_dataset(annotations.parent / "images", annotations)
     evaluate(dataset, load_detector("scenes"), "scenes", "bench", [load_codec("jpeg:q=30")], out)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return _peak_mib()
 
 
 def _bench_workers(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
@@ -163,4 +196,4 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-_PARTS = {"codecs": _bench_codecs, "harness": _bench_harness, "memory": _bench_memory, "workers": _bench_workers}
+_PARTS = {"codecs": _bench_codecs, "large": _bench_large, "harness": _bench_harness, "memory": _bench_memory, "workers": _bench_workers}

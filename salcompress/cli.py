@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("out", type=Path, metavar="DIR", help="an --out folder of evaluate")
 
     bench = _command(commands, "bench", _bench, "time codecs and harness on this machine")
-    bench.add_argument("what", nargs="*", metavar="PART", help="codecs, harness, memory, workers (default: all)")
+    bench.add_argument("what", nargs="*", metavar="PART", help="codecs, large, harness, memory, workers (default: all)")
     bench.add_argument("--codec", action="append", metavar="SPEC", help="codecs to time (default: all, at typical settings)")
     bench.add_argument("--image", type=Path, metavar="FILE", help="picture to time codecs on (default: a 768x512 scene)")
     bench.add_argument("--photographs", type=Path, nargs="+", metavar="PATH",

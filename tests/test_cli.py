@@ -110,7 +110,7 @@ def test_wrong_options_exit_with_2(call, capsys, tmp_path):
     fails(capsys, call("--workers", "-1"), 2, "workers must be at least 0")
     fails(capsys, call("--cache-gib", "1"), 2, "--cache-gib")
     fails(capsys, ["report", str(tmp_path)], 2, "holds no finished evaluation", "salcompress evaluate --out")
-    fails(capsys, ["bench", "everything"], 2, "unknown bench part 'everything'; valid: codecs, harness, memory, workers")
+    fails(capsys, ["bench", "everything"], 2, "unknown bench part 'everything'; valid: codecs, large, harness, memory, workers")
     with pytest.raises(SystemExit, match="2"):
         main(["evaluate"])
 

@@ -33,7 +33,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     torch.manual_seed(0)
     model = (load_model(args.start)[0] if args.start else CompressionModel(CONFIGS[args.config])).to(args.device)
-    images = load_images(find_images(args.data), args.device, args.large_crop)
+    images = load_images(find_images(args.data), args.device, args.crop)
     settings = TrainSettings(args.steps, args.minutes, args.resume, args.learning_rate, average_decay=0.999, weight_decay=0.0,
                              gradient_norm=1.0, save_every=500, log_every=100)
     result = train_codec(model, images, settings, batch_size=args.batch, crop=args.crop, large_crop=args.large_crop,

@@ -2,7 +2,7 @@
 
     offset  bytes  field
     0       4      magic, "SALC"
-    4       1      version, 1
+    4       1      version, 2
     5       1      flags: bit 0 is set where a quality map is coded before the latents; the others are 0
     6       4      H, height of the image in pixels, 1 .. 2^28
     10      4      W, width; H x W is at most 2^28
@@ -29,7 +29,7 @@ import numpy as np
 from salcompress.errors import CorruptError, ModelMismatchError, SettingError, TruncatedError
 
 MAGIC = b"SALC"
-VERSION = 1
+VERSION = 2
 MAX_PIXELS = 2**28
 NUM_LEVELS = 64
 HEADER_BYTES = 36

@@ -1,9 +1,11 @@
 """Integer probability tables, and the range coder that writes symbols with them. Integers and bytes only.
 
-Symbols lie in [-127, 127]. Each is coded with one of 64 tables: zero-mean normal distributions of standard deviations
-from 0.11 to 64 in equal ratios, quantised to integers that sum to 2^24. The tables are shipped as integers and are part
-of the format; no machine ever computes them again. Inside a group symbols are sorted by table (stable), groups follow each other,
-and all are pushed in reverse onto one ANS stack (Duda 2009; the coder is that of `constriction`), so that they pop in order.
+Symbols lie in [-381, 381]. Each is coded with one of 64 tables over [-127, 127]: zero-mean normal distributions of standard
+deviations from 0.11 to 64 in equal ratios, quantised to integers that sum to 2^24. The tables are shipped as integers and are part
+of the format; no machine ever computes them again. A symbol beyond the tables is coded as +-127, and what it exceeds that by, 0 .. 254,
+follows its group: for each +-127 of the group in order, less 127, with the widest table. (Pure black and white at high quality need it.)
+Inside a group symbols are sorted by table (stable), groups follow each other, and all are pushed in reverse onto one ANS stack
+(Duda 2009; the coder is that of `constriction`), so that they pop in order.
 """
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +15,10 @@ import numpy as np
 
 from salcompress.errors import CorruptError
 
-MAX_SYMBOL = 127
+EDGE = 127
+"""Largest symbol of the tables."""
+MAX_SYMBOL = 3 * EDGE
+"""Largest symbol that can be coded."""
 NUM_TABLES = 64
 PRECISION = 24
 """Frequencies of a table sum to 2 to this power."""
@@ -21,6 +26,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.11, 64.0
 """Standard deviation of the first and of the last table."""
 TABLES: np.ndarray = np.load(Path(__file__).with_name("entropy_tables.npy"))
 """Frequencies, int32 (64, 255); entry [k, s + 127] is that of symbol s under table k."""
+_WIDEST = NUM_TABLES - 1
 TABLE_BITS: np.ndarray = PRECISION - np.log2(TABLES.astype(np.float64))
 """Ideal length of each symbol in bits, float64 (64, 255)."""
 
@@ -33,15 +39,18 @@ def encode_groups(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
     """Code groups of symbols.
 
     Args:
-        groups: Of each, symbols int32 (n,) in [-127, 127] and their tables uint8 (n,) in [0, 63].
+        groups: Of each, symbols int32 (n,) in [-381, 381] and their tables uint8 (n,) in [0, 63].
 
     Returns:
         Little-endian 32-bit words.
     """
     coder = constriction.stream.stack.AnsCoder()
     for symbols, tables in reversed(groups):
+        excess = np.abs(symbols[np.abs(symbols) >= EDGE]) - EDGE
+        if len(excess):
+            coder.encode_reverse(excess.astype(np.int32), _MODELS[_WIDEST])
         order = np.argsort(tables, kind="stable")
-        shifted = (symbols[order] + MAX_SYMBOL).astype(np.int32)
+        shifted = (symbols[order].clip(-EDGE, EDGE) + EDGE).astype(np.int32)
         ends = np.cumsum(np.bincount(tables, minlength=NUM_TABLES))
         for table in range(NUM_TABLES - 1, -1, -1):
             start, end = (ends[table - 1] if table else 0), ends[table]
@@ -52,7 +61,10 @@ def encode_groups(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
 
 def count_bits(symbols: np.ndarray, tables: np.ndarray) -> np.ndarray:
     """Ideal length of each symbol in bits under its table, float64; the coder's words are longer by under 0.1 % + 64 bits."""
-    return TABLE_BITS[tables, symbols.astype(np.int64) + MAX_SYMBOL]
+    bits = TABLE_BITS[tables, symbols.clip(-EDGE, EDGE).astype(np.int64) + EDGE]
+    at_edge = np.abs(symbols) >= EDGE
+    bits[at_edge] += TABLE_BITS[_WIDEST, np.abs(symbols[at_edge]).astype(np.int64) - EDGE]
+    return bits
 
 
 class GroupDecoder:
@@ -81,15 +93,19 @@ class GroupDecoder:
         """
         order = np.argsort(tables, kind="stable")
         counts = np.bincount(tables, minlength=NUM_TABLES)
-        parts = []
-        for table in np.flatnonzero(counts):
-            try:
-                parts.append(self._coder.decode(_MODELS[table], int(counts[table])))
-            except (AssertionError, ValueError) as error:
-                raise CorruptError(f"the coded symbols are damaged: {error}") from error
+        parts = [self._pop(table, counts[table]) for table in np.flatnonzero(counts)]
         symbols = np.empty(len(tables), np.int32)
-        symbols[order] = (np.concatenate(parts) if parts else np.empty(0, np.int32)) - MAX_SYMBOL
+        symbols[order] = (np.concatenate(parts) if parts else np.empty(0, np.int32)) - EDGE
+        at_edge = np.flatnonzero(np.abs(symbols) == EDGE)
+        if len(at_edge):
+            symbols[at_edge] += np.sign(symbols[at_edge]) * self._pop(_WIDEST, len(at_edge))
         return symbols
+
+    def _pop(self, table: int, count: int) -> np.ndarray:
+        try:
+            return self._coder.decode(_MODELS[table], int(count))
+        except (AssertionError, ValueError) as error:
+            raise CorruptError(f"the coded symbols are damaged: {error}") from error
 
     def is_empty(self) -> bool:
         """Whether every word has been used up, as after the last symbol of a whole stream."""

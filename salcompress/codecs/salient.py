@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from salcompress.models.compression_model import CompressionModel
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "codec.safetensors"
+_CELLS_AT_ONCE = 3072
+"""Cells of 64x64 pixels, 12.6 megapixels, that go through the networks in one batch unless one image has more."""
 SaliencyFunction = Callable[[np.ndarray], np.ndarray]
 
 
@@ -27,7 +29,7 @@ class Reconstruction(NamedTuple):
     num_bits: int
     """Length of the stream in bits, from the integer tables, headers included; the stream's own within 64 bits + 0.5 %."""
     bits_map: np.ndarray
-    """Bits spent in each 64 x 64 cell of both latents, float64 (rows, columns)."""
+    """Bits at each 16x16 place of the image, padded to whole 64x64 cells, by both latents and the quality map; float64 (rows, columns)."""
 
 
 def unit_interval(value: Any) -> float:
@@ -247,11 +249,13 @@ class _FixedMap:
         return self.map
 
 
-def _by_shape(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
-    members: dict[tuple[int, ...], list[int]] = {}
+def _by_shape(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Numbers of images that go through the networks together: of one shape, in cells, and few enough to bound memory."""
+    members: dict[tuple[int, int], list[int]] = {}
     for k, shape in enumerate(shapes):
         members.setdefault(shape, []).append(k)
-    return list(members.values())
+    most = {shape: max(1, _CELLS_AT_ONCE // (shape[0] * shape[1])) for shape in members}
+    return [found[start : start + most[shape]] for shape, found in members.items() for start in range(0, len(found), most[shape])]
 
 
 _LOADED: dict[tuple[str, int], tuple["CompressionModel", bytes]] = {}

@@ -9,17 +9,14 @@ import torch
 from torch import Tensor
 
 from salcompress.bitstream.container import HEADER_BYTES, Header, read_stream, symbol_checksum, write_stream
-from salcompress.bitstream.entropy_coder import TABLE_BITS, GroupDecoder, count_bits, encode_groups
+from salcompress.bitstream.entropy_coder import EDGE, TABLE_BITS, GroupDecoder, count_bits, encode_groups
 from salcompress.errors import CorruptError
 from salcompress.models.compression_model import CompressionModel
-from salcompress.models.prior import MAX_SYMBOL, GroupParameters, checkerboard, take_group
+from salcompress.models.prior import MAX_SYMBOL, NUM_COARSE_GROUPS, NUM_GROUPS, GroupParameters, checkerboard, quarters, take_group
 from salcompress.models.quality_map import CELL
 
 Group = tuple[np.ndarray, np.ndarray]
 """Symbols int32 (n,) and tables uint8 (n,)."""
-
-
-_COARSE = 2  # groups of level 2, which come first
 
 
 class Analysed(NamedTuple):
@@ -62,25 +59,29 @@ def write(found: Analysed, size: tuple[int, int], level: int, fingerprint: bytes
     """The .salc stream of an image of ``size`` (height, width) coded at base ``level``."""
     map_table, map_groups = _map_groups(found.levels, level)
     payload = encode_groups([*map_groups, *((s.reshape(-1), t.reshape(-1)) for s, t in zip(found.groups, found.tables))])
-    header = Header(*size, level, map_table, fingerprint, len(payload), symbol_checksum(found.groups[:_COARSE], found.levels),
-                    symbol_checksum(found.groups[_COARSE:]))
+    header = Header(*size, level, map_table, fingerprint, len(payload), symbol_checksum(found.groups[:NUM_COARSE_GROUPS], found.levels),
+                    symbol_checksum(found.groups[NUM_COARSE_GROUPS:]))
     return write_stream(header, payload)
 
 
 def count(found: Analysed, level: int) -> tuple[int, np.ndarray]:
-    """Length of the stream in bits by the integer tables, header included, and the share of each cell."""
-    rows, columns = found.levels.shape
-    bits_map = np.zeros((rows, columns))
+    """Length of the stream in bits by the integer tables, header included, and the bits at each 16x16 place of the padded image.
+
+    A cell's level-2 symbols and its entry of the quality map count in equal parts at its 16 places; the header counts nowhere.
+    """
+    cells, places = np.zeros(found.levels.shape), np.zeros([4 * side for side in found.levels.shape])
     for index, (symbols, tables) in enumerate(zip(found.groups, found.tables)):
         bits = count_bits(symbols, tables)
-        if index < _COARSE:  # level 2 has one place a cell, half of them in each group
+        if index < NUM_COARSE_GROUPS:
             for part, (row, column) in zip(np.split(bits, 2), checkerboard(index)):
-                _add_to_cells(bits_map, part.sum(0), row, column, 2)
+                _add_to_cells(cells, part.sum(0), row, column, 2)
         else:
-            halved = bits.sum(0)
-            bits_map += halved.reshape(rows, 2, columns, 2).sum((1, 3))
-    map_bits = sum(count_bits(*group).sum() for group in _map_groups(found.levels, level)[1])
-    return int(np.ceil(bits_map.sum() + map_bits)) + 8 * HEADER_BYTES + 32, bits_map  # half a word of the coder's state
+            for part, (_, (row, column)) in zip(np.split(bits, NUM_GROUPS), quarters(index - NUM_COARSE_GROUPS)):
+                places[row::2, column::2] += part.sum(0)
+    for differences, table in _map_groups(found.levels, level)[1]:
+        cells += count_bits(differences, table).reshape(cells.shape)
+    places += np.kron(cells / 16, np.ones((4, 4)))
+    return int(np.ceil(places.sum())) + 8 * HEADER_BYTES + 32, places  # half a word of the coder's state
 
 
 @torch.no_grad()
@@ -100,14 +101,16 @@ def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape:
         tables = group.table.to(torch.uint8).cpu().numpy()
         symbols = np.stack([decoder.decode(t.reshape(-1)).reshape(t.shape) for decoder, t in zip(decoders, tables)])
         groups.append(symbols)
-        if len(groups) == _COARSE:  # before the memory of level 1 is taken: the header may lie about its size
+        if len(groups) < NUM_COARSE_GROUPS + NUM_GROUPS:  # words that run out early: the header lies about its size; more work is for nothing
+            _check(not any(decoder.is_empty() for decoder in decoders))
+        if len(groups) == NUM_COARSE_GROUPS:  # before the memory of level 1 is taken: the header may lie about its size
             for k, (header, _) in enumerate(opened):
                 _check(symbol_checksum([g[k] for g in groups], levels[k]) == header.coarse_crc)
         return torch.from_numpy(symbols).to(device).to(group.mean) + group.mean
 
     latent, _ = model.prior.traverse(cell_levels, code_group)
     for k, (decoder, (header, _)) in enumerate(zip(decoders, opened)):
-        _check(decoder.is_empty() and symbol_checksum([g[k] for g in groups[_COARSE:]]) == header.fine_crc)
+        _check(decoder.is_empty() and symbol_checksum([g[k] for g in groups[NUM_COARSE_GROUPS:]]) == header.fine_crc)
     return latent, cell_levels
 
 
@@ -124,28 +127,36 @@ def synthesise(model: CompressionModel, latents: Tensor, cell_levels: Tensor) ->
     return image.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
+@torch.no_grad()
 def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, level: int, fingerprint: bytes) -> dict[str, float]:
     """Seconds of analysis (float networks of the encoder), prior (once: it runs in both), coding of symbols each way, and synthesis."""
-    started = time.perf_counter()
-    with torch.no_grad():
-        pixels = torch.from_numpy(_pad(image, levels.shape)[None]).permute(0, 3, 1, 2).float().div_(255)
-        device = next(model.parameters()).device
-        cells = torch.from_numpy(levels[None, None].astype(np.int64)).to(device)
-        model.analyse(pixels.to(device), cells)[1].cpu()
-    analysis = time.perf_counter() - started
     found, = analyse(model, [image], [levels])
-    prior = time.perf_counter() - started - 2 * analysis
-    started = time.perf_counter()
     stream = write(found, image.shape[:2], level, fingerprint)
-    encoding = time.perf_counter() - started
-    started = time.perf_counter()
-    opened = read_stream(stream, fingerprint)
-    latent, cell_levels = read(model, [opened], levels.shape)
-    decoding = time.perf_counter() - started - prior
-    started = time.perf_counter()
-    synthesise(model, latent, cell_levels)
-    return {"analysis": analysis, "prior": prior, "coding": encoding, "decoding": max(0.0, decoding),
-            "synthesis": time.perf_counter() - started}
+    device = found.latent.device
+    symbols = [torch.from_numpy(group)[None].to(device) for group in found.groups]
+
+    def analysis() -> None:
+        pixels = torch.from_numpy(_pad(image, levels.shape)[None]).to(device).permute(0, 3, 1, 2).float().div_(255)
+        model.analyse(pixels, found.cell_levels)[1].cpu()
+
+    def prior() -> None:
+        values = iter(symbols)
+        model.prior.traverse(found.cell_levels, lambda group: next(values) + group.mean)[0].cpu()
+
+    def decoding() -> None:
+        header, payload = read_stream(stream, fingerprint)
+        decoder = GroupDecoder(payload)
+        _read_levels(decoder, header, levels.shape)
+        symbol_checksum([decoder.decode(tables.reshape(-1)) for tables in found.tables])
+
+    parts = {"analysis": analysis, "prior": prior, "coding": lambda: write(found, image.shape[:2], level, fingerprint),
+             "decoding": decoding, "synthesis": lambda: synthesise(model, found.latent, found.cell_levels)}
+    seconds = {}
+    for name, part in parts.items():
+        started = time.perf_counter()
+        part()
+        seconds[name] = time.perf_counter() - started
+    return seconds
 
 
 def _pad(image: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
@@ -160,7 +171,7 @@ def _map_groups(levels: np.ndarray, level: int) -> tuple[int | None, list[Group]
     wide = levels.astype(np.int32)
     before = np.concatenate([np.concatenate([[[level]], wide[:-1, :1]]), wide[:, :-1]], 1)
     differences = (wide - before).reshape(-1)
-    table = int(np.argmin(TABLE_BITS[:, differences + MAX_SYMBOL].sum(1)))
+    table = int(np.argmin(TABLE_BITS[:, differences + EDGE].sum(1)))
     return table, [(differences, np.full(differences.shape, table, np.uint8))]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest
-from salcompress.models.prior import MAX_SYMBOL, GroupParameters, Prior, take_group
+from salcompress.models.prior import MAX_SYMBOL, GroupParameters, Prior, put_group, take_group
 from salcompress.models.quality_map import CELL, Gain
 from salcompress.models.transforms import STRIDE, Analysis, HyperAnalysis, Synthesis
 
@@ -47,9 +47,9 @@ class ModelOutput(NamedTuple):
     reconstruction: Tensor
     """(N, 3, H, W), about [0, 1]."""
     estimated_bits_1: Tensor
-    """Of each 2x2 block of positions of level 1, (N, h / 2, w / 2): from likelihoods, not a rate."""
+    """At each position of level 1, (N, h, w): from likelihoods, not a rate."""
     estimated_bits_2: Tensor
-    """The same of level 2."""
+    """The same of level 2, one position a cell, padded to even sides."""
 
 
 class CompressionModel(nn.Module):
@@ -92,21 +92,21 @@ class CompressionModel(nn.Module):
         """
         latent, hyper = self.analyse(image, cell_levels)
         latent, hyper = latent.float(), hyper.float()
-        bits: dict[int, list[Tensor]] = {1: [], 2: []}
+        bits = {1: torch.zeros_like(latent), 2: torch.zeros_like(hyper)}
 
         def code_group(group: GroupParameters) -> Tensor:
             offset = take_group(hyper if group.level == 2 else latent, group.level, group.index) - group.mean
             rounded = offset + (offset.round() - offset).detach()
             rounded = rounded.clamp(-MAX_SYMBOL, MAX_SYMBOL)
             noisy = rounded if hard else offset + torch.rand_like(offset) - 0.5
-            bits[group.level].append(self.estimated_bits(noisy, group.table).sum(1))
+            bits[group.level] = put_group(bits[group.level], group.level, group.index, self.estimated_bits(noisy, group.table))
             return rounded + group.mean
 
         decoded, _ = self.prior.traverse(cell_levels, code_group)
-        return ModelOutput(self.synthesise(decoded, cell_levels), torch.stack(bits[1]).sum(0), torch.stack(bits[2]).sum(0))
+        return ModelOutput(self.synthesise(decoded, cell_levels), bits[1].sum(1), bits[2].sum(1))
 
     def estimated_bits(self, symbols: Tensor, table: Tensor) -> Tensor:
-        """Bits of symbols under the continuous form of the tables, which no symbol costs more than 24."""
+        """Bits of symbols under the continuous form of the tables, which no symbol of the tables costs more than 24."""
         scale = _SMALLEST_SCALE * torch.exp(table * (math.log(_LARGEST_SCALE / _SMALLEST_SCALE) / 63))
         distance = symbols.abs()
         likelihood = torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr((-0.5 - distance) / scale)

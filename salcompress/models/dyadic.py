@@ -46,11 +46,16 @@ def full_precision() -> Iterator[None]:
 
 def round_through(x: Tensor) -> Tensor:
     """floor(x + 1/2), with the gradient of the identity."""
+    if not torch.is_grad_enabled():
+        return torch.floor(x + 0.5)
     return x + (torch.floor(x + 0.5) - x).detach()
 
 
 def to_grid(x: Tensor, low: float, high: float) -> Tensor:
-    """Round to the activations' grid and clamp; gradients pass inside the range."""
+    """Round to the activations' grid and clamp; gradients pass inside the range. Without gradients ``x`` itself is changed:
+    most of the prior's time is passes over memory, and every ``x`` here is a fresh accumulator."""
+    if not torch.is_grad_enabled():
+        return x.mul_(ACTIVATION_STEPS).add_(0.5).floor_().div_(ACTIVATION_STEPS).clamp_(low, high)
     return (round_through(x * ACTIVATION_STEPS) / ACTIVATION_STEPS).clamp(low, high)
 
 

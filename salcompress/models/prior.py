@@ -29,9 +29,11 @@ from salcompress.models.dyadic import (
 )
 from salcompress.models.quality_map import NUM_LEVELS
 
-MAX_SYMBOL = 127
+MAX_SYMBOL = 381
+"""Largest symbol, as of the entropy coder."""
 NUM_TABLES = 64
-NUM_GROUPS = 4
+NUM_COARSE_GROUPS, NUM_GROUPS = 2, 4
+"""Of level 2 and of level 1."""
 _MEAN_STEPS = 16
 _PHASES = ((0, 0), (0, 1), (1, 1), (1, 0))
 
@@ -58,7 +60,7 @@ def take_group(latent: Tensor, level: int, index: int) -> Tensor:
     if level == 2:
         return torch.cat([latent[..., row::2, column::2] for row, column in checkerboard(index)], 1)
     quarter = latent.shape[1] // NUM_GROUPS
-    return torch.cat([latent[:, c * quarter : (c + 1) * quarter, row::2, column::2] for c, (row, column) in _chunks(index)], 1)
+    return torch.cat([latent[:, c * quarter : (c + 1) * quarter, row::2, column::2] for c, (row, column) in quarters(index)], 1)
 
 
 def put_group(latent: Tensor, level: int, index: int, values: Tensor) -> Tensor:
@@ -69,7 +71,7 @@ def put_group(latent: Tensor, level: int, index: int, values: Tensor) -> Tensor:
             latent[..., row::2, column::2] = part
     else:
         quarter = latent.shape[1] // NUM_GROUPS
-        for part, (c, (row, column)) in zip(values.chunk(NUM_GROUPS, 1), _chunks(index)):
+        for part, (c, (row, column)) in zip(values.chunk(NUM_GROUPS, 1), quarters(index)):
             latent[:, c * quarter : (c + 1) * quarter, row::2, column::2] = part
     return latent
 
@@ -79,7 +81,7 @@ def checkerboard(index: int) -> tuple[tuple[int, int], ...]:
     return ((0, 0), (1, 1)) if index == 0 else ((0, 1), (1, 0))
 
 
-def _chunks(index: int) -> list[tuple[int, tuple[int, int]]]:
+def quarters(index: int) -> list[tuple[int, tuple[int, int]]]:
     """Channel quarter and 2x2 phase of the parts of a level-1 group."""
     return [(c, _PHASES[(index - c) % NUM_GROUPS]) for c in range(NUM_GROUPS)]
 
@@ -128,7 +130,7 @@ class Level1Step(nn.Module):
         mixed = residual(features + self.mix(residual(self.context(seen))))
         x = self.block(residual(mixed + self.here(seen)))
         raw = [head(relu(hidden(x[..., row::2, column::2])))
-               for hidden, head, (_, (row, column)) in zip(self.hidden, self.head, _chunks(index))]
+               for hidden, head, (_, (row, column)) in zip(self.hidden, self.head, quarters(index))]
         tables, means = zip(*(part.chunk(2, 1) for part in raw))
         return torch.cat([*tables, *means], 1)
 
@@ -145,7 +147,7 @@ class Prior(nn.Module):
     def __init__(self, latent_channels: int, hyper_channels: int, width: int):
         super().__init__()
         self.latent_channels, self.hyper_channels = latent_channels, hyper_channels
-        self.level2 = nn.ModuleList(Level2Step(hyper_channels, width) for _ in range(2))
+        self.level2 = nn.ModuleList(Level2Step(hyper_channels, width) for _ in range(NUM_COARSE_GROUPS))
         self.expand = DyadicConv(hyper_channels, 4 * width, RESIDUAL_MAX)
         self.expand_block = DyadicBlock(width)
         self.refine = DyadicConv(width, 4 * width, RESIDUAL_MAX)
@@ -218,7 +220,7 @@ class Prior(nn.Module):
             table, mean = group.table.cpu().float(), group.mean.cpu().float()
             state.update(table.to(torch.int16).numpy().tobytes())
             state.update((mean * _MEAN_STEPS).to(torch.int32).numpy().tobytes())
-            symbols = torch.randint(-MAX_SYMBOL, MAX_SYMBOL + 1, table.shape, generator=torch.Generator().manual_seed(seen))
+            symbols = torch.randint(-127, 128, table.shape, generator=torch.Generator().manual_seed(seen))
             return (symbols.float() * 2.0 ** -(seen % 5) + mean).mul(_MEAN_STEPS).round().div(_MEAN_STEPS).to(device)
 
         self.traverse(levels, code_group)

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 STRIDE = 16
 """Pixels of the image per position of the latent, along each side."""
+KLT_SIDE = 256
+"""Of the crops that :func:`initialise_as_klt` looks at."""
 
 
 class ResidualBlock(nn.Module):
@@ -76,13 +78,12 @@ def initialise_as_klt(analysis: Analysis, synthesis: Synthesis, images: Sequence
     From random weights a short training on a CPU spends most of its time on learning to be invertible. Our choice.
 
     Args:
-        images: uint8 (3, H, W), sides of at least 256.
+        images: uint8 (3, H, W), sides of at least ``KLT_SIDE``.
         gain: Factor of the latent over pixels in [0, 1].
     """
     generator = torch.Generator().manual_seed(3)
-    corners = [(torch.rand(2, generator=generator) * torch.tensor([image.shape[1] - 255, image.shape[2] - 255])).int().tolist()
-               for image in images]
-    crops = torch.stack([image[:, y : y + 256, x : x + 256] for image, (y, x) in zip(images, corners)]).float() / 255 - 0.5
+    corners = [(torch.rand(2, generator=generator) * (torch.tensor(image.shape[1:]) - KLT_SIDE + 1)).int().tolist() for image in images]
+    crops = torch.stack([image[:, y : y + KLT_SIDE, x : x + KLT_SIDE] for image, (y, x) in zip(images, corners)]).float() / 255 - 0.5
     first, last_up = analysis.stem[1], synthesis.tail[-2]
     basis = _principal_axes(F.pixel_unshuffle(crops, 8), first.out_channels)
     _set(first, basis)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from salcompress.codecs.rate_distortion import RatePsnr, measure_curve
 from salcompress.codecs.salient import SalientCodec
+from salcompress.errors import SettingError
 from salcompress.models.compression_model import CompressionModel
-from salcompress.models.transforms import initialise_as_klt
+from salcompress.models.transforms import KLT_SIDE, initialise_as_klt
 from salcompress.training.datasets import CodecBatch, codec_batches
 from salcompress.training.losses import rate_distortion
 from salcompress.training.trainer import StepResult, TrainResult, TrainSettings, train
@@ -32,7 +33,7 @@ def train_codec(
     """Train for rate and distortion at all levels at once.
 
     Args:
-        images: uint8 (3, H, W), on the model's device.
+        images: uint8 (3, H, W), on the model's device, sides of at least ``crop``; those of at least ``large_crop`` give the large crops.
         batch_size: Of the small crops; of the large ones, as many as have as many pixels.
         crop, large_crop: Sides in pixels, multiples of 64; the large one is for the last fifth of the steps.
         mixed_precision: bfloat16 in the transforms; never in the prior.
@@ -40,8 +41,12 @@ def train_codec(
     """
     device = next(model.parameters()).device
     switch = int(settings.num_steps * HARD_SHARE)
+    model.to(memory_format=torch.channels_last)
+    large = [image for image in images if min(image.shape[1:]) >= large_crop]
+    if not large:
+        raise SettingError(f"no image has both sides of at least large_crop = {large_crop} pixels")
     if klt_start and not settings.checkpoint.exists():
-        initialise_as_klt(model.analysis, model.synthesis, images, KLT_GAIN)
+        initialise_as_klt(model.analysis, model.synthesis, [i for i in images if min(i.shape[1:]) >= KLT_SIDE], KLT_GAIN)
 
     def compute(step: int, batch: CodecBatch) -> StepResult:
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
@@ -54,6 +59,6 @@ def train_codec(
         for step, batch in zip(range(first, switch), small):
             yield batch
         fewer = max(1, batch_size * crop**2 // large_crop**2)
-        yield from codec_batches(images, seed, max(first, switch), fewer, large_crop)
+        yield from codec_batches(large, seed, max(first, switch), fewer, large_crop)
 
     return train(model, compute, batches, settings, model.prior.project)

@@ -23,13 +23,13 @@ STREAM = write_stream(HEADER, b"payload!")
 
 def forged(**changes) -> bytes:
     """A stream whose header is valid in itself but says something else."""
-    fields = dict(magic=b"SALC", version=1, flags=1, height=480, width=641, level=31, table=17, model=b"abcd", size=8, crc=1, fine=2) | changes
+    fields = dict(magic=b"SALC", version=2, flags=1, height=480, width=641, level=31, table=17, model=b"abcd", size=8, crc=1, fine=2) | changes
     packed = struct.pack("<4sBBIIBB4sIII", *fields.values())
     return packed + struct.pack("<I", zlib.crc32(packed)) + b"payload!"
 
 
 def test_golden_bytes():
-    assert STREAM.hex() == "53414c430101e0010000810200001f11616263640800000004030201080706057bfba3fa7061796c6f616421"
+    assert STREAM.hex() == "53414c430201e0010000810200001f11616263640800000004030201080706055cfc7df87061796c6f616421"
     assert HEADER_BYTES == 36 and STREAM[36:] == b"payload!"
     assert read_header(STREAM) == HEADER and read_stream(STREAM, b"abcd") == (HEADER, b"payload!")
 
@@ -57,7 +57,7 @@ def test_every_truncation_is_noticed():
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"version": 2}, "version 2 of the format is not known"), ({"height": 65535, "width": 65535}, "out of range: 65535x65535 pixels"),
+    ({"version": 3}, "version 3 of the format is not known"), ({"height": 65535, "width": 65535}, "out of range: 65535x65535 pixels"),
     ({"height": 2**32 - 1, "width": 2**32 - 1}, "out of range"), ({"height": 0}, "out of range"), ({"level": 64}, "out of range"),
     ({"table": 64}, "out of range"), ({"flags": 2}, "out of range"), ({"size": 7}, "out of range"),
 ])

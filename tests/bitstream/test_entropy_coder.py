@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from salcompress.bitstream.entropy_coder import (
     LARGEST_SCALE,
+    EDGE,
     MAX_SYMBOL,
     NUM_TABLES,
     PRECISION,
@@ -33,9 +34,10 @@ def reference_encode(groups) -> bytes:
     """The same coder in plain Python integers: 64-bit state, 32-bit words (Duda 2009)."""
     words, state = [], 0
     for symbols, tables in reversed(groups):
-        order = sorted(range(len(tables)), key=lambda k: tables[k])
-        for k in reversed(order):
-            row, symbol = TABLES[tables[k]], int(symbols[k]) + MAX_SYMBOL
+        coded = [(tables[k], min(max(int(symbols[k]), -EDGE), EDGE)) for k in sorted(range(len(tables)), key=lambda k: tables[k])]
+        coded += [(NUM_TABLES - 1, abs(int(s)) - 2 * EDGE) for s in symbols if abs(s) >= EDGE]
+        for table, value in reversed(coded):
+            row, symbol = TABLES[table], value + EDGE
             frequency, below = int(row[symbol]), int(row[:symbol].sum())
             if state >> (64 - PRECISION) >= frequency:
                 words.append(state & 0xFFFFFFFF)
@@ -48,10 +50,10 @@ def reference_encode(groups) -> bytes:
 
 
 def test_tables_are_whole():
-    assert TABLES.shape == (NUM_TABLES, 2 * MAX_SYMBOL + 1) and TABLES.min() >= 1
+    assert TABLES.shape == (NUM_TABLES, 2 * EDGE + 1) and TABLES.min() >= 1
     assert (TABLES.sum(1) == 2**PRECISION).all()
     assert np.array_equal(TABLES[:, ::-1], TABLES)  # a symbol costs what its negative costs
-    assert (np.diff(TABLES[:, MAX_SYMBOL]) < 0).all()  # each table is wider than the one before
+    assert (np.diff(TABLES[:, EDGE]) < 0).all()  # each table is wider than the one before
 
 
 def test_bytes_are_those_of_a_plain_python_coder():
@@ -61,11 +63,11 @@ def test_bytes_are_those_of_a_plain_python_coder():
 
 def test_golden_words():
     """Changes to the format show here."""
-    symbols, tables = np.array([0, 1, -1, 5, -127, 127, 0], np.int32), np.array([0, 10, 10, 30, 63, 63, 0], np.uint8)
+    symbols, tables = np.array([0, 1, -1, 5, -127, 381, 0], np.int32), np.array([0, 10, 10, 30, 63, 63, 0], np.uint8)
     assert encode_groups([(symbols, tables)]).hex() == GOLDEN
 
 
-GOLDEN = "bb37d5851cab0100"
+GOLDEN = "f27ffd8c3dd8478b1e000000"
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,9 +80,19 @@ def test_round_trip(seed, sizes, scale):
     assert decoder.is_empty()
 
 
+def test_symbols_beyond_the_tables():
+    symbols = np.array([MAX_SYMBOL, -MAX_SYMBOL, EDGE, -EDGE, EDGE + 1, 0, -EDGE - 1, EDGE - 1], np.int32)
+    groups = [(symbols, np.arange(8, dtype=np.uint8)), (symbols[::-1], np.full(8, 63, np.uint8))]
+    stream = encode_groups(groups)
+    assert stream == reference_encode(groups)
+    decoder = GroupDecoder(stream)
+    assert all(np.array_equal(decoder.decode(tables), group) for group, tables in groups) and decoder.is_empty()
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
 @pytest.mark.parametrize("sizes", [(1,), (100,), (40_000, 40_000)])
-def test_length_is_the_ideal_one(sizes):
-    groups = draw_groups(2, sizes)
+def test_length_is_the_ideal_one(sizes, scale):
+    groups = draw_groups(2, sizes, scale)
     ideal = sum(count_bits(*group).sum() for group in groups)
     assert ideal <= 8 * len(encode_groups(groups)) <= ideal * 1.001 + 64
 

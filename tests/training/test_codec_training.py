@@ -48,26 +48,30 @@ def test_mixed_precision_and_large_crops_to_the_end_within_the_bounds(images, tm
     model.prior.freeze()  # raises if a bound were broken
 
 
-def test_batches_of_a_resumed_run_are_those_of_an_unbroken_one(images, tmp_path):
+def test_batches_of_a_resumed_run_are_those_of_an_unbroken_one(images, tmp_path, monkeypatch):
     """In hard rates nothing is random but the batches, so weights must come out the same."""
-    results = []
-    for name, pieces in (("a.ckpt", (8,)), ("b.ckpt", (3, 8))):
-        for stop in pieces:
-            model = tiny_model()
-            settings = TrainSettings(8, 1.0, tmp_path / name, 1e-3, save_every=1)
-            codec_training.HARD_SHARE, before = 0.0, codec_training.HARD_SHARE
-            try:
-                if stop < 8:
-                    with pytest.raises(KeyboardInterrupt):
-                        train_codec(model, Kill(images, 4 * stop), settings, batch_size=4, crop=64, large_crop=64, mixed_precision=False)
-                    assert torch.load(tmp_path / name)["step"] == stop
-                    continue
-                result = train_codec(model, images, settings, batch_size=4, crop=64, large_crop=64, mixed_precision=False)
-            finally:
-                codec_training.HARD_SHARE = before
-        results.append(result)
-    assert not torch.equal(results[0].weights["synthesis.head.0.weight"], tiny_model().state_dict()["synthesis.head.0.weight"])
-    assert all(torch.equal(value, results[1].weights[name]) for name, value in results[0].weights.items())
+    monkeypatch.setattr(codec_training, "HARD_SHARE", 0.0)
+
+    def run(name):
+        settings = TrainSettings(8, 1.0, tmp_path / name, 1e-3, save_every=1)
+        return train_codec(tiny_model(), images, settings, batch_size=4, crop=64, large_crop=64, mixed_precision=False).weights
+
+    unbroken, left = run("a.ckpt"), 3
+
+    def killed_after_three(*arguments):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return rate_distortion(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(codec_training, "rate_distortion", killed_after_three)
+        run("b.ckpt")
+    assert torch.load(tmp_path / "b.ckpt")["step"] == 3
+    resumed = run("b.ckpt")
+    assert not torch.equal(unbroken["synthesis.head.0.weight"], tiny_model().state_dict()["synthesis.head.0.weight"])
+    assert all(torch.equal(value, resumed[name]) for name, value in unbroken.items())
 
 
 def test_validation_is_by_real_bytes(images, tmp_path):
@@ -78,20 +82,6 @@ def test_validation_is_by_real_bytes(images, tmp_path):
     points = validate(tmp_path / "w.safetensors", pictures, "cpu")
     codec = SalientCodec(0.5, saliency="uniform", weights=tmp_path / "w.safetensors", device="cpu")
     assert points[2].bpp == sum(8 * len(codec.encode(p)) for p in pictures) / (2 * 70 * 90) and len(points) == 5
-
-
-class Kill(list):
-    """Images that stop the run, as a kill would, after so many were looked at."""
-
-    def __init__(self, images, after):
-        super().__init__(images)
-        self.left = after
-
-    def __getitem__(self, index):
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-        return super().__getitem__(index)
 
 
 def test_rates_fall_in_training(images, tmp_path):
@@ -122,6 +112,14 @@ def test_batches_are_those_of_their_step(images):
 def test_lambda_spans_its_range():
     values = lambda_of(torch.tensor([0, 63]))
     assert values[0] == pytest.approx(LOWEST_LAMBDA, rel=1e-5) and values[1] == pytest.approx(HIGHEST_LAMBDA, rel=1e-4)
+
+
+def test_large_crops_come_from_large_images(images, tmp_path):
+    small = images[0][:, :100, :100]
+    settings = TrainSettings(4, 1.0, tmp_path / "a.ckpt", 1e-3)
+    assert train_codec(tiny_model(), [small, *images], settings, batch_size=2, crop=64, large_crop=128).step == 4
+    with pytest.raises(SettingError, match="no image has both sides of at least large_crop = 128 pixels"):
+        train_codec(tiny_model(), [small], settings, batch_size=2, crop=64, large_crop=128)
 
 
 def test_wrong_folders(tmp_path):
