@@ -1,4 +1,5 @@
 """Codec x setting x detector x data set -> RatePoint rows, image by image, resumable."""
+import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,16 @@ from salcompress.codecs.coding import CodedImage, coded_images
 from salcompress.coco import SKIP_CURE, CocoDataset, CocoImage
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest, exclusive_folder, write_atomically
-from salcompress.image import encode_image, read_image
+from salcompress.image import PLACE, encode_image, read_image
 from salcompress.metrics.average_precision import average_precision, bootstrap_average_precision, has_masks
+from salcompress.metrics.object_share import bits_on_mask, object_mask
 from salcompress.reporting.rate_point import RatePoint, read_jsonl, to_csv, to_jsonl
 from salcompress.reporting.run_folder import (
     ImageRecord,
     RecordFile,
     RunIdentity,
     claim_folder,
+    maps_path,
     picture_path,
     read_records,
     records_path,
@@ -86,7 +89,8 @@ def evaluate(
                 progress.set_description(codec.label)
                 with file:
                     for image in images:
-                        record = _measure(folder, codec, image, next(coded), detector, image.image_id in pictured, skip_bad)
+                        objects = dataset.coco.loadAnns(dataset.coco.getAnnIds(imgIds=[image.image_id]))
+                        record = _measure(folder, codec, image, next(coded), detector, image.image_id in pictured, objects, skip_bad)
                         file.append(record)
                         progress.update()
                 records = read_records(file.path)
@@ -136,7 +140,17 @@ def summarize(
         codec.name, codec.setting, codec.fingerprint, identity.dataset, identity.detector, len(measured),
         float(bits.sum() / pixels.sum()), float((bits / pixels).mean()), precision["box"], precision["mask"],
         means["psnr"], means["ms_ssim"], None,
-        _mean([r.encode_s for r in measured], weights)[0], _mean([r.decode_s for r in measured], weights)[0], ci95)
+        _mean([r.encode_s for r in measured], weights)[0], _mean([r.decode_s for r in measured], weights)[0],
+        *_object_shares(measured), ci95)
+
+
+def _object_shares(measured: Sequence[ImageRecord]) -> tuple[float | None, float | None]:
+    """Share of the placed bits, and of the pixels, on annotated objects."""
+    placed = [r for r in measured if r.placed_bits]
+    if not placed:
+        return None, None
+    return (sum(r.object_bits for r in placed) / sum(r.placed_bits for r in placed),
+            sum(r.object_pixels for r in placed) / sum(r.height * r.width for r in placed))
 
 
 def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:
@@ -197,7 +211,7 @@ def _images_left(dataset: CocoDataset, files: Sequence[RecordFile], skip_bad: bo
 
 
 def _measure(folder: Path, codec: Codec, image: CocoImage, coded: CodedImage | DataError, detector: Callable, pictured: bool,
-             skip_bad: bool) -> ImageRecord:
+             objects: Sequence[Mapping[str, Any]], skip_bad: bool) -> ImageRecord:
     record = ImageRecord(image.image_id, image.file_name, image.height, image.width)
     if not isinstance(coded, DataError) and coded.decoded.shape[:2] != (image.height, image.width):
         coded = DataError(f"{image.path} is {coded.decoded.shape[1]}x{coded.decoded.shape[0]} once decoded, and annotated as "
@@ -209,6 +223,14 @@ def _measure(folder: Path, codec: Codec, image: CocoImage, coded: CodedImage | D
     if pictured:
         path = picture_path(folder, image.image_id, codec.label, codec.fingerprint)
         write_atomically(path, encode_image(coded.decoded, "PNG", compress_level=1))
+        if coded.maps is not None:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **coded.maps._asdict())
+            write_atomically(maps_path(folder, image.image_id, codec.label, codec.fingerprint), buffer.getvalue())
+    if coded.maps is not None:
+        mask = object_mask(objects, image.height, image.width)
+        record = record._replace(placed_bits=float(coded.maps.bits.sum()), object_bits=bits_on_mask(coded.maps.bits, mask, PLACE),
+                                 object_pixels=int(mask.sum()))
     started = time.perf_counter()
     try:
         found = detector(coded.decoded)

@@ -16,6 +16,8 @@ from salcompress.files import read_file
 if TYPE_CHECKING:
     from torch import Tensor
 
+PLACE = 16
+"""Side in pixels of the square places by which maps of an image are kept: where bits went, where saliency lies."""
 IMAGE_ENDINGS = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """File names that are taken for images where a folder is given."""
 _DIRECT_MODES = {"RGB", "L", "1", "P", "PA", "LA", "La", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}

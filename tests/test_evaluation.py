@@ -10,8 +10,9 @@ from salcompress.errors import DataError, SettingError
 from salcompress.evaluation import choose_pictures, evaluate
 from salcompress.image import encode_image, read_image
 from salcompress.metrics.average_precision import average_precision
+from salcompress.reporting.pictures import load_strips
 from salcompress.reporting.rate_point import read_jsonl
-from salcompress.reporting.run_folder import records_path
+from salcompress.reporting.run_folder import read_records, records_path
 from salcompress.scenes import write_scenes
 
 
@@ -245,3 +246,22 @@ def test_figures_of_real_coco(coco_val, tmp_path):
                     tmp_path, workers=1)
     assert [row.box["AP"] for row in rows] == pytest.approx([35.2, 27.3, 34.9, 33.1], abs=0.1)
     assert [row.bpp for row in rows[1:]] == pytest.approx([0.321, 0.623, 0.293], rel=0.01)
+
+
+def test_bits_on_objects_are_the_coders_own(scene_dataset, fast_detector, tmp_path):
+    """The learned codec says where its bits went, from the stream; others do not know."""
+    codec, jpeg = load_codecs("salient:q=0.4,device=cpu", "jpeg:q=15")
+    row, other = run(scene_dataset, fast_detector, [codec, jpeg], tmp_path)
+    assert other.object_bits is None and other.object_area is None
+    assert 0 < row.object_area < row.object_bits < 1  # drawn objects have more edges than their backgrounds
+    records = read_records(records_path(tmp_path, codec.label, codec.fingerprint))
+    for image in scene_dataset.images:
+        found = codec.reconstruct(read_image(image.path))
+        assert records[image.image_id].placed_bits == pytest.approx(found.bits_map.sum(), rel=1e-5)
+    strip = load_strips(tmp_path, [row, other])[0]
+    assert [len(picture.maps) for picture in strip.pictures] == [0, 3, 0]
+    assert strip.pictures[1].maps[2].title.startswith("bits, 0 to ")
+    for path in tmp_path.rglob("*.npz"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="npz is damaged; delete it, or evaluate again"):
+        load_strips(tmp_path, [row, other])

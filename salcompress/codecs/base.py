@@ -23,6 +23,17 @@ class Option(NamedTuple):
     meaning: str
 
 
+class CodingMaps(NamedTuple):
+    """What a codec with a quality map did where; arrays (rows, columns) of float32 over the 16x16 places of the padded image."""
+
+    saliency: np.ndarray
+    """Mean of the saliency map that steered the encoder, [0, 1]."""
+    quality: np.ndarray
+    """Quality in the stream, [0, 1]."""
+    bits: np.ndarray
+    """Bits by the integer tables of the coder, quality map included; the header counts nowhere."""
+
+
 class Codec(Protocol):
     """Bytes out of an image and back, at one setting that is fixed at construction.
 
@@ -59,6 +70,10 @@ class Codec(Protocol):
         Raises:
             BitstreamError: The stream is truncated, damaged, or not of this codec.
         """
+
+    def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps | None:
+        """Saliency, quality and bits by place of a stream that this codec made of ``image``; None where a codec knows no places."""
+        return None
 
 
 def convert_options(codec: type, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,6 +160,9 @@ class CachedCodec(Codec):
 
     def decode(self, stream: bytes) -> np.ndarray:
         return self.codec.decode(stream)
+
+    def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps | None:
+        return self.codec.maps(image, stream)
 
     def _read(self, path: Path) -> bytes | None:
         try:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from salcompress.codecs.base import CachedCodec, Codec, IdentityCodec
+from salcompress.codecs.base import CachedCodec, Codec, CodingMaps, IdentityCodec
 from salcompress.errors import BitstreamError, CorruptError, DataError, SettingError
 from salcompress.files import digest, read_file
 from salcompress.image import decode_named_image
@@ -35,19 +35,21 @@ class CodedImage(NamedTuple):
     ms_ssim: float | None = None
     source_digest: str | None = None
     """Of the file that the image came from."""
+    maps: CodingMaps | None = None
 
     def compared_to(self, original: np.ndarray) -> "CodedImage":
         """The same with its distortion measured."""
         return self._replace(psnr=psnr(original, self.decoded), ms_ssim=ms_ssim(original, self.decoded))
 
 
-def code(codec: Codec, image: np.ndarray, source: bytes | None = None) -> CodedImage:
+def code(codec: Codec, image: np.ndarray, source: bytes | None = None, with_maps: bool = False) -> CodedImage:
     """Encode an image, decode the stream, and take the time of both.
 
     Args:
         image: uint8 (H, W, 3).
         source: The file that the image came from, if it did: the stream of the identity codec, which is neither
             encoded nor decoded, so that its times are None.
+        with_maps: Also say where the bits went, if the codec knows; not in the times.
 
     Raises:
         SettingError: The codec cannot hold the image.
@@ -63,7 +65,7 @@ def code(codec: Codec, image: np.ndarray, source: bytes | None = None) -> CodedI
     if decoded.shape != image.shape:
         raise CorruptError(f"codec {codec.name} gave back an image of shape {decoded.shape}, not {image.shape}")
     encode_s = codec.encode_s if isinstance(codec, CachedCodec) else encoded - started
-    return CodedImage(decoded, 8 * len(stream), encode_s, finished - encoded)
+    return CodedImage(decoded, 8 * len(stream), encode_s, finished - encoded, maps=codec.maps(image, stream) if with_maps else None)
 
 
 def code_image(codec: Codec, path: Path | str) -> CodedImage:
@@ -75,7 +77,7 @@ def code_image(codec: Codec, path: Path | str) -> CodedImage:
     source = read_file(path)
     original = decode_named_image(source, path)
     try:
-        return code(codec, original, source).compared_to(original)._replace(source_digest=digest(source)[:16])
+        return code(codec, original, source, with_maps=True).compared_to(original)._replace(source_digest=digest(source)[:16])
     except (SettingError, BitstreamError) as error:
         raise DataError(f"{path}: {error}") from error
 

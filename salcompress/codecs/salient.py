@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from salcompress.codecs.base import Codec, Option, convert_options
+from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
 from salcompress.errors import SettingError
 from salcompress.files import digest
-from salcompress.image import check_image
+from salcompress.image import PLACE, check_image
 from salcompress.saliency import SALIENCY
 
 if TYPE_CHECKING:
@@ -117,17 +117,20 @@ class SalientCodec(Codec):
             SettingError: The saliency function gave a map of another size, or out of [0, 1].
         """
         from salcompress.bitstream.container import check_size
-        from salcompress.models.quality_map import allocate_levels, cell_means
+        from salcompress.models.quality_map import CELL, allocate_levels, block_means
 
         check_image(image)
         check_size(*image.shape[:2])
-        rows, columns = (-(-side // 64) for side in image.shape[:2])
+        rows, columns = (-(-side // CELL) for side in image.shape[:2])
+        return allocate_levels(self.quality, block_means(self._saliency_of(image), rows, columns, CELL), self.saliency_strength)
+
+    def _saliency_of(self, image: np.ndarray) -> np.ndarray:
         saliency = np.asarray(self.saliency(image))
         if saliency.shape != image.shape[:2]:
             raise SettingError(f"the saliency map is {saliency.shape}, and the image {image.shape[:2]} (height, width)")
         if not (np.issubdtype(saliency.dtype, np.floating) or saliency.dtype == bool) or not np.all((saliency >= 0) & (saliency <= 1)):
             raise SettingError("the saliency map must be of float or bool in [0, 1], without NaN")
-        return allocate_levels(self.quality, cell_means(saliency, rows, columns), self.saliency_strength)
+        return saliency
 
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[bytes]:
         """Streams of several images, independent of each other; images of one padded size go through the networks together.
@@ -158,11 +161,24 @@ class SalientCodec(Codec):
         shapes = [tuple(-(-side // 64) for side in (header.height, header.width)) for header, _ in opened]
         images: list[np.ndarray | None] = [None] * len(streams)
         for members in _by_shape(shapes):
-            latents, levels = read(self.model, [opened[k] for k in members], shapes[members[0]])
-            decoded = synthesise(self.model, latents, levels)
-            for k, image in zip(members, decoded):
+            decoded = read(self.model, [opened[k] for k in members], shapes[members[0]])
+            for k, image in zip(members, synthesise(self.model, decoded.latent, decoded.cell_levels)):
                 images[k] = np.ascontiguousarray(image[: opened[k][0].height, : opened[k][0].width])
         return images
+
+    def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps:
+        from salcompress.bitstream.container import read_stream
+        from salcompress.codecs.salient_coding import read, spatial_bits
+        from salcompress.models.quality_map import CELL, block_means
+
+        header, payload = read_stream(stream, self.model_fingerprint)
+        shape = tuple(-(-side // CELL) for side in (header.height, header.width))
+        decoded = read(self.model, [(header, payload)], shape)
+        levels = decoded.cell_levels[0, 0].cpu().numpy().astype(np.uint8)
+        bits = spatial_bits(levels, [group[0] for group in decoded.groups], [tables[0] for tables in decoded.tables], header.level)
+        places = tuple(CELL // PLACE * side for side in shape)
+        saliency = block_means(self._saliency_of(image), *places, PLACE)
+        return CodingMaps(saliency.astype(np.float32), np.kron(levels / 63, np.ones((4, 4))).astype(np.float32), bits.astype(np.float32))
 
     def reconstruct(self, image: np.ndarray) -> Reconstruction:
         """Image and rate as encoding and decoding would give them, without writing a stream."""

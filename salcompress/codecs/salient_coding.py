@@ -34,6 +34,19 @@ class Analysed(NamedTuple):
     """``levels`` as a tensor, (1, 1, rows, columns)."""
 
 
+class Decoded(NamedTuple):
+    """Streams of one padded size, decoded as far as symbols go."""
+
+    latent: Tensor
+    """(N, C, h, w)."""
+    cell_levels: Tensor
+    """Integer (N, 1, rows, columns)."""
+    groups: list[np.ndarray]
+    """Symbols of each group, int32 (N, C', h', w'), level 2 first."""
+    tables: list[np.ndarray]
+    """Their tables, uint8 of the same shapes."""
+
+
 @torch.no_grad()
 def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> list[Analysed]:
     """Symbols of images whose levels have one shape."""
@@ -65,28 +78,37 @@ def write(found: Analysed, size: tuple[int, int], level: int, fingerprint: bytes
 
 
 def count(found: Analysed, level: int) -> tuple[int, np.ndarray]:
-    """Length of the stream in bits by the integer tables, header included, and the bits at each 16x16 place of the padded image.
+    """Length of the stream in bits by the integer tables, header included, and what of it :func:`spatial_bits` places."""
+    places = spatial_bits(found.levels, found.groups, found.tables, level)
+    return int(np.ceil(places.sum())) + 8 * HEADER_BYTES + 32, places  # half a word of the coder's state
+
+
+def spatial_bits(levels: np.ndarray, groups: Sequence[np.ndarray], tables: Sequence[np.ndarray], level: int) -> np.ndarray:
+    """Bits at each 16x16 place of the padded image by the integer tables, float64 (4 rows, 4 columns).
 
     A cell's level-2 symbols and its entry of the quality map count in equal parts at its 16 places; the header counts nowhere.
+
+    Args:
+        levels: Of each cell, uint8 (rows, columns); ``level`` is the base.
+        groups, tables: Of one image, as in :class:`Analysed`.
     """
-    cells, places = np.zeros(found.levels.shape), np.zeros([4 * side for side in found.levels.shape])
-    for index, (symbols, tables) in enumerate(zip(found.groups, found.tables)):
-        bits = count_bits(symbols, tables)
+    cells, places = np.zeros(levels.shape), np.zeros([4 * side for side in levels.shape])
+    for index, (symbols, used) in enumerate(zip(groups, tables)):
+        bits = count_bits(symbols, used)
         if index < NUM_COARSE_GROUPS:
             for part, (row, column) in zip(np.split(bits, 2), checkerboard(index)):
                 _add_to_cells(cells, part.sum(0), row, column, 2)
         else:
             for part, (_, (row, column)) in zip(np.split(bits, NUM_GROUPS), quarters(index - NUM_COARSE_GROUPS)):
                 places[row::2, column::2] += part.sum(0)
-    for differences, table in _map_groups(found.levels, level)[1]:
+    for differences, table in _map_groups(levels, level)[1]:
         cells += count_bits(differences, table).reshape(cells.shape)
-    places += np.kron(cells / 16, np.ones((4, 4)))
-    return int(np.ceil(places.sum())) + 8 * HEADER_BYTES + 32, places  # half a word of the coder's state
+    return places + np.kron(cells / 16, np.ones((4, 4)))
 
 
 @torch.no_grad()
-def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Latents (N, C, h, w) and levels (N, 1, rows, columns) of streams whose images have ``shape`` cells.
+def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape: tuple[int, int]) -> Decoded:
+    """What streams hold whose images have ``shape`` cells.
 
     Raises:
         CorruptError: A stream is damaged.
@@ -96,10 +118,11 @@ def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape:
     levels = np.stack([_read_levels(decoder, header, shape) for decoder, (header, _) in zip(decoders, opened)])
     cell_levels = torch.from_numpy(levels[:, None].astype(np.int64)).to(device)
     groups: list[np.ndarray] = []
+    tables: list[np.ndarray] = []
 
     def code_group(group: GroupParameters) -> Tensor:
-        tables = group.table.to(torch.uint8).cpu().numpy()
-        symbols = np.stack([decoder.decode(t.reshape(-1)).reshape(t.shape) for decoder, t in zip(decoders, tables)])
+        tables.append(group.table.to(torch.uint8).cpu().numpy())
+        symbols = np.stack([decoder.decode(t.reshape(-1)).reshape(t.shape) for decoder, t in zip(decoders, tables[-1])])
         groups.append(symbols)
         if len(groups) < NUM_COARSE_GROUPS + NUM_GROUPS:  # words that run out early: the header lies about its size; more work is for nothing
             _check(not any(decoder.is_empty() for decoder in decoders))
@@ -111,7 +134,7 @@ def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape:
     latent, _ = model.prior.traverse(cell_levels, code_group)
     for k, (decoder, (header, _)) in enumerate(zip(decoders, opened)):
         _check(decoder.is_empty() and symbol_checksum([g[k] for g in groups[NUM_COARSE_GROUPS:]]) == header.fine_crc)
-    return latent, cell_levels
+    return Decoded(latent, cell_levels, groups, tables)
 
 
 def _check(right: bool) -> None:

@@ -45,12 +45,14 @@ def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np
     return np.clip(np.rint(levels), 0, NUM_LEVELS - 1).astype(np.uint8)
 
 
-def cell_means(saliency: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Mean of a map (H, W) over each 64 x 64 cell of the padded image; beyond the image's edge nothing counts."""
-    height, width = saliency.shape
-    row_edges, column_edges = (np.minimum(np.arange(n + 1) * CELL, size) for n, size in ((rows, height), (columns, width)))
+def block_means(saliency: np.ndarray, rows: int, columns: int, side: int) -> np.ndarray:
+    """Mean of a map (H, W) over each block of ``side`` x ``side`` pixels of the padded image; beyond the image's edge nothing
+    counts, and blocks that lie there as a whole repeat the last ones. float64 (rows, columns)."""
+    inside = [-(-size // side) for size in saliency.shape]
+    row_edges, column_edges = (np.minimum(np.arange(n + 1) * side, size) for n, size in zip(inside, saliency.shape))
     sums = np.add.reduceat(np.add.reduceat(saliency.astype(np.float64), row_edges[:-1], 0), column_edges[:-1], 1)
-    return np.clip(sums / np.outer(np.diff(row_edges), np.diff(column_edges)), 0, 1)
+    means = np.clip(sums / np.outer(np.diff(row_edges), np.diff(column_edges)), 0, 1)
+    return np.pad(means, ((0, rows - inside[0]), (0, columns - inside[1])), mode="edge")
 
 
 class Gain(nn.Module):

@@ -140,8 +140,10 @@ def _settings_section(rows: Sequence[RatePoint]) -> str:
         return f"{value:.{digits}f} <small>[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]</small>"
 
     with_masks = any(row.mask for row in rows)
+    with_places = any(row.object_bits is not None for row in rows)
     titles = ["codec", "setting", "images", "bpp", "mean bpp", "box AP", "AP50", "APs", "APm", "APl",
-              *(["mask AP"] if with_masks else []), "PSNR dB", "MS-SSIM", "encode ms", "decode ms"]
+              *(["mask AP"] if with_masks else []), "PSNR dB", "MS-SSIM", *(["bits on objects"] if with_places else []),
+              "encode ms", "decode ms"]
     lines = []
     for row in rows:
         box = row.box or {}
@@ -149,7 +151,7 @@ def _settings_section(rows: Sequence[RatePoint]) -> str:
                  measured(row, "bpp", 3), number(row.bpp_mean, 3), measured(row, "box_AP", 1),
                  *(number(box.get(k), 1) for k in ("AP50", "APs", "APm", "APl")),
                  *([measured(row, "mask_AP", 1)] if with_masks else []), number(row.psnr, 2), number(row.ms_ssim, 4),
-                 number(row.encode_s and row.encode_s * 1000, 1), number(row.decode_s and row.decode_s * 1000, 1)]
+                 *([_object_share(row)] if with_places else []), number(row.encode_s and row.encode_s * 1000, 1), number(row.decode_s and row.decode_s * 1000, 1)]
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{title}</th>" for title in titles)
     fixed = {row.codec: common for row in rows if (common := _common_options(row, rows))}
@@ -157,6 +159,12 @@ def _settings_section(rows: Sequence[RatePoint]) -> str:
     return (f"<section><h2>Settings</h2><div class='scroll settings'><table><thead><tr>{head}</tr></thead>"
             f"<tbody>{''.join(lines)}</tbody></table></div>"
             + (f"<p class=fixed>The same in all rows of a codec: {html.escape(note)}.</p>" if note else "") + "</section>")
+
+
+def _object_share(row: RatePoint) -> str:
+    if row.object_bits is None:
+        return "–"
+    return f"{100 * row.object_bits:.0f} % <small>of bits on {100 * row.object_area:.0f} % of area</small>"
 
 
 def varying_options(row: RatePoint, rows: Sequence[RatePoint]) -> str:
@@ -176,8 +184,11 @@ def _strip(strip: Strip, rows: Sequence[RatePoint]) -> str:
     tiles = []
     for picture in strip.pictures:
         title = html.escape(titles.get(picture.title, picture.title), quote=True)
+        maps = "".join(f"<figure><img loading=lazy src='{m.data_uri}' alt='{html.escape(m.title, quote=True)}'>"
+                       f"<figcaption>{html.escape(m.title)}</figcaption></figure>" for m in picture.maps)
         tiles.append(f"<figure><img loading=lazy src='{picture.data_uri}' alt='{title}'>"
-                     f"<figcaption><b>{title}</b><br>{html.escape(picture.details)}</figcaption></figure>")
+                     f"<figcaption><b>{title}</b><br>{html.escape(picture.details)}</figcaption>"
+                     + (f"<div class=maps>{maps}</div>" if maps else "") + "</figure>")
     return f"<h3>{html.escape(strip.file_name)}</h3><div class=strip>{''.join(tiles)}</div>"
 
 
@@ -193,6 +204,8 @@ _NOTES = """<section class=notes><h2>How to read this</h2><ul>
 difference is surer than the bands suggest.</li>
 <li><b>PSNR and MS-SSIM</b> are over RGB, averaged over images; a dash was not measured, or is infinite (an exact copy).</li>
 <li><b>BD-rate</b> interpolates log rate over quality (PCHIP) on each curve's hull, and averages over the interval in brackets.</li>
+<li><b>Bits on objects</b>, for the learned codec: by the coder's own counts, place by place, headers left out; objects are the union
+of annotated masks, or boxes. Beside its pictures: the saliency that steered the encoder, the quality in the stream, and where the bits went.</li>
 <li><b>Seconds</b> were taken while other work ran on the machine; compare codecs with <code>salcompress bench</code>.</li>
 </ul></section>"""
 
@@ -232,6 +245,8 @@ small { font-size: 11px; }
 figure { margin: 0; }
 figure img { width: 100%; border-radius: 6px; display: block; }
 figcaption { font-size: 12px; color: var(--soft); margin-top: 4px; line-height: 1.4; overflow-wrap: anywhere; }
+.maps { display: grid; grid-template-columns: repeat(3, 1fr); gap: 5px; margin-top: 5px; }
+.maps figcaption { font-size: 10px; line-height: 1.25; margin-top: 2px; }
 figcaption b { color: var(--ink); }
 code { background: #f1f5f9; border-radius: 4px; padding: 1px 4px; }
 section > p.fixed { margin: 10px 0 0; font-size: 13px; }

@@ -1,6 +1,7 @@
 """The report's picture strips: an image as it was and at each rate, with what the detector found drawn in."""
 import base64
 import json
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +13,13 @@ from pycocotools import mask as mask_util
 
 from salcompress.errors import DataError
 from salcompress.files import read_file
-from salcompress.image import encode_image, read_image
+from salcompress.image import PLACE, encode_image, read_image
 from salcompress.reporting.rate_point import RatePoint
-from salcompress.reporting.run_folder import picture_path, read_records, records_path
+from salcompress.reporting.run_folder import maps_path, picture_path, read_records, records_path
 
 MIN_SCORE = 0.3
 """Detections below this score are not drawn."""
+_MAP_WIDTH = 150  # pixels
 _WIDTH = 440  # pixels that a picture has in the page; larger ones are scaled down before anything is drawn
 
 
@@ -28,6 +30,15 @@ class Picture(NamedTuple):
     details: str
     data_uri: str
     """The picture, losslessly."""
+    maps: tuple["Map", ...] = ()
+    """Of the learned codec: saliency, quality and bits."""
+
+
+class Map(NamedTuple):
+    """A small false-colour picture beside a tile."""
+
+    title: str
+    data_uri: str
 
 
 class Strip(NamedTuple):
@@ -69,9 +80,39 @@ def load_strips(folder: Path, rows: Sequence[RatePoint]) -> list[Strip]:
             drawn = [d for d in record.detections or [] if d["score"] >= MIN_SCORE]
             quality = "exact" if record.psnr is None else f"{record.psnr:.1f} dB"
             details = f"{record.num_bits / (record.height * record.width):.3f} bpp · {quality} · {len(drawn)} found"
-            tiles.append(Picture(row.label, details, _draw(read_image(path), drawn, names)))
+            maps = _load_maps(maps_path(folder, entry["image_id"], row.label, row.fingerprint), record.height, record.width)
+            tiles.append(Picture(row.label, details, _draw(read_image(path), drawn, names), maps))
         strips.append(Strip(entry["file_name"], tuple(tiles)))
     return strips
+
+
+def _load_maps(path: Path, height: int, width: int) -> tuple[Map, ...]:
+    """The maps of a picture, brighter for more; none where its codec gives none."""
+    if not path.exists():
+        return ()
+    try:
+        with np.load(path) as file:
+            saliency, quality, bits = (np.asarray(file[name], np.float32) for name in ("saliency", "quality", "bits"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged; delete it, or evaluate again") from error
+    bpp = bits / PLACE**2
+    most = max(float(bpp[: -(-height // PLACE), : -(-width // PLACE)].max()), 1e-6)
+    shown = (("saliency, 0 to 1", saliency), (f"quality, {quality.min():.2f} to {quality.max():.2f} of 0 to 1", quality),
+             (f"bits, 0 to {most:.2f} bpp", bpp / most))
+    return tuple(Map(title, _false_colour(values, height, width)) for title, values in shown)
+
+
+def _false_colour(places: np.ndarray, height: int, width: int) -> str:
+    """Data URI of values in [0, 1] at 16x16 places, the padding cut off."""
+    wide = np.kron(places.clip(0, 1), np.ones((PLACE, PLACE), np.float32))[:height, :width]
+    scale = _MAP_WIDTH / width
+    small = cv2.resize(wide, (_MAP_WIDTH, max(1, round(height * scale))), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    coloured = cv2.cvtColor(cv2.applyColorMap(np.rint(small * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    return _data_uri(coloured)
+
+
+def _data_uri(image: np.ndarray) -> str:
+    return "data:image/webp;base64," + base64.b64encode(encode_image(image, "WEBP", lossless=True, quality=40, method=2)).decode()
 
 
 def _draw(image: np.ndarray, objects: Sequence[dict[str, Any]], names: dict[int, str]) -> str:
@@ -96,8 +137,7 @@ def _draw(image: np.ndarray, objects: Sequence[dict[str, Any]], names: dict[int,
         left, top = max(0, min(x0, size[0] - width - 4)), max(0, y0 - height - 5)
         cv2.rectangle(canvas, (left, top), (left + width + 4, top + height + 5), colour, -1)
         cv2.putText(canvas, label, (left + 2, top + height + 2), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
-    data = encode_image(canvas, "WEBP", lossless=True, quality=40, method=2)
-    return "data:image/webp;base64," + base64.b64encode(data).decode()
+    return _data_uri(canvas)
 
 
 def _colour(category_id: int) -> tuple[int, int, int]:

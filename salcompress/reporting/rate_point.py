@@ -42,6 +42,11 @@ class RatePoint(NamedTuple):
     """Mean seconds an image; None where streams came from a cache."""
     decode_s: float | None
     """Mean seconds an image."""
+    object_bits: float | None
+    """Share of the bits on annotated objects, in [0, 1], of those that have a place in the image; the rest is on the background.
+    Objects are the union of masks, or of boxes where there are no masks. None for codecs that know no places."""
+    object_area: float | None
+    """Share of the pixels on annotated objects, in [0, 1]; None where ``object_bits`` is."""
     ci95: dict[str, list[float]]
     """95 % bootstrap intervals over images, [low, high]: bpp, bpp_mean, psnr, ms_ssim, box_AP, mask_AP, where measured."""
 
@@ -100,10 +105,13 @@ def to_table(rows: Sequence[RatePoint]) -> str:
         ("box AP", lambda r: _with_interval(r, "box_AP")), ("AP50", lambda r: _number(r.box and r.box["AP50"], 1)),
         ("mask AP", lambda r: _with_interval(r, "mask_AP")), ("PSNR dB", lambda r: _number(r.psnr, 2)),
         ("MS-SSIM", lambda r: _number(r.ms_ssim, 4)),
+        ("% bits on objects", lambda r: _number(r.object_bits and r.object_bits * 100, 1)),
         ("encode ms", lambda r: _number(r.encode_s and r.encode_s * 1000, 1)),
         ("decode ms", lambda r: _number(r.decode_s and r.decode_s * 1000, 1)),
     )
     lines = [[title for title, _ in columns]] + [[cell(row) for _, cell in columns] for row in rows]
+    kept = [k for k, column in enumerate(zip(*lines)) if not columns[k][0].startswith("%") or set(column[1:]) != {"-"}]
+    lines = [[line[k] for k in kept] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "  ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths))).rstrip()

@@ -2,7 +2,7 @@
 
     run.json         data set, detector and their digests: the identity of the run
     records/         one .jsonl a codec setting, a line an image, detections included
-    pictures/        original and decoded pictures for the report, lossless
+    pictures/        original and decoded pictures for the report, lossless, and the learned codec's maps
     results.jsonl    one RatePoint a line    summary.csv    report.html
 """
 import json
@@ -41,6 +41,12 @@ class ImageRecord(NamedTuple):
     encode_s: float | None = None
     decode_s: float | None = None
     detect_s: float | None = None
+    placed_bits: float | None = None
+    """Bits of the stream whose place in the image the codec knows."""
+    object_bits: float | None = None
+    """Those of them on annotated objects."""
+    object_pixels: int | None = None
+    """Pixels on annotated objects."""
     detections: list[dict[str, Any]] | None = None
     skipped: str | None = None
     """Why the image was left out, if it was; then nothing else was measured."""
@@ -79,6 +85,11 @@ def records_path(folder: Path, label: str, fingerprint: str) -> Path:
 def picture_path(folder: Path, image_id: int, label: str = "original", fingerprint: str = "") -> Path:
     """Where the picture of an image, original or decoded, is kept."""
     return folder / "pictures" / str(image_id) / f"{_slug(label, fingerprint)}.png"
+
+
+def maps_path(folder: Path, image_id: int, label: str, fingerprint: str) -> Path:
+    """Where the :class:`~salcompress.codecs.base.CodingMaps` of an image are kept, if its codec gives any."""
+    return picture_path(folder, image_id, label, fingerprint).with_suffix(".npz")
 
 
 class RecordFile:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from salcompress.errors import SettingError
-from salcompress.models.quality_map import Gain, allocate_levels, cell_means
+from salcompress.models.quality_map import Gain, allocate_levels, block_means
 
 
 def test_levels_follow_quality_and_saliency():
@@ -31,11 +31,13 @@ def test_wrong_values(quality, saliency, strength, message):
         allocate_levels(quality, saliency, strength)
 
 
-def test_cell_means_ignore_padding():
+def test_means_ignore_padding():
     saliency = np.ones((70, 130), np.float32)
     saliency[:64, :64] = 0
-    assert cell_means(saliency, 2, 3).tolist() == [[0, 1, 1], [1, 1, 1]]
-    assert cell_means(np.ones((1, 1), np.float32), 1, 1).tolist() == [[1]]
+    assert block_means(saliency, 2, 3, 64).tolist() == [[0, 1, 1], [1, 1, 1]]
+    assert block_means(np.ones((1, 1), np.float32), 1, 1, 64).tolist() == [[1]]
+    places = block_means(saliency, 8, 12, 16)
+    assert places[:4, :4].max() == 0 and places[4:].min() == 1 and places.shape == (8, 12)
 
 
 def test_gain_is_interpolated_and_monotone_at_the_start():

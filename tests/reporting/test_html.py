@@ -12,7 +12,7 @@ from salcompress.reporting.rate_point import RatePoint
 def row(codec, q, bpp, ap, psnr=30.0, **changes):
     box = {"AP": ap, "AP50": ap + 5, "AP75": ap, "APs": None, "APm": ap, "APl": ap}
     return RatePoint(codec, f"q={q},subsampling=420", f"{codec}{q}", "set<1>", "det", 60, bpp, bpp, box, None, psnr, 0.9, None, 0.1,
-                     0.1, {"box_AP": [ap - 1, ap + 1]})._replace(**changes)
+                     0.1, None, None, {"box_AP": [ap - 1, ap + 1]})._replace(**changes)
 
 
 ROWS = [row("jpeg", q, 0.01 * q, 10 + q, 25 + q / 10) for q in (10, 20, 30, 40)]
@@ -32,6 +32,12 @@ def test_nothing_is_loaded_from_elsewhere():
 def test_rate_difference_and_its_interval():
     text = body(render(ROWS + HALF))
     assert "-50.0 %</span> <small>[20.0, 50.0]" in text and "against <b>jpeg</b>" in text
+
+
+def test_bits_on_objects():
+    assert "bits on objects" not in body(render(ROWS)).split("How to read")[0]
+    text = body(render([*ROWS, row("salient", 1, 0.2, 30, object_bits=0.42, object_area=0.2)]))
+    assert "42 % <small>of bits on 20 % of area" in text
 
 
 def test_too_few_points_are_said():

@@ -10,7 +10,7 @@ from salcompress.reporting.rate_point import RatePoint, read_jsonl, to_csv, to_j
 
 BOX = {"AP": 30.0, "AP50": 50.0, "AP75": 31.0, "APs": None, "APm": 29.0, "APl": 45.0}
 ROW = RatePoint("jpeg", "q=30,subsampling=420", "jpeg@1", "set", "detector", 60, 0.5, 0.51, BOX, None, 30.1, None, None, None,
-                0.002, {"bpp": [0.4, 0.6], "box_AP": [25.0, 35.0]})
+                0.002, None, None, {"bpp": [0.4, 0.6], "box_AP": [25.0, 35.0]})
 
 
 def test_round_trip(tmp_path):
@@ -28,6 +28,12 @@ def test_labels_and_figures():
 def test_csv_leaves_unmeasured_cells_empty():
     line, = csv.DictReader(io.StringIO(to_csv([ROW])))
     assert line["box_AP50"] == "50.0" and line["box_APs"] == "" and line["ms_ssim"] == "" and line["bpp_low"] == "0.4"
+
+
+def test_bits_on_objects_show_where_they_were_measured():
+    assert "objects" not in to_table([ROW])
+    header, _, line = to_table([ROW, ROW._replace(object_bits=0.421, object_area=0.2)]).splitlines()
+    assert "% bits on objects" in header and "42.1" in line.split()
 
 
 def test_table_shows_intervals_and_dashes():

@@ -1,0 +1,45 @@
+"""How much of an image, and of the bits spent on it, lies on annotated objects."""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+
+def object_mask(objects: Sequence[Mapping[str, Any]], height: int, width: int) -> np.ndarray:
+    """Union of annotated objects, crowds among them: of their masks, or of the boxes of those that have none.
+
+    Args:
+        objects: COCO annotations of one image.
+
+    Returns:
+        bool (H, W).
+    """
+    covered = np.zeros((height, width), bool)
+    for found in objects:
+        segmentation = found.get("segmentation")
+        if segmentation:
+            if isinstance(segmentation, list):
+                coded = mask_util.merge(mask_util.frPyObjects(segmentation, height, width))
+            else:  # run lengths as a list, as COCO's files have them, or compressed
+                coded = mask_util.frPyObjects(segmentation, height, width) if isinstance(segmentation["counts"], list) else segmentation
+            covered |= mask_util.decode(coded).astype(bool)
+        else:
+            x, y, w, h = found["bbox"]
+            covered[max(0, round(y)) : max(0, round(y + h)), max(0, round(x)) : max(0, round(x + w))] = True
+    return covered
+
+
+def bits_on_mask(bits: np.ndarray, mask: np.ndarray, side: int) -> float:
+    """Bits on a mask; those of a place that it covers in part count in that part, those beyond the image's edge with the edge.
+
+    Args:
+        bits: At each place of the padded image, (rows, columns).
+        mask: bool (H, W).
+        side: Of a place, in pixels; rows x side >= H.
+    """
+    height, width = mask.shape
+    rows, columns = bits.shape
+    padded = np.pad(mask, ((0, rows * side - height), (0, columns * side - width)), mode="edge")
+    covered = padded.reshape(rows, side, columns, side).mean((1, 3))
+    return float((bits * covered).sum())
