@@ -142,7 +142,7 @@ def _settings_section(rows: Sequence[RatePoint]) -> str:
     with_masks = any(row.mask for row in rows)
     with_places = any(row.object_bits is not None for row in rows)
     titles = ["codec", "setting", "images", "bpp", "mean bpp", "box AP", "AP50", "APs", "APm", "APl",
-              *(["mask AP"] if with_masks else []), "PSNR dB", "MS-SSIM", *(["bits on objects"] if with_places else []),
+              *(["mask AP"] if with_masks else []), "PSNR dB", "MS-SSIM", *(["bits on objects (area)"] if with_places else []),
               "encode ms", "decode ms"]
     lines = []
     for row in rows:
@@ -164,7 +164,7 @@ def _settings_section(rows: Sequence[RatePoint]) -> str:
 def _object_share(row: RatePoint) -> str:
     if row.object_bits is None:
         return "–"
-    return f"{100 * row.object_bits:.0f} % <small>of bits on {100 * row.object_area:.0f} % of area</small>"
+    return f"{100 * row.object_bits:.0f} % <small>({100 * row.object_area:.0f} %)</small>"
 
 
 def varying_options(row: RatePoint, rows: Sequence[RatePoint]) -> str:

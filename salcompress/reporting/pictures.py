@@ -97,7 +97,8 @@ def _load_maps(path: Path, height: int, width: int) -> tuple[Map, ...]:
         raise DataError(f"{path} is damaged; delete it, or evaluate again") from error
     bpp = bits / PLACE**2
     most = max(float(bpp[: -(-height // PLACE), : -(-width // PLACE)].max()), 1e-6)
-    shown = (("saliency, 0 to 1", saliency), (f"quality, {quality.min():.2f} to {quality.max():.2f} of 0 to 1", quality),
+    low, high = float(quality.min()), float(quality.max())
+    shown = (("saliency, 0 to 1", saliency), (f"quality, {low:.2f} to {high:.2f}", (quality - low) / max(high - low, 1e-6)),
              (f"bits, 0 to {most:.2f} bpp", bpp / most))
     return tuple(Map(title, _false_colour(values, height, width)) for title, values in shown)
 

@@ -37,7 +37,7 @@ def test_rate_difference_and_its_interval():
 def test_bits_on_objects():
     assert "bits on objects" not in body(render(ROWS)).split("How to read")[0]
     text = body(render([*ROWS, row("salient", 1, 0.2, 30, object_bits=0.42, object_area=0.2)]))
-    assert "42 % <small>of bits on 20 % of area" in text
+    assert "42 % <small>(20 %)" in text
 
 
 def test_too_few_points_are_said():
