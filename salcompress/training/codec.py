@@ -12,7 +12,7 @@ from salcompress.errors import SettingError
 from salcompress.models.compression_model import CompressionModel
 from salcompress.models.transforms import KLT_SIDE, initialise_as_klt
 from salcompress.training.datasets import CodecBatch, codec_batches
-from salcompress.training.losses import rate_distortion
+from salcompress.training.losses import Perceptual, rate_distortion, saliency_weights
 from salcompress.training.trainer import StepResult, TrainResult, TrainSettings, train
 
 KLT_GAIN = 4.85
@@ -28,16 +28,21 @@ def validate(weights: Path, images: Sequence[np.ndarray], device: str | None) ->
 
 def train_codec(
     model: CompressionModel, images: Sequence[Tensor], settings: TrainSettings, *, batch_size: int, crop: int, large_crop: int,
-    seed: int = 1, mixed_precision: bool = True, klt_start: bool = True,
+    seed: int = 1, mixed_precision: bool = True, klt_start: bool = True, saliency_weight: float = 0.0, perceptual: Perceptual | None = None,
 ) -> TrainResult:
-    """Train for rate and distortion at all levels at once.
+    """Train for rate, saliency-weighted distortion and perceptual distance at all levels at once.
 
     Args:
-        images: uint8 (3, H, W), on the model's device, sides of at least ``crop``; those of at least ``large_crop`` give the large crops.
+        images: uint8 (3, H, W), or (4, H, W) with saliency, on the model's device, sides of at least ``crop``; those of at least ``large_crop`` give the large crops.
         batch_size: Of the small crops; of the large ones, as many as have as many pixels.
         crop, large_crop: Sides in pixels, multiples of 64; the large one is for the last fifth of the steps.
         mixed_precision: bfloat16 in the transforms; never in the prior.
         klt_start: Where there is no checkpoint, start the transforms as a KLT of the images; False keeps the model's weights.
+        saliency_weight: Squared errors at the most salient places count 1 plus this as much as at the least; needs saliency.
+        perceptual: The metric and its weight; None leaves it out.
+
+    Raises:
+        SettingError: No image is large enough, or a saliency weight is given and the images carry no saliency.
     """
     device = next(model.parameters()).device
     switch = int(settings.num_steps * HARD_SHARE)
@@ -45,14 +50,20 @@ def train_codec(
     large = [image for image in images if min(image.shape[1:]) >= large_crop]
     if not large:
         raise SettingError(f"no image has both sides of at least large_crop = {large_crop} pixels")
+    if saliency_weight and any(image.shape[0] != 4 for image in images):
+        raise SettingError("a saliency weight needs images with a fourth channel of saliency (load_images(..., saliency=...))")
     if klt_start and not settings.checkpoint.exists():
-        initialise_as_klt(model.analysis, model.synthesis, [i for i in images if min(i.shape[1:]) >= KLT_SIDE], KLT_GAIN)
+        initialise_as_klt(model.analysis, model.synthesis, [i[:3] for i in images if min(i.shape[1:]) >= KLT_SIDE], KLT_GAIN)
 
     def compute(step: int, batch: CodecBatch) -> StepResult:
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
             output = model(batch.image, batch.cell_levels, hard=step >= switch)
-        found = rate_distortion(output, batch.image, batch.cell_levels)
-        return StepResult(found.loss, {"estimated_bpp": found.estimated_bpp, "distortion_bpp": found.distortion, "psnr_dB": found.psnr})
+        pixel_weight = saliency_weights(batch.saliency, saliency_weight) if saliency_weight else None
+        found = rate_distortion(output, batch.image, batch.cell_levels, pixel_weight, perceptual)
+        logged = {"estimated_bpp": found.estimated_bpp, "distortion_bpp": found.distortion, "psnr_dB": found.psnr}
+        if perceptual is not None:
+            logged |= {"perceptual_bpp": found.perceptual, "perceptual": found.perceptual_distance}
+        return StepResult(found.loss, logged)
 
     def batches(first: int):
         small = codec_batches(images, seed, first, batch_size, crop)

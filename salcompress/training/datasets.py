@@ -1,8 +1,9 @@
 """Photographs in memory, and random crops of them with random quality maps."""
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,7 +13,6 @@ from salcompress.image import IMAGE_ENDINGS, read_image
 from salcompress.models.quality_map import CELL, NUM_LEVELS
 
 
-
 class CodecBatch(NamedTuple):
     """What one training step sees."""
 
@@ -20,6 +20,8 @@ class CodecBatch(NamedTuple):
     """(N, 3, S, S) in [0, 1]."""
     cell_levels: Tensor
     """Integer (N, 1, S / 64, S / 64)."""
+    saliency: Tensor | None
+    """(N, 1, S, S) in [0, 1]; None where the images carry none."""
 
 
 def find_images(folders: Sequence[Path]) -> list[Path]:
@@ -37,15 +39,21 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
-def load_images(paths: Sequence[Path], device: torch.device | str, smallest_side: int) -> list[Tensor]:
+def load_images(paths: Sequence[Path], device: torch.device | str, smallest_side: int,
+                saliency: Callable[[np.ndarray], np.ndarray] | None = None) -> list[Tensor]:
     """Decode every image once, uint8 (3, H, W) on the device; those with a smaller side are left out.
+
+    Args:
+        saliency: Gives a map (H, W) in [0, 1] of an image (H, W, 3); it becomes a fourth channel, 255 where most salient.
 
     Raises:
         SettingError: None is large enough.
         DataError: One cannot be read.
     """
-    images = [torch.from_numpy(read_image(path)).permute(2, 0, 1).contiguous().to(device) for path in paths]
-    images = [image for image in images if min(image.shape[1:]) >= smallest_side]
+    pictures = [image for image in map(read_image, paths) if min(image.shape[:2]) >= smallest_side]
+    if saliency is not None:
+        pictures = [np.dstack([image, np.rint(saliency(image) * 255).astype(np.uint8)]) for image in pictures]
+    images = [torch.from_numpy(picture).permute(2, 0, 1).contiguous().to(device) for picture in pictures]
     if not images:
         raise SettingError(f"no image has both sides of at least {smallest_side} pixels")
     return images
@@ -57,6 +65,7 @@ def codec_batches(images: Sequence[Tensor], seed: int, step: int, batch_size: in
     Half of the crops have one level, half a map of two levels at random cells.
 
     Args:
+        images: uint8 (3, H, W), or (4, H, W) with saliency.
         crop: Side in pixels, a multiple of 64.
     """
     area = torch.tensor([float(image[0].numel()) for image in images])
@@ -65,7 +74,8 @@ def codec_batches(images: Sequence[Tensor], seed: int, step: int, batch_size: in
         chosen = torch.multinomial(area, batch_size, replacement=True, generator=generator)
         crops = [_random_crop(images[int(k)], crop, generator) for k in chosen]
         levels = [_random_levels(crop // CELL, generator) for _ in range(batch_size)]
-        yield CodecBatch(torch.stack(crops), torch.stack(levels).to(crops[0].device))
+        batch = torch.stack(crops)
+        yield CodecBatch(batch[:, :3], torch.stack(levels).to(batch.device), batch[:, 3:] if batch.shape[1] == 4 else None)
         step += 1
 
 

@@ -1,5 +1,6 @@
 """Training losses of the codec, each in stated units."""
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,15 @@ LOWEST_LAMBDA, HIGHEST_LAMBDA = 0.00025, 0.08
 """Weight of squared error, in 8-bit units, against bits per pixel, at level 0 and at level 63."""
 
 
+class Perceptual(NamedTuple):
+    """A perceptual metric in the loss."""
+
+    distance_map: Callable[[Tensor, Tensor], Tensor]
+    """Of images (N, 3, H, W) in [0, 1], where their distance lies, (N, 1, H, W)."""
+    weight: float
+    """Squared error, in 8-bit units, that a distance of 1 counts as much as."""
+
+
 class RateDistortion(NamedTuple):
     """Loss and its parts."""
 
@@ -19,9 +29,13 @@ class RateDistortion(NamedTuple):
     estimated_bpp: Tensor
     """Bits per pixel from likelihoods."""
     distortion: Tensor
-    """Squared error in 8-bit units, weighted by lambda: in bits per pixel, as it enters the loss."""
+    """Squared error in 8-bit units, weighted by saliency and lambda: in bits per pixel, as it enters the loss."""
+    perceptual: Tensor
+    """Perceptual distance, weighted by lambda and its own weight: in bits per pixel, as it enters the loss; 0 without."""
+    perceptual_distance: Tensor
+    """The distance itself, mean of the batch; 0 without."""
     psnr: Tensor
-    """dB, of the batch."""
+    """dB, of the batch, without any weight."""
 
 
 def lambda_of(levels: Tensor) -> Tensor:
@@ -29,8 +43,21 @@ def lambda_of(levels: Tensor) -> Tensor:
     return LOWEST_LAMBDA * torch.exp(levels.float() * (math.log(HIGHEST_LAMBDA / LOWEST_LAMBDA) / (NUM_LEVELS - 1)))
 
 
-def rate_distortion(output: ModelOutput, image: Tensor, cell_levels: Tensor) -> RateDistortion:
-    """Bits per pixel + lambda x 255^2 x squared error, lambda by cell.
+def saliency_weights(saliency: Tensor, strength: float) -> Tensor:
+    """Weight of the squared error at each pixel: 1 + strength x saliency, over its mean in the batch, so that strength moves
+    care rather than adding it. That the reconstruction of salient places weighs more is the paper's; the form is our choice.
+
+    Args:
+        saliency: (N, 1, H, W) in [0, 1].
+        strength: At least 0; at 0 all weights are 1.
+    """
+    weight = 1 + strength * saliency
+    return weight / weight.mean()
+
+
+def rate_distortion(output: ModelOutput, image: Tensor, cell_levels: Tensor, pixel_weight: Tensor | None = None,
+                    perceptual: Perceptual | None = None) -> RateDistortion:
+    """Bits per pixel + lambda x (255^2 x weighted squared error + weight x perceptual distance), lambda by cell.
 
     An image's loss is scaled by 1 / sqrt(lambda) of its mean level, so that low rates, whose figures are small, train as
     eagerly as high ones. Our choice.
@@ -38,13 +65,18 @@ def rate_distortion(output: ModelOutput, image: Tensor, cell_levels: Tensor) -> 
     Args:
         image: (N, 3, H, W) in [0, 1].
         cell_levels: Integer (N, 1, H / 64, W / 64).
+        pixel_weight: Of the squared error, (N, 1, H, W), of mean 1; see :func:`saliency_weights`. None is 1 everywhere.
+        perceptual: None leaves that term out.
     """
     pixels = image.shape[2] * image.shape[3]
     bits = output.estimated_bits_1.sum((1, 2)) + output.estimated_bits_2.sum((1, 2))
-    weight = lambda_of(cell_levels).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
-    squared = (output.reconstruction.float() - image).square().mean(1, keepdim=True) * 255**2
-    distortion = (weight * squared).mean((1, 2, 3))
+    lambda_ = lambda_of(cell_levels).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    reconstruction = output.reconstruction.float()
+    squared = (reconstruction - image).square().mean(1, keepdim=True) * 255**2
+    distortion = (lambda_ * (squared if pixel_weight is None else pixel_weight * squared)).mean((1, 2, 3))
+    distance = torch.zeros_like(squared) if perceptual is None else perceptual.distance_map(image, reconstruction)
+    felt = (lambda_ * distance).mean((1, 2, 3)) * (0.0 if perceptual is None else perceptual.weight)
     balance = (lambda_of(torch.tensor(NUM_LEVELS / 2)) / lambda_of(cell_levels.float().mean((1, 2, 3)))).sqrt()
-    loss = (balance * (bits / pixels + distortion)).mean()
+    loss = (balance * (bits / pixels + distortion + felt)).mean()
     psnr = 10 * torch.log10(255**2 / squared.detach().mean().clamp(min=1e-9))
-    return RateDistortion(loss, (bits / pixels).mean(), distortion.mean(), psnr)
+    return RateDistortion(loss, (bits / pixels).mean(), distortion.mean(), felt.mean(), distance.mean(), psnr)

@@ -11,7 +11,7 @@ from salcompress.scenes import make_scene
 from salcompress.training import codec as codec_training
 from salcompress.training.codec import train_codec, validate
 from salcompress.training.datasets import codec_batches, find_images, load_images
-from salcompress.training.losses import HIGHEST_LAMBDA, LOWEST_LAMBDA, lambda_of, rate_distortion
+from salcompress.training.losses import HIGHEST_LAMBDA, LOWEST_LAMBDA, Perceptual, lambda_of, rate_distortion, saliency_weights
 from salcompress.training.trainer import TrainSettings
 
 TINY = ModelConfig(64, 64, 48, 8, 16)
@@ -128,3 +128,50 @@ def test_wrong_folders(tmp_path):
     (tmp_path / "small.png").write_bytes(encode_image(make_scene(1, 1, 64, 64).image, "PNG"))
     with pytest.raises(SettingError, match="both sides of at least 128 pixels"):
         load_images(find_images([tmp_path]), "cpu", 128)
+
+
+def with_saliency(images):
+    """A fourth channel: the left half is salient."""
+    return [torch.cat([image, (torch.arange(image.shape[2]) < image.shape[2] // 2).mul(255).to(torch.uint8).expand(1, *image.shape[1:])])
+            for image in images]
+
+
+def test_saliency_stays_with_its_pixels(images):
+    """Scaled, cropped and flipped as the picture is: red is 255 where salient and nowhere else."""
+    marked = [torch.cat([image[3:].repeat(3, 1, 1), image[3:]]) for image in with_saliency(images)]
+    for batch, _ in zip(codec_batches(marked, 1, 0, 4, 64), range(6)):
+        assert torch.allclose(batch.image[:, :1], batch.saliency, atol=1e-6)
+    assert next(codec_batches(images, 1, 0, 2, 64)).saliency is None
+
+
+def test_saliency_weights_move_care_and_do_not_add_it():
+    saliency = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(saliency_weights(saliency, 0.0), torch.ones_like(saliency))
+    weights = saliency_weights(saliency, 3.0)
+    assert weights.mean() == pytest.approx(1) and weights.min() >= 0.25 and torch.equal(weights.flatten().argsort(), saliency.flatten().argsort())
+
+
+def test_each_term_enters_the_loss_in_its_units(images):
+    batch = next(codec_batches(with_saliency(images), 1, 0, 2, 64))
+    model = tiny_model()
+    with torch.no_grad():
+        output = model(batch.image, torch.full_like(batch.cell_levels, 32), hard=True)  # the level that needs no balance
+
+    def parts(pixel_weight=None, perceptual=None):
+        return rate_distortion(output, batch.image, torch.full_like(batch.cell_levels, 32), pixel_weight, perceptual)
+
+    plain, doubled = parts(), parts(torch.full((2, 1, 64, 64), 2.0))
+    assert doubled.distortion == pytest.approx(2 * plain.distortion.item()) and doubled.psnr == plain.psnr
+    flat = Perceptual(lambda a, b: torch.full_like(a[:, :1], 0.3), 50.0)
+    felt = parts(perceptual=flat)
+    assert felt.perceptual_distance == pytest.approx(0.3) and felt.perceptual == pytest.approx(0.3 * 50 * lambda_of(torch.tensor(32)).item())
+    assert felt.loss == pytest.approx((plain.estimated_bpp + plain.distortion + felt.perceptual).item(), rel=1e-5)
+
+
+def test_training_with_saliency_and_a_metric(images, tmp_path):
+    settings = TrainSettings(4, 1.0, tmp_path / "a.ckpt", 1e-3, log_every=1)
+    metric = Perceptual(lambda a, b: (a - b).square().mean(1, keepdim=True), 1.0)
+    result = train_codec(tiny_model(), with_saliency(images), settings, batch_size=2, crop=64, large_crop=64, saliency_weight=2.0, perceptual=metric)
+    assert result.step == 4
+    with pytest.raises(SettingError, match="a saliency weight needs images with a fourth channel"):
+        train_codec(tiny_model(), images, settings, batch_size=2, crop=64, large_crop=64, saliency_weight=2.0)
