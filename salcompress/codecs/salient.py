@@ -61,8 +61,8 @@ class SalientCodec(Codec):
 
     Args:
         q: Base quality in [0, 1].
-        saliency: A name of ``salcompress.saliency.SALIENCY``, a function from uint8 (H, W, 3) to a map (H, W) in [0, 1], or such a map
-            for all images of its size.
+        saliency: A name of ``salcompress.saliency.SALIENCY``, a function from uint8 (H, W, 3) to a map (H, W) in [0, 1] (its ``label``, if it has one,
+            names it in settings), or such a map for all images of its size.
         saliency_strength: Quality levels, of 64, between a cell of saliency 0 and one of saliency 1.
         weights: File; the shipped one if None.
         device: "cpu", "cuda", ...; CUDA where there is one if None.
@@ -247,9 +247,14 @@ def _as_function(saliency: Any) -> SaliencyFunction:
 
 
 def _saliency_label(saliency: Any) -> str:
-    """A name, or what tells one map or function of a caller from another; a label with it is no specification."""
+    """A name, or what tells one map or function of a caller from another; a label with it is no specification.
+
+    A function that has a ``label`` is named by that; another by its address, so that caches and records of it end with the process.
+    """
     if isinstance(saliency, str):
         return saliency
+    if isinstance(getattr(saliency, "label", None), str):
+        return saliency.label
     if isinstance(saliency, np.ndarray):
         return "map-" + digest(str(saliency.shape), str(saliency.dtype), np.ascontiguousarray(saliency).tobytes())[:12]
     return f"{getattr(saliency, '__module__', '')}.{getattr(saliency, '__qualname__', type(saliency).__qualname__)}-{id(saliency):x}"
