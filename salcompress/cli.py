@@ -1,4 +1,4 @@
-"""The command line: salcompress demo | encode | decode | info | evaluate | report | bench."""
+"""The command line: salcompress demo | encode | decode | info | saliency | evaluate | report | bench."""
 import argparse
 import json
 import os
@@ -13,10 +13,11 @@ from salcompress.detectors import Detector, detector_fingerprint, load_detector
 from salcompress.errors import DataError, SalcompressError, SettingError
 from salcompress.evaluation import evaluate
 from salcompress.files import read_file, write_atomically
-from salcompress.image import IMAGE_ENDINGS
+from salcompress.image import IMAGE_ENDINGS, read_image
 from salcompress.reporting.html import render
 from salcompress.reporting.pictures import load_strips
 from salcompress.reporting.rate_point import read_jsonl, to_table
+from salcompress.saliency import SALIENCY, encode_map
 from salcompress.scenes import write_scenes
 
 _DEMO_CODECS = ("none", "jpeg:q=5,10,20,40,70", "jpeg2000:bpp=0.15,0.3,0.6,1.2", "webp:q=1,10,30,60", "avif:q=5,20,35,50",
@@ -64,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
 
     info = _command(commands, "info", _info, "say what a .salc file holds, from its header alone")
     info.add_argument("stream", type=Path, metavar="STREAM")
+
+    saliency = _command(commands, "saliency", _saliency, "write what draws the eye in an image as an 8-bit grey PNG, white for 1")
+    saliency.add_argument("image", type=Path, metavar="IMAGE")
+    saliency.add_argument("out", type=Path, metavar="OUT.png")
+    saliency.add_argument("--method", choices=SALIENCY, default="network", help="(default: network)")
 
     measure = _command(commands, "evaluate", _evaluate, "AP against bits per pixel of any codecs, any detector, any COCO data set")
     measure.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
@@ -165,6 +171,16 @@ def _info(args: argparse.Namespace) -> None:
     print(f"{args.stream}: {header.width}x{header.height} pixels (width x height)\n"
           f"rate {8 * len(stream) / (header.height * header.width):.4f} bpp: {HEADER_BYTES} bytes of header, {header.num_bytes} of symbols\n"
           f"base level {header.level} of 63 (q = {header.level / 63:.3f}), quality map: {quality_map}\nmodel {header.fingerprint.hex()}")
+
+
+def _saliency(args: argparse.Namespace) -> None:
+    if args.out.suffix.lower() != ".png":
+        raise SettingError(f"the map is written as PNG, so its name must end in .png; got {args.out}")
+    if not args.image.is_file():
+        raise SettingError(f"{args.image} is not a file")
+    saliency = SALIENCY[args.method](read_image(args.image))
+    write_atomically(args.out, encode_map(saliency))
+    print(f"{args.out}: {saliency.shape[1]}x{saliency.shape[0]} pixels (width x height), mean saliency {saliency.mean():.3f}")
 
 
 def _files(inputs: Sequence[Path], endings: Collection[str]) -> list[Path]:

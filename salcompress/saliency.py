@@ -1,8 +1,87 @@
 """Saliency: how much each place of an image draws the eye, in [0, 1]."""
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
-from salcompress.image import check_image
+from salcompress.image import check_image, to_tensor
+
+if TYPE_CHECKING:
+    from salcompress.models.saliency_network import SaliencyNet
+
+NETWORK_WEIGHTS = Path(__file__).parent / "weights" / "saliency.safetensors"
+NETWORK_SIDE = 256
+"""The network sees an image at this long side, whatever its own: work and memory are bounded, and objects have the size that
+training showed."""
+_LEAST_SIDE = 32  # of what the network sees, the stride of its deepest features
+
+
+def run_network(model: "SaliencyNet", image: np.ndarray) -> np.ndarray:
+    """Saliency of an image by a network: scaled to :data:`NETWORK_SIDE`, and the map scaled back.
+
+    Args:
+        image: uint8 (H, W, 3), RGB, of any size.
+
+    Returns:
+        float32 (H, W) in [0, 1].
+    """
+    import torch
+
+    check_image(image)
+    height, width = image.shape[:2]
+    scale = NETWORK_SIDE / max(height, width)
+    seen_height, seen_width = (max(_LEAST_SIDE, round(side * scale)) for side in (height, width))
+    # averages where it gets smaller; INTER_AREA would be nearest neighbour where it gets larger
+    seen = cv2.resize(image, (seen_width, seen_height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    device = next(model.parameters()).device
+    saliency = model.saliency(to_tensor(seen).to(device, memory_format=torch.channels_last))[0, 0].cpu().numpy()
+    return np.clip(cv2.resize(saliency, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+class NetworkSaliency:
+    """A saliency function by SaliencyNet; picklable, and loaded when first used, in each process.
+
+    Args:
+        weights: Weights file; None takes the shipped one.
+        device: As torch names it.
+
+    Raises:
+        SettingError: When called: the file does not exist, or the device cannot be used.
+        DataError: When called: the file is damaged, or of another network.
+    """
+
+    def __init__(self, weights: Path | str | None = None, device: str = "cpu"):
+        self.weights, self.device = Path(weights or NETWORK_WEIGHTS), device
+        self._model: "SaliencyNet | None" = None
+
+    def __reduce__(self):
+        return NetworkSaliency, (self.weights, self.device)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Saliency float32 (H, W) in [0, 1] of a uint8 (H, W, 3)."""
+        if self._model is None:
+            from salcompress.models.saliency_network import load_saliency_network
+
+            self._model = load_saliency_network(self.weights, self.device)
+        return run_network(self._model, image)
+
+
+_SHIPPED = NetworkSaliency()
+
+
+def network_saliency(image: np.ndarray) -> np.ndarray:
+    """Salient objects as SaliencyNet sees them, with the shipped weights, on the CPU: float32 (H, W) in [0, 1].
+
+    Args:
+        image: uint8 (H, W, 3), RGB, of any size.
+    """
+    return _SHIPPED(image)
+
+
+def encode_map(saliency: np.ndarray) -> bytes:
+    """An 8-bit grey PNG of a map float (H, W) in [0, 1]; white is 1."""
+    return cv2.imencode(".png", np.round(saliency * 255).astype(np.uint8))[1].tobytes()
 
 
 def classical_saliency(image: np.ndarray) -> np.ndarray:
@@ -30,5 +109,5 @@ def uniform_saliency(image: np.ndarray) -> np.ndarray:
     return np.zeros(image.shape[:2], np.float32)
 
 
-SALIENCY = {"classical": classical_saliency, "uniform": uniform_saliency}
+SALIENCY = {"network": network_saliency, "classical": classical_saliency, "uniform": uniform_saliency}
 """Saliency functions by name."""

@@ -7,7 +7,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "salcompress"
 LAYERS = (
     {"errors"}, {"files", "spec"}, {"image"}, {"coco"},
-    {"saliency", "scenes", "bitstream", "metrics", "models", "reporting"},
+    {"scenes", "bitstream", "metrics", "models", "reporting"}, {"saliency"},  # which runs a network of models
     {"codecs", "detectors"}, {"training", "evaluation"}, {"detectron", "bench"}, {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

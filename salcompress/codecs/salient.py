@@ -74,7 +74,7 @@ class SalientCodec(Codec):
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "q": Option(0.5, unit_interval, "base quality"),
-        "saliency": Option("classical", _saliency_name, "classical or uniform"),
+        "saliency": Option("classical", _saliency_name, " or ".join(SALIENCY)),
         "saliency_strength": Option(6.0, lambda v: _number(v, 0, 64), "quality levels between least and most salient"),
         "weights": Option(None, str, "weights file, the shipped one"),
         "device": Option(None, str, "cpu, cuda, ..., CUDA where there is one"),

@@ -148,7 +148,7 @@ def test_constant_maps_encode(picture, value):
 @pytest.mark.parametrize("saliency, message", [
     (np.zeros((3, 3), np.float32), r"saliency map is \(3, 3\), and the image \(203, 251\)"),
     (np.full((203, 251), 2.0), "must be of float or bool in"), (np.full((203, 251), np.nan), "without NaN"),
-    (np.zeros((203, 251), np.uint8), "must be of float or bool"), ("centre", "saliency .* must be one of classical, uniform"), (3, "got int"),
+    (np.zeros((203, 251), np.uint8), "must be of float or bool"), ("centre", "saliency .* must be one of network, classical, uniform"), (3, "got int"),
 ])
 def test_wrong_maps_are_refused(picture, saliency, message):
     with pytest.raises(SettingError, match=message):
