@@ -7,6 +7,7 @@ over space. Ours are the network, the smooth length, and a layer of plain colour
 Imports torch: import it late where a command may do without.
 """
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,8 +157,6 @@ class PerceptualMetric(nn.Module):
 def perceptual_distance(reference: np.ndarray, image: np.ndarray, metric: PerceptualMetric | None = None) -> float:
     """Distance of two images: 0 for identical ones, never negative, symmetric, about 1 for JPEG at quality 3.
 
-    Works in strips that overlap, which gives the whole's distance up to float rounding in bounded memory.
-
     Args:
         reference, image: uint8 (H, W, 3), RGB, of any size from 1x1 (see :meth:`PerceptualMetric.forward` for small ones).
         metric: The shipped one if None.
@@ -166,25 +165,35 @@ def perceptual_distance(reference: np.ndarray, image: np.ndarray, metric: Percep
         SettingError: The shapes differ, or one is no image.
         DataError: The shipped weights are damaged.
     """
-    check_pair(reference, image)
+    return perceptual_distances(reference, [image], metric)[0]
+
+
+def perceptual_distances(reference: np.ndarray, images: Sequence[np.ndarray], metric: PerceptualMetric | None = None) -> list[float]:
+    """:func:`perceptual_distance` of several versions of one image, whose own features are computed once: nearly twice as fast.
+
+    Works in strips that overlap, which gives the whole's distance up to float rounding in bounded memory.
+    """
+    for image in images:
+        check_pair(reference, image)
     metric = shipped_metric() if metric is None else metric
     device = metric.log_scale.device
     height, width = reference.shape[:2]
     padded_height = -(-height // STRIDE) * STRIDE
     rows = max(64, _STRIP_PIXELS // width // STRIDE * STRIDE)
-    sums = [0.0] * (len(_POOLINGS) + len(_WIDTHS))
-    counts = [0] * len(sums)
+    sums = np.zeros((len(images), len(_POOLINGS) + len(_WIDTHS)))
+    counts = np.zeros(sums.shape[1])
     with torch.inference_mode():
         for top in range(0, height, rows):
             first, last = max(0, top - HALO), min(height, top + rows + HALO)
-            maps = metric.layer_maps(*(to_tensor(part[first:last]).to(device) for part in (reference, image)))
             strip_height = -(-(last - first) // STRIDE) * STRIDE
-            for k, layer in enumerate(maps):
-                shrink = strip_height // layer.shape[2]
-                kept = layer[:, :, (top - first) // shrink : (min(top + rows, padded_height) - first) // shrink]
-                sums[k] += kept.sum(dtype=torch.float64).item()
-                counts[k] += kept.numel()
-    return sum(total / count for total, count in zip(sums, counts))
+            known = metric.features(to_tensor(reference[first:last]).to(device))
+            for n, image in enumerate(images):
+                for k, layer in enumerate(metric.compare(known, metric.features(to_tensor(image[first:last]).to(device)))):
+                    shrink = strip_height // layer.shape[2]
+                    kept = layer[:, :, (top - first) // shrink : (min(top + rows, padded_height) - first) // shrink]
+                    sums[n, k] += kept.sum(dtype=torch.float64).item()
+                    counts[k] += kept.numel() if n == 0 else 0
+    return [float(value) for value in (sums / counts).sum(1)]
 
 
 @functools.cache

@@ -72,7 +72,7 @@ class Judge(nn.Module):
 
 
 def train_metric(
-    metric: PerceptualMetric, source: Groups | Sequence[Triplet], settings: TrainSettings, *, num_groups: int = 6, num_versions: int = 6,
+    metric: PerceptualMetric, source: Groups | Sequence[Triplet], settings: TrainSettings, *, num_groups: int = 5, num_versions: int = 5,
     crop: int = 128, seed: int = 1, mixed_precision: bool = True,
 ) -> TrainResult:
     """Train on groups labelled by published metrics, or on human judgements.

@@ -9,7 +9,7 @@ from scipy.stats import kendalltau, spearmanr
 from salcompress.errors import SettingError
 from salcompress.image import read_image
 from salcompress.metrics.distortion import ms_ssim, psnr, ssim
-from salcompress.metrics.perceptual import PerceptualMetric, perceptual_distance
+from salcompress.metrics.perceptual import PerceptualMetric, perceptual_distances
 from salcompress.training.consensus_groups import Groups
 from salcompress.training.distortions import LADDERS, compress
 from salcompress.training.judgements import Opinion, Triplet
@@ -53,18 +53,19 @@ class Correlation(NamedTuple):
     """Mean over the groups of the file; None without groups."""
 
 
-def closeness(reference: np.ndarray, image: np.ndarray, metric: PerceptualMetric) -> list[float]:
-    """How near an image is to its reference by each of METRICS: higher is closer, NaN where a picture is too small."""
-    values = psnr(reference, image), ssim(reference, image), ms_ssim(reference, image)
-    known = [np.nan if value is None else value for value in values]
-    if values[0] is None:
-        known[0] = np.inf  # identical
-    return [*known, -perceptual_distance(reference, image, metric)]
+def closeness(reference: np.ndarray, images: Sequence[np.ndarray], metric: PerceptualMetric) -> list[list[float]]:
+    """How near images are to their reference by each of METRICS: higher is closer, NaN where a picture is too small."""
+    values = []
+    for image, distance in zip(images, perceptual_distances(reference, images, metric)):
+        found = psnr(reference, image), ssim(reference, image), ms_ssim(reference, image)
+        known = [np.nan if value is None else value for value in found]
+        values.append([np.inf if found[0] is None else found[0], *known[1:], -distance])  # identical: PSNR is infinite
+    return values
 
 
 def choices_of_groups(groups: Groups, metric: PerceptualMetric) -> Choices:
     """All triplets of groups, labelled as in training."""
-    values = np.array([[closeness(np.ascontiguousarray(reference), np.ascontiguousarray(version), metric) for version in versions]
+    values = np.array([closeness(np.array(reference), np.array(versions), metric)
                        for reference, versions in zip(groups.references, groups.versions)])
     first, second = np.triu_indices(values.shape[1], 1)
     closer = closer_of(groups.scores, groups.certain)[:, first, second]
@@ -75,11 +76,7 @@ def choices_of_groups(groups: Groups, metric: PerceptualMetric) -> Choices:
 
 def choices_of_triplets(triplets: Sequence[Triplet], metric: PerceptualMetric) -> Choices:
     """Triplets with the judgements that came with them."""
-    values = []
-    for triplet in triplets:
-        reference, a, b = (read_image(path) for path in triplet[:3])
-        values.append([closeness(reference, version, metric) for version in (a, b)])
-    values = np.array(values)
+    values = np.array([closeness(read_image(t.reference), [read_image(t.a), read_image(t.b)], metric) for t in triplets])
     names = {path: k for k, path in enumerate(sorted({t.reference for t in triplets}))}
     return Choices(values[:, 0], values[:, 1], np.array([t.fraction for t in triplets]), np.zeros(len(triplets), bool),
                    np.array([names[t.reference] for t in triplets]))
@@ -111,7 +108,7 @@ def ladder_order(paths: Sequence[Path], metric: PerceptualMetric, families: Sequ
         rising = total = 0
         for path in paths:
             image = read_image(path)
-            distances = [perceptual_distance(image, compress(image, family, step).image, metric) for step in range(len(LADDERS[family]))]
+            distances = perceptual_distances(image, [compress(image, family, step).image for step in range(len(LADDERS[family]))], metric)
             rising += int((np.diff(distances) > 0).sum())
             total += len(distances) - 1
         found[family] = rising, total
@@ -130,7 +127,7 @@ def correlations(opinions: Sequence[Opinion], metric: PerceptualMetric, lower_is
     scores = np.array([opinion.score for opinion in opinions]) * (-1 if lower_is_better else 1)
     if len(scores) < 3 or np.ptp(scores) == 0:
         raise SettingError("rank correlation needs at least three scores that are not all equal")
-    values = np.array([closeness(read_image(opinion.reference), read_image(opinion.image), metric) for opinion in opinions])
+    values = np.array([closeness(read_image(o.reference), [read_image(o.image)], metric)[0] for o in opinions])
     groups = np.array([opinion.group for opinion in opinions])
     found: dict[str, Correlation | None] = {}
     for k, name in enumerate(METRICS):
