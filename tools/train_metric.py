@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Train the perceptual metric, in as many runs as it takes: each goes on from the checkpoint and writes the weights so far.
 
-    python tools/train_metric.py --data photos more_photos --cache groups --minutes 25 --out perceptual.safetensors
-    python tools/train_metric.py --triplets judged.csv --start salcompress/weights/perceptual.safetensors --steps 500 --out mine.safetensors
+    python tools/train_metric.py --data photos more_photos --minutes 25 --out perceptual.safetensors
+    python tools/train_metric.py --triplets judged.csv --start perceptual.safetensors --steps 500 --resume mine.ckpt --out mine.safetensors
 """
 import argparse
 from pathlib import Path
@@ -33,10 +32,9 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=1, help="processes that make the cache")
     args = parser.parse_args()
     torch.manual_seed(0)
-    data = (read_bapps(args.bapps) if args.bapps else read_triplets(args.triplets) if args.triplets else
-            consensus_groups(find_images(args.data), args.cache, workers=args.workers))
+    data = (consensus_groups(find_images(args.data), args.cache, workers=args.workers) if args.data else
+            read_bapps(args.bapps) if args.bapps else read_triplets(args.triplets))
     metric = (PerceptualMetric.load(args.start) if args.start else PerceptualMetric()).to(args.device).requires_grad_(True)
-    settings = TrainSettings(args.steps, args.minutes, args.resume, learning_rate=3e-4 if args.start else 1e-3, average_decay=0.998)
-    result = train_metric(metric, data, settings)
+    result = train_metric(metric, data, TrainSettings(args.steps, args.minutes, args.resume, 3e-4 if args.start else 1e-3, 0.998))
     write_atomically(args.out, finish(metric, result, data))
-    print(f"{result.step} of {args.steps} steps done; {args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
+    print(f"{result.step} of {args.steps} steps done; {args.out}")

@@ -39,7 +39,9 @@ class Groups(NamedTuple):
     """Which picture a group was cut from, (G,)."""
 
 
-def consensus_groups(paths: Sequence[Path], cache: Path, *, crop: int = 128, per_megapixel: float = 14, seed: int = 1, workers: int = 1) -> Groups:
+def consensus_groups(
+    paths: Sequence[Path], cache: Path, *, crop: int = 128, per_megapixel: float = 14, seed: int = 1, workers: int = 1,
+) -> Groups:
     """Groups from pictures, made if the cache does not hold them.
 
     Pictures are scaled to between a half and the whole, compressed whole, then cut, so that block grids fall anywhere.

@@ -147,7 +147,8 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def agreement_table(choices: Choices) -> str:
     """Agreement of all metrics on all triplets, and apart on those of certain and those of judged order."""
-    parts: Mapping[str, np.ndarray] = {"all": np.ones(len(choices.fraction), bool), "certain order": choices.certain, "labelled": ~choices.certain}
+    everything = np.ones(len(choices.fraction), bool)
+    parts: Mapping[str, np.ndarray] = {"all": everything, "certain order": choices.certain, "labelled": ~choices.certain}
     tables = {f"{name} ({chosen.sum()})": agreements(Choices(*(part[chosen] for part in choices)))
               for name, chosen in parts.items() if chosen.any() and (name == "all" or not chosen.all())}
     rows = [[name, *(_cell(table[name]) for table in tables.values()), _lead(next(iter(tables.values()))[name])]
