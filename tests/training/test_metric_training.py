@@ -1,4 +1,6 @@
 """Training of the perceptual metric follows its labels; labels by agreement are what they claim; metric-eval reports on both."""
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from salcompress.image import encode_image
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.scenes import make_scene
 from salcompress.training import consensus
+from salcompress.training import consensus_groups as consensus_groups_module
 from salcompress.training.consensus import VOTES, agreement, calibrate
-from salcompress.training.consensus_groups import Groups
+from salcompress.training.consensus_groups import Groups, consensus_groups
 from salcompress.training.distortions import DRAWN, LADDERS, compress, draw
 from salcompress.training.judgements import read_triplets
 from salcompress.training.metric import Judge, calibrate_scale, closer_of, finish, group_batches, train_metric, triplet_batches
@@ -124,6 +127,28 @@ def test_the_fast_ssimulacra2_is_the_packages_but_for_edges(tmp_path, monkeypatc
         expected = package.compute_ssimulacra2(str(tmp_path / "r.png"), str(tmp_path / "d.png"))
         found = consensus.ssimulacra2(*(x.astype(np.float32) / 255 for x in (scene, worse)), package.weights)
         assert found == pytest.approx(expected, abs=0.05)  # float32 against float64
+
+
+def test_groups_are_made_once_and_scored_by_published_metrics(tmp_path, monkeypatch):
+    pytest.importorskip("piq")
+    pytest.importorskip("ssimulacra2")
+    write_atomically(tmp_path / "p.png", encode_image(make_scene(48, 0, 96, 128).image, "PNG"))
+    groups = consensus_groups([tmp_path / "p.png"], tmp_path / "cache", crop=96)
+    assert groups.references.shape == (1, 96, 96, 3) and groups.versions.shape == (1, 13, 96, 96, 3)
+    better, worse = np.nonzero(groups.certain[0])
+    assert len(better) >= 4  # two settings of each of four codecs
+    votes = agreement(groups.scores[0][better], groups.scores[0][worse])
+    assert (votes > 0.5).mean() > 0.9  # what is certain, the metrics nearly always see
+    monkeypatch.setattr(consensus_groups_module, "_make", None)
+    again = consensus_groups([tmp_path / "p.png"], tmp_path / "cache", crop=96)
+    assert np.array_equal(again.versions, groups.versions)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "piq", None)
+    picture = torch.zeros(1, 3, 64, 64)
+    with pytest.raises(SettingError, match=r"piq, which is not installed: pip install 'salcompress\[train\]'"):
+        consensus.scores(picture, picture)
 
 
 def test_metric_eval_of_a_small_table(tmp_path, capsys):
