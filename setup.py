@@ -28,6 +28,7 @@ setup(
     ],
     extras_require={
         "bench": ["compressai"],  # learned codecs to compare with; wants numpy < 2, so give it an environment of its own
+        "train": ["piq", "ssimulacra2"],  # published metrics that label the learned one's training data
         "test": [
             "pytest",
             "hypothesis",  # random sizes and contents

@@ -1,4 +1,4 @@
-"""The command line: salcompress demo | encode | decode | info | saliency | evaluate | report | bench."""
+"""The command line: salcompress demo | encode | decode | info | saliency | evaluate | report | metric-eval | bench."""
 import argparse
 import json
 import os
@@ -89,6 +89,18 @@ def _parser() -> argparse.ArgumentParser:
 
     report = _command(commands, "report", _report, "make the page of an evaluation again")
     report.add_argument("out", type=Path, metavar="DIR", help="an --out folder of evaluate")
+
+    judge = _command(commands, "metric-eval", _metric_eval, "how often PSNR, SSIM, MS-SSIM and the learned metric choose as the labels do")
+    judge.add_argument("--images", type=Path, nargs="+", metavar="PATH",
+                       help="held-out pictures and folders: triplets are made of them, labelled by certain order and by the agreement "
+                            "of published metrics (which are not people); also the order along each codec's ladder")
+    judge.add_argument("--triplets", type=Path, metavar="CSV", help="judged triplets: columns reference,a,b,fraction (that finds a closer)")
+    judge.add_argument("--bapps", type=Path, metavar="DIR", help="judged triplets in the layout of BAPPS: ref, p0, p1, judge")
+    judge.add_argument("--scores", type=Path, metavar="CSV", help="opinion scores, for rank correlation: columns reference,image,score[,group]")
+    judge.add_argument("--lower-is-better", action="store_true", help="the scores are of degradation (DMOS), not of quality")
+    judge.add_argument("--weights", type=Path, metavar="FILE", help="of the learned metric (default: the shipped ones)")
+    judge.add_argument("--cache", type=Path, metavar="DIR", help="keep the labelled triplets of --images here")
+    judge.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make them (default: 1)")
 
     bench = _command(commands, "bench", _bench, "time codecs and harness on this machine")
     bench.add_argument("what", nargs="*", metavar="PART", help="codecs, large, harness, memory, workers (default: all)")
@@ -215,6 +227,15 @@ def _write_report(folder: Path) -> tuple[Path, dict[str, str]]:
     page = folder / "report.html"
     write_atomically(page, render(rows, load_strips(folder, rows), skipped))
     return page, skipped
+
+
+def _metric_eval(args: argparse.Namespace) -> None:
+    if not (args.images or args.triplets or args.bapps or args.scores):
+        raise SettingError("metric-eval needs --images, --triplets, --bapps or --scores")
+    from salcompress.training.metric_report import print_report
+
+    print_report(images=_files(args.images, IMAGE_ENDINGS) if args.images else (), triplets=args.triplets, bapps=args.bapps,
+                 scores=args.scores, lower_is_better=args.lower_is_better, weights=args.weights, cache=args.cache, workers=args.workers)
 
 
 def _bench(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Distortion between two 8-bit images: PSNR and MS-SSIM."""
+"""Distortion between two 8-bit images: PSNR, SSIM and MS-SSIM."""
 import cv2
 import numpy as np
 
@@ -21,9 +21,25 @@ def psnr(reference: np.ndarray, image: np.ndarray) -> float | None:
     Raises:
         SettingError: The shapes differ, or one is no image.
     """
-    _check_pair(reference, image)
+    check_pair(reference, image)
     error = cv2.norm(reference, image, cv2.NORM_L2SQR) / reference.size
     return float(10 * np.log10(255**2 / error)) if error > 0 else None
+
+
+def ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
+    """Structural similarity at full size, mean over the RGB channels, at most 1; None for a side under 11 pixels.
+
+    Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity", 2004, on
+    whole windows of 11 pixels.
+
+    Raises:
+        SettingError: The shapes differ, or one is no image.
+    """
+    check_pair(reference, image)
+    if min(reference.shape[:2]) < _WINDOW:
+        return None
+    similarity, _ = _ssim(reference.astype(np.float32), image.astype(np.float32))
+    return round(float(similarity.mean()), 7)  # as in ms_ssim
 
 
 def ms_ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
@@ -35,7 +51,7 @@ def ms_ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
     Raises:
         SettingError: The shapes differ, or one is no image.
     """
-    _check_pair(reference, image)
+    check_pair(reference, image)
     if min(reference.shape[:2]) < MS_SSIM_MIN_SIDE:
         return None
     x, y = reference.astype(np.float32), image.astype(np.float32)
@@ -76,7 +92,12 @@ def _halve(x: np.ndarray) -> np.ndarray:
     return cv2.resize(x, (x.shape[1] // 2, x.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
-def _check_pair(reference: np.ndarray, image: np.ndarray) -> None:
+def check_pair(reference: np.ndarray, image: np.ndarray) -> None:
+    """Raise unless both are images of one shape.
+
+    Raises:
+        SettingError: The shapes differ, or one is no image.
+    """
     check_image(reference)
     check_image(image)
     if reference.shape != image.shape:

@@ -5,7 +5,7 @@ import torch
 
 from salcompress.codecs import load_codec
 from salcompress.errors import SettingError
-from salcompress.metrics.distortion import ms_ssim, psnr
+from salcompress.metrics.distortion import ms_ssim, psnr, ssim
 from salcompress.scenes import make_scene
 
 
@@ -39,3 +39,17 @@ def test_shapes_must_agree(picture):
         psnr(picture, picture[1:])
     with pytest.raises(SettingError, match="image must be a uint8 array"):
         ms_ssim(picture, picture.astype(float))
+
+
+@pytest.mark.parametrize("height, width", [(240, 320), (11, 11), (57, 203)])
+def test_ssim_agrees_with_pytorch_msssim(height, width):
+    reference_ssim = pytest.importorskip("pytorch_msssim").ssim
+    original = make_scene(6, 2).image[:height, :width]
+    decoded = load_codec("jpeg:q=10").decode(load_codec("jpeg:q=10").encode(original))
+    x, y = (torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] for image in (original, decoded))
+    assert ssim(original, decoded) == pytest.approx(reference_ssim(x, y, data_range=255).item(), abs=2e-5)  # as for MS-SSIM
+
+
+def test_ssim_of_itself_and_of_small_images(picture):
+    assert ssim(picture, picture) == pytest.approx(1, abs=1e-6)  # float32 sums
+    assert ssim(picture[:10], picture[:10]) is None
