@@ -17,7 +17,7 @@ if __name__ == "__main__":
     parser.add_argument("--backgrounds", type=Path, nargs="*", default=[], help="photographs on which objects are pasted")
     parser.add_argument("--coco", type=Path, help="folder of images/ and instances.json, for pre-training")
     parser.add_argument("--pretrain-steps", type=int, default=2400)
-    parser.add_argument("--steps", type=int, default=1000, help="on the pairs, of each fold or of all")
+    parser.add_argument("--steps", type=int, default=900, help="on the pairs, of each fold or of all")
     parser.add_argument("--minutes", type=float, default=60, help="wall time of each part in this run; run again to go on")
     parser.add_argument("--resume", type=Path, default=Path("saliency.ckpt"), help="checkpoints, made if missing, are named after it")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
