@@ -11,7 +11,8 @@ import torch
 from salcompress.files import write_atomically
 from salcompress.image import read_image
 from salcompress.models.compression_model import CONFIGS, CompressionModel, load_model, save_model
-from salcompress.training.codec import train_codec, validate
+from salcompress.saliency import network_saliency
+from salcompress.training.codec import shipped_perceptual, train_codec, validate
 from salcompress.training.datasets import find_images, load_images
 from salcompress.training.trainer import TrainSettings
 
@@ -29,15 +30,18 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--large-crop", type=int, default=256)
+    parser.add_argument("--saliency-weight", type=float, default=0.0, help="errors at the most salient places count 1 + this as much as elsewhere")
+    parser.add_argument("--perceptual-weight", type=float, default=0.0, help="squared 8-bit error that a perceptual distance of 1 counts as")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     args = parser.parse_args()
     torch.manual_seed(0)
     model = (load_model(args.start)[0] if args.start else CompressionModel(CONFIGS[args.config])).to(args.device)
-    images = load_images(find_images(args.data), args.device, args.crop)
+    images = load_images(find_images(args.data), args.device, args.crop, network_saliency if args.saliency_weight else None)
     settings = TrainSettings(args.steps, args.minutes, args.resume, args.learning_rate, average_decay=0.999, weight_decay=0.0,
                              gradient_norm=1.0, save_every=500, log_every=100)
     result = train_codec(model, images, settings, batch_size=args.batch, crop=args.crop, large_crop=args.large_crop,
-                         klt_start=args.start is None)
+                         klt_start=args.start is None, saliency_weight=args.saliency_weight,
+                         perceptual=shipped_perceptual(args.perceptual_weight, args.device) if args.perceptual_weight else None)
     model.load_state_dict(result.weights)
     write_atomically(args.out, save_model(model))
     if args.validate:

@@ -9,6 +9,7 @@ from torch import Tensor
 from salcompress.codecs.rate_distortion import RatePsnr, measure_curve
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
+from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.models.compression_model import CompressionModel
 from salcompress.models.transforms import KLT_SIDE, initialise_as_klt
 from salcompress.training.datasets import CodecBatch, codec_batches
@@ -24,6 +25,12 @@ HARD_SHARE = 0.8
 def validate(weights: Path, images: Sequence[np.ndarray], device: str | None) -> list[RatePsnr]:
     """Rate by real streams, and distortion, of a weight file on held-out images, at five qualities without saliency."""
     return measure_curve((SalientCodec(q, saliency="uniform", weights=weights, device=device) for q in (0.0, 0.25, 0.5, 0.75, 1.0)), images)
+
+
+def shipped_perceptual(weight: float, device: str) -> Perceptual:
+    """The shipped perceptual metric as a term of the loss."""
+    metric = PerceptualMetric.load(device=device)
+    return Perceptual(lambda image, reconstruction: metric(image, reconstruction).map, weight)
 
 
 def train_codec(
