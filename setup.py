@@ -23,7 +23,7 @@ setup(
         "tqdm",
         "plotly",
         "safetensors",
-        "constriction",  # the range coder of the learned codec's streams
+        "constriction>=0.5,<0.6",  # the range coder of the learned codec's streams; another version may round its tables otherwise
         "scipy",  # monotone (PCHIP) interpolation of BD-rate
     ],
     extras_require={

@@ -10,7 +10,7 @@ from salcompress import __version__
 from salcompress.codecs import CODECS, Codec, load_codec, load_codecs
 from salcompress.coco import load_dataset
 from salcompress.detectors import Detector, detector_fingerprint, load_detector
-from salcompress.errors import DataError, SalcompressError, SettingError
+from salcompress.errors import BitstreamError, DataError, SalcompressError, SettingError
 from salcompress.evaluation import evaluate
 from salcompress.files import read_file, write_atomically
 from salcompress.image import IMAGE_ENDINGS, read_image
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"salcompress: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, SettingError) else 1
     except KeyboardInterrupt:
-        print("salcompress: interrupted; run the same command again to go on", file=sys.stderr)
+        goes_on = "; run the same command again to go on" if args.run in (_demo, _evaluate) else ""
+        print(f"salcompress: interrupted{goes_on}", file=sys.stderr)
         return 130
 
 
@@ -175,10 +176,14 @@ def _decode(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    from salcompress.bitstream.container import HEADER_BYTES, read_header
+    from salcompress.bitstream.container import HEADER_BYTES, check_length, read_header
 
     stream = read_file(args.stream)
-    header = read_header(stream)
+    try:
+        header = read_header(stream)
+        check_length(header, len(stream))
+    except BitstreamError as error:
+        raise DataError(f"{args.stream}: {error}") from error
     quality_map = "none, one level" if header.map_table is None else "yes"
     print(f"{args.stream}: {header.width}x{header.height} pixels (width x height)\n"
           f"rate {8 * len(stream) / (header.height * header.width):.4f} bpp: {HEADER_BYTES} bytes of header, {header.num_bytes} of symbols\n"

@@ -146,11 +146,10 @@ def summarize(
 
 def _object_shares(measured: Sequence[ImageRecord]) -> tuple[float | None, float | None]:
     """Share of the placed bits, and of the pixels, on annotated objects."""
-    placed = [r for r in measured if r.placed_bits]
-    if not placed:
+    if not all(r.placed_bits for r in measured):  # a codec that knows no places, or records of an older version
         return None, None
-    return (sum(r.object_bits for r in placed) / sum(r.placed_bits for r in placed),
-            sum(r.object_pixels for r in placed) / sum(r.height * r.width for r in placed))
+    return (sum(r.object_bits for r in measured) / sum(r.placed_bits for r in measured),
+            sum(r.object_pixels for r in measured) / sum(r.height * r.width for r in measured))
 
 
 def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:

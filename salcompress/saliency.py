@@ -1,10 +1,12 @@
 """Saliency: how much each place of an image draws the eye, in [0, 1]."""
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from salcompress.files import digest, read_file
 from salcompress.image import check_image, to_tensor
 
 if TYPE_CHECKING:
@@ -77,6 +79,12 @@ def network_saliency(image: np.ndarray) -> np.ndarray:
         image: uint8 (H, W, 3), RGB, of any size.
     """
     return _SHIPPED(image)
+
+
+@functools.cache
+def network_fingerprint() -> str:
+    """Of the shipped weights: maps of one fingerprint are the same up to float rounding."""
+    return digest(read_file(NETWORK_WEIGHTS))[:8]
 
 
 def encode_map(saliency: np.ndarray) -> bytes:

@@ -234,4 +234,17 @@ def test_encode_and_decode_errors(tmp_path, scenes, capsys):
     fails(capsys, ["encode", str(images), str(tmp_path), "--out", str(tmp_path)], 2, "would both become 000001.salc")
     (tmp_path / "bad.salc").write_bytes(b"SALC but no more")
     fails(capsys, ["decode", str(tmp_path / "bad.salc"), "--out", str(tmp_path)], 1, "bad.salc: the stream ends within its header")
-    fails(capsys, ["info", str(tmp_path / "bad.salc")], 1, "ends within its header")
+    fails(capsys, ["info", str(tmp_path / "bad.salc")], 1, "bad.salc: the stream ends within its header")
+
+
+def test_one_bad_image_does_not_stop_the_others(tmp_path, scenes, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("000001.png", "000002.png", "000003.png"):
+        content = (scenes.parent / "images" / name).read_bytes()
+        (folder / name).write_bytes(content[:500] if name == "000002.png" else content)
+    fails(capsys, ["encode", str(folder), "--out", str(tmp_path / "s")], 1, "2 images were encoded, 1 could not be:", "000002.png")
+    assert len((tmp_path / "s" / "summary.csv").read_text().splitlines()) == 3
+    stream = tmp_path / "s" / "000001.salc"
+    stream.write_bytes(stream.read_bytes()[:60])
+    fails(capsys, ["info", str(stream)], 1, "000001.salc: the stream holds 24 of")

@@ -4,8 +4,8 @@
     0       4      magic, "SALC"
     4       1      version, 2
     5       1      flags: bit 0 is set where a quality map is coded before the latents; the others are 0
-    6       4      H, height of the image in pixels, 1 .. 2^28
-    10      4      W, width; H x W is at most 2^28
+    6       4      H, height of the image in pixels, at least 1
+    10      4      W, width; padded to whole 64x64 cells the image has at most 2^26 pixels
     14      1      base quality level, 0 .. 63; that of every cell where there is no map
     15      1      table of the map's differences, 0 .. 63; 0 where there is no map
     16      4      first four bytes of the model's fingerprint
@@ -30,7 +30,10 @@ from salcompress.errors import CorruptError, ModelMismatchError, SettingError, T
 
 MAGIC = b"SALC"
 VERSION = 2
-MAX_PIXELS = 2**28
+MAX_PIXELS = 2**26
+"""Of the image padded to whole cells: work and memory go by that. 67 megapixels; whoever forges a header can cost no more."""
+CELL = 64
+"""Side of a cell of the quality map in pixels."""
 NUM_LEVELS = 64
 HEADER_BYTES = 36
 _LAYOUT = struct.Struct("<4sBBIIBB4sIII")  # the header but for its own CRC
@@ -86,7 +89,7 @@ def read_header(stream: bytes) -> Header:
         raise CorruptError("the header is damaged: its checksum does not match")
     if version != VERSION:
         raise CorruptError(f"version {version} of the format is not known here; this package reads version {VERSION}")
-    if not (flags <= 1 and 1 <= height and 1 <= width and height * width <= MAX_PIXELS and level < NUM_LEVELS
+    if not (flags <= 1 and 1 <= height and 1 <= width and _padded_pixels(height, width) <= MAX_PIXELS and level < NUM_LEVELS
             and map_table < NUM_LEVELS and (flags or map_table == 0) and num_bytes % 4 == 0):
         raise CorruptError(f"the header's fields are out of range: {width}x{height} pixels, level {level}, flags {flags}")
     return Header(height, width, level, map_table if flags else None, fingerprint, num_bytes, coarse_crc, fine_crc)
@@ -101,15 +104,25 @@ def read_stream(stream: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
         ModelMismatchError: Another model made it.
     """
     header = read_header(stream)
-    payload = stream[HEADER_BYTES:]
-    if len(payload) < header.num_bytes:
-        raise TruncatedError(f"the stream holds {len(payload)} of {header.num_bytes} bytes of coded symbols")
-    if len(payload) > header.num_bytes:
-        raise CorruptError(f"{len(payload) - header.num_bytes} bytes follow the end of the stream")
+    check_length(header, len(stream))
     if header.fingerprint != fingerprint:
         raise ModelMismatchError(f"the stream was made by model {header.fingerprint.hex()}, and this is {fingerprint.hex()}; "
                                  "decode with the weights that encoded it")
-    return header, payload
+    return header, stream[HEADER_BYTES:]
+
+
+def check_length(header: Header, num_bytes: int) -> None:
+    """Raise unless a file of this header has ``num_bytes``.
+
+    Raises:
+        TruncatedError: It is shorter than its header says.
+        CorruptError: It is longer.
+    """
+    held = num_bytes - HEADER_BYTES
+    if held < header.num_bytes:
+        raise TruncatedError(f"the stream holds {held} of {header.num_bytes} bytes of coded symbols")
+    if held > header.num_bytes:
+        raise CorruptError(f"{held - header.num_bytes} bytes follow the end of the stream")
 
 
 def symbol_checksum(groups: Iterable[np.ndarray], levels: np.ndarray | None = None) -> int:
@@ -124,7 +137,12 @@ def check_size(height: int, width: int) -> None:
     """Raise unless the format holds an image of this size.
 
     Raises:
-        SettingError: More than 2^28 pixels.
+        SettingError: It is too large.
     """
-    if height * width > MAX_PIXELS:
-        raise SettingError(f"an image of {width}x{height} has more than the {MAX_PIXELS} pixels of the .salc format")
+    if _padded_pixels(height, width) > MAX_PIXELS:
+        raise SettingError(f"an image of {width}x{height}, padded to whole {CELL}x{CELL} cells, has more than the {MAX_PIXELS} pixels of the "
+                           ".salc format; cut or shrink it first")
+
+
+def _padded_pixels(height: int, width: int) -> int:
+    return -(-height // CELL) * -(-width // CELL) * CELL**2

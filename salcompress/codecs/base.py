@@ -47,7 +47,7 @@ class Codec(Protocol):
     setting: str
     """Every option that changes the rate, defaults too: ``q=30,subsampling=420``."""
     fingerprint: str
-    """Name, setting and the version of what codes: two codecs with one fingerprint make the same streams."""
+    """Name, setting and the version of what codes: a stream of one codec stands for that of any other with its fingerprint."""
 
     @property
     def label(self) -> str:

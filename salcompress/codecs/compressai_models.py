@@ -38,8 +38,8 @@ class CompressaiCodec(Codec):
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "model": Option("bmshj2018-hyperprior", _model_name, "which model"),
         "quality": Option(3, integer(1, 8), "quality"),
+        "model": Option("bmshj2018-hyperprior", _model_name, "which model"),
         "weights": Option("pretrained", _weights_name, "pretrained or random"),
     }
     name = "compressai"

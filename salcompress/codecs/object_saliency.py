@@ -33,5 +33,5 @@ class ObjectSaliency:
         """
         packed = self._maps.get(digest(image.tobytes()))
         if packed is None:
-            raise SettingError("the image is none of those whose objects are known")
+            raise SettingError("the image is none of the data set's, whose objects alone are known; give the pixels as read_image reads them")
         return np.unpackbits(packed, axis=1, count=image.shape[1]).astype(bool)

@@ -7,11 +7,12 @@ import numpy as np
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
 from salcompress.image import PLACE
-from salcompress.metrics.distortion import psnr
 from salcompress.metrics.object_share import bits_on_mask
 
 RATE_TOLERANCE = 0.02
 """Settings whose pooled rates differ by no more, as a share, are called equal in rate."""
+
+_EXACT = 1e-3  # squared error that an exact copy counts as: 78 dB
 
 
 class RegionPoint(NamedTuple):
@@ -35,16 +36,21 @@ def measure_regions(codec: SalientCodec, images: Sequence[np.ndarray], masks: Se
     Args:
         images: uint8 (H, W, 3).
         masks: bool (H, W), each with both values.
+
+    Raises:
+        SettingError: A mask covers all of its image or nothing.
     """
     bits = inside = placed = 0.0
     errors = []
-    for image, mask in zip(images, masks):
+    for number, (image, mask) in enumerate(zip(images, masks)):
+        if mask.all() or not mask.any():
+            raise SettingError(f"mask {number} covers {'all' if mask.any() else 'nothing'} of its image; leave that image out")
         stream = codec.encode(image)
         places = codec.maps(image, stream).bits
         bits, placed, inside = bits + 8 * len(stream), placed + places.sum(), inside + bits_on_mask(places, mask, PLACE)
         decoded = codec.decode(stream)
         squared = (decoded.astype(np.float64) - image) ** 2
-        errors.append([psnr(image, decoded) or np.inf, *(10 * np.log10(255**2 / max(squared[part].mean(), 1e-9)) for part in (mask, ~mask))])
+        errors.append([10 * np.log10(255**2 / max(part.mean(), _EXACT)) for part in (squared, squared[mask], squared[~mask])])
     pixels = sum(mask.size for mask in masks)
     whole, within, without = np.mean(errors, 0)
     return RegionPoint(bits / pixels, inside / placed, sum(mask.sum() for mask in masks) / pixels, whole, within, without)

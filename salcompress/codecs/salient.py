@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from salcompress.bitstream.container import CELL, NUM_LEVELS, check_size, read_stream
 from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
+from salcompress.codecs.salient_models import check_device, default_device, load_shared, model_on_device
 from salcompress.errors import SettingError
 from salcompress.files import digest
 from salcompress.image import PLACE, check_image
-from salcompress.saliency import SALIENCY
+from salcompress.saliency import SALIENCY, network_fingerprint, uniform_saliency
 
 if TYPE_CHECKING:
     from salcompress.models.compression_model import CompressionModel
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "codec.safetensors"
 _CELLS_AT_ONCE = 3072
-"""Cells of 64x64 pixels, 12.6 megapixels, that go through the networks in one batch unless one image has more."""
+"""Cells, 12.6 megapixels, that go through the networks in one batch unless one image has more."""
 SaliencyFunction = Callable[[np.ndarray], np.ndarray]
 
 
@@ -27,7 +29,7 @@ class Reconstruction(NamedTuple):
     image: np.ndarray
     """uint8 (H, W, 3), what decoding gives up to one grey level in rare places (see :class:`SalientCodec`)."""
     num_bits: int
-    """Length of the stream in bits, from the integer tables, headers included; the stream's own within 64 bits + 0.5 %."""
+    """Length of the stream in bits, from the integer tables, headers included; the stream's own within 64 bits."""
     bits_map: np.ndarray
     """Bits at each 16x16 place of the image, padded to whole 64x64 cells, by both latents and the quality map; float64 (rows, columns)."""
 
@@ -56,7 +58,7 @@ def _saliency_name(value: Any) -> str:
 class SalientCodec(Codec):
     """Learned codec with real bitstreams (.salc), one model for all rates.
 
-    Decoding needs neither saliency nor settings: the stream carries the quality map. Symbols are the same on every machine; pixels
+    Decoding needs neither saliency nor settings: the stream carries the quality map. Every machine decodes the same symbols; pixels
     are computed in float: across threads and backends of one machine 3 of a million values differed, by one grey level.
 
     Args:
@@ -87,12 +89,23 @@ class SalientCodec(Codec):
         self.quality, self.saliency_strength = options["q"], options["saliency_strength"]
         self.saliency: SaliencyFunction = SALIENCY[options["saliency"]] if isinstance(saliency, str) else _as_function(saliency)
         self.weights, self.device = Path(weights or WEIGHTS), device
-        _check_device(device)
-        self._loaded, self.model_fingerprint = _load(self.weights)
+        check_device(device)
+        self._loaded, self.model_fingerprint = load_shared(self.weights)
         self._given_saliency = saliency
-        steering = "uniform" if isinstance(saliency, str) and saliency == "uniform" else f"{_saliency_label(saliency)},saliency_strength={self.saliency_strength:g}"
-        self.setting = f"q={self.quality!r},saliency={steering}"
-        self.fingerprint = f"salient:{self.setting}@{self.model_fingerprint.hex()}"
+
+    @property
+    def setting(self) -> str:
+        parts = [f"q={self.quality!r}", f"saliency={_saliency_label(self._given_saliency)}"]
+        if self._given_saliency is not uniform_saliency and self._given_saliency != "uniform":
+            parts.append(f"saliency_strength={_short(self.saliency_strength)}")
+        if self.weights != WEIGHTS:
+            parts.append(f"weights={self.weights}")
+        return ",".join(parts)
+
+    @property
+    def fingerprint(self) -> str:
+        steered_by = f"+{network_fingerprint()}" if self._given_saliency == "network" else ""
+        return f"salient:{self.setting}@{self.model_fingerprint.hex()}{steered_by}"
 
     def __reduce__(self):
         arguments = {"saliency": self._given_saliency, "weights": str(self.weights), "saliency_strength": self.saliency_strength,
@@ -100,9 +113,14 @@ class SalientCodec(Codec):
         return _rebuild, (self.quality, arguments)
 
     @property
+    def base_level(self) -> int:
+        """Base quality as the stream has it, 0 .. 63."""
+        return round(self.quality * (NUM_LEVELS - 1))
+
+    @property
     def model(self) -> "CompressionModel":
         """The networks, on their device; chosen when first used, since a loader's worker has other devices than its parent."""
-        return _on_device(self._loaded, self.model_fingerprint, self.device or _default_device())
+        return model_on_device(self._loaded, self.model_fingerprint, self.device or default_device())
 
     def encode(self, image: np.ndarray) -> bytes:
         return self.encode_batch([image])[0]
@@ -116,13 +134,11 @@ class SalientCodec(Codec):
         Raises:
             SettingError: The saliency function gave a map of another size, or out of [0, 1].
         """
-        from salcompress.bitstream.container import check_size
-        from salcompress.models.quality_map import CELL, allocate_levels, block_means
+        from salcompress.models.quality_map import allocate_levels, block_means
 
         check_image(image)
         check_size(*image.shape[:2])
-        rows, columns = (-(-side // CELL) for side in image.shape[:2])
-        return allocate_levels(self.quality, block_means(self._saliency_of(image), rows, columns, CELL), self.saliency_strength)
+        return allocate_levels(self.quality, block_means(self._saliency_of(image), *_cells(*image.shape[:2]), CELL), self.saliency_strength)
 
     def _saliency_of(self, image: np.ndarray) -> np.ndarray:
         saliency = np.asarray(self.saliency(image))
@@ -145,7 +161,7 @@ class SalientCodec(Codec):
         for members in _by_shape([levels.shape for levels in groups]):
             analysed: list[Analysed] = analyse(self.model, [images[k] for k in members], [groups[k] for k in members])
             for k, found in zip(members, analysed):
-                streams[k] = write(found, images[k].shape[:2], round(self.quality * 63), self.model_fingerprint)
+                streams[k] = write(found, images[k].shape[:2], self.base_level, self.model_fingerprint)
         return streams
 
     def decode_batch(self, streams: Sequence[bytes]) -> list[np.ndarray]:
@@ -154,11 +170,10 @@ class SalientCodec(Codec):
         Raises:
             BitstreamError: One is truncated, damaged, or of another model.
         """
-        from salcompress.bitstream.container import read_stream
         from salcompress.codecs.salient_coding import read, synthesise
 
         opened = [read_stream(stream, self.model_fingerprint) for stream in streams]
-        shapes = [tuple(-(-side // 64) for side in (header.height, header.width)) for header, _ in opened]
+        shapes = [_cells(header.height, header.width) for header, _ in opened]
         images: list[np.ndarray | None] = [None] * len(streams)
         for members in _by_shape(shapes):
             decoded = read(self.model, [opened[k] for k in members], shapes[members[0]])
@@ -167,18 +182,18 @@ class SalientCodec(Codec):
         return images
 
     def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps:
-        from salcompress.bitstream.container import read_stream
         from salcompress.codecs.salient_coding import read, spatial_bits
-        from salcompress.models.quality_map import CELL, block_means
+        from salcompress.models.quality_map import block_means
 
         header, payload = read_stream(stream, self.model_fingerprint)
-        shape = tuple(-(-side // CELL) for side in (header.height, header.width))
+        shape = _cells(header.height, header.width)
         decoded = read(self.model, [(header, payload)], shape)
         levels = decoded.cell_levels[0, 0].cpu().numpy().astype(np.uint8)
         bits = spatial_bits(levels, [group[0] for group in decoded.groups], [tables[0] for tables in decoded.tables], header.level)
-        places = tuple(CELL // PLACE * side for side in shape)
-        saliency = block_means(self._saliency_of(image), *places, PLACE)
-        return CodingMaps(saliency.astype(np.float32), np.kron(levels / 63, np.ones((4, 4))).astype(np.float32), bits.astype(np.float32))
+        per_cell = CELL // PLACE
+        saliency = block_means(self._saliency_of(image), *(per_cell * side for side in shape), PLACE)
+        quality = np.kron(levels / (NUM_LEVELS - 1), np.ones((per_cell, per_cell)))
+        return CodingMaps(saliency.astype(np.float32), quality.astype(np.float32), bits.astype(np.float32))
 
     def reconstruct(self, image: np.ndarray) -> Reconstruction:
         """Image and rate as encoding and decoding would give them, without writing a stream."""
@@ -186,7 +201,7 @@ class SalientCodec(Codec):
 
         levels = self.levels_of(image)
         analysed, = analyse(self.model, [image], [levels])
-        num_bits, bits_map = count(analysed, round(self.quality * 63))
+        num_bits, bits_map = count(analysed, self.base_level)
         decoded, = synthesise(self.model, analysed.latent, analysed.cell_levels)
         return Reconstruction(np.ascontiguousarray(decoded[: image.shape[0], : image.shape[1]]), num_bits, bits_map)
 
@@ -194,12 +209,17 @@ class SalientCodec(Codec):
         """Seconds of each part of one encoding and decoding of an image."""
         from salcompress.codecs.salient_coding import time_parts
 
-        return time_parts(self.model, image, self.levels_of(image), round(self.quality * 63), self.model_fingerprint)
+        return time_parts(self.model, image, self.levels_of(image), self.base_level, self.model_fingerprint)
 
     def with_quality(self, q: float) -> "SalientCodec":
-        """The same codec at another base quality, sharing its networks."""
-        return type(self)(q, saliency=self._given_saliency, weights=self.weights,
-                          saliency_strength=self.saliency_strength, device=self.device)
+        """The same codec at another base quality, sharing its networks.
+
+        Raises:
+            SettingError: ``q`` is not in [0, 1].
+        """
+        other = copy.copy(self)
+        other.quality = convert_options(type(self), {"q": q})["q"]
+        return other
 
     def at_target_bpp(self, image: np.ndarray, bpp: float) -> "SalientCodec":
         """The codec at the highest quality whose stream of ``image`` costs at most ``bpp`` bits per pixel.
@@ -221,17 +241,28 @@ class SalientCodec(Codec):
         return self._search(lambda codec: (measure(image, codec.reconstruct(image).image) or np.inf) >= psnr, False, f"{psnr:g} dB")
 
     def _search(self, reached: Callable[["SalientCodec"], bool], highest: bool, target: str) -> "SalientCodec":
-        """Bisection over the 64 levels for the last level that keeps, or the first that meets, a condition monotone in quality."""
-        low, high = (0, 63)
+        """Bisection over the levels for the last level that keeps, or the first that meets, a condition monotone in quality."""
+        low, high = 0, NUM_LEVELS - 1
         if not reached(self.with_quality(0.0 if highest else 1.0)):
-            raise SettingError(f"target {target} is out of reach for this image")
+            what = "even the lowest quality, q=0, costs more" if highest else "even the highest quality, q=1, is worse"
+            raise SettingError(f"target {target} is out of reach for this image: {what}")
         while low < high:
             middle = (low + high + highest) // 2
-            if reached(self.with_quality(middle / 63)) == highest:
+            if reached(self.with_quality(middle / (NUM_LEVELS - 1))) == highest:
                 low = middle if highest else middle + 1
             else:
                 high = middle - 1 if highest else middle
-        return self.with_quality(low / 63)
+        return self.with_quality(low / (NUM_LEVELS - 1))
+
+
+def _cells(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of cells of an image."""
+    return -(-height // CELL), -(-width // CELL)
+
+
+def _short(number: float) -> str:
+    """A number as a person would write it, and exactly."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
 
 
 def _rebuild(quality: float, arguments: dict[str, Any]) -> SalientCodec:
@@ -277,57 +308,3 @@ def _by_shape(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
         members.setdefault(shape, []).append(k)
     most = {shape: max(1, _CELLS_AT_ONCE // (shape[0] * shape[1])) for shape in members}
     return [found[start : start + most[shape]] for shape, found in members.items() for start in range(0, len(found), most[shape])]
-
-
-_LOADED: dict[tuple[str, int], tuple["CompressionModel", bytes]] = {}
-_ON_DEVICE: dict[tuple[bytes, str], "CompressionModel"] = {}
-
-
-def _load(path: Path) -> tuple["CompressionModel", bytes]:
-    """A model on the CPU and its fingerprint, shared by all codecs of one weight file."""
-    from salcompress.models.compression_model import load_model
-
-    if not path.is_file():
-        raise SettingError(f"weights file {path} does not exist")
-    key = (str(path.resolve()), path.stat().st_mtime_ns)
-    if key not in _LOADED:
-        _LOADED[key] = load_model(path)
-    return _LOADED[key]
-
-
-def _check_device(device: str | None) -> None:
-    import torch
-
-    if device is None:
-        return
-    try:
-        if torch.empty(0, device=device).device.type not in ("cpu", "cuda"):
-            raise RuntimeError("neither cpu nor cuda")
-    except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
-
-
-def _default_device() -> str:
-    """CUDA where there is one; but a data loader's worker, a fork, cannot use it."""
-    import torch
-
-    in_loader = torch.utils.data.get_worker_info() is not None
-    return "cuda" if torch.cuda.is_available() and not in_loader else "cpu"
-
-
-def _on_device(model: "CompressionModel", fingerprint: bytes, device: str) -> "CompressionModel":
-    """The model on a device, its prior proved exact there; shared by all codecs of one model."""
-    import torch
-
-    key = (fingerprint, device)
-    if key not in _ON_DEVICE:
-        moved = copy.deepcopy(model).to(device, memory_format=torch.channels_last)
-        expected = model.prior.known_answer("cpu")  # which loading has compared with that of the machine that trained it
-        for carrier in (torch.float32, torch.float64):
-            moved.prior.freeze(carrier)
-            if moved.prior.known_answer(device) == expected:
-                break
-        else:
-            raise SettingError(f"the prior is not exact on {device}: streams would not decode elsewhere; use device=cpu")
-        _ON_DEVICE[key] = moved
-    return _ON_DEVICE[key]

@@ -1,6 +1,7 @@
 """Images to symbols to streams and back, in batches of one padded size: the working part of the learned codec."""
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -12,6 +13,7 @@ from salcompress.bitstream.container import HEADER_BYTES, Header, read_stream, s
 from salcompress.bitstream.entropy_coder import EDGE, TABLE_BITS, GroupDecoder, count_bits, encode_groups
 from salcompress.errors import CorruptError
 from salcompress.models.compression_model import CompressionModel
+from salcompress.models.dyadic import full_precision
 from salcompress.models.prior import MAX_SYMBOL, NUM_COARSE_GROUPS, NUM_GROUPS, GroupParameters, checkerboard, quarters, take_group
 from salcompress.models.quality_map import CELL
 
@@ -47,14 +49,16 @@ class Decoded(NamedTuple):
     """Their tables, uint8 of the same shapes."""
 
 
-@torch.no_grad()
+@contextlib.contextmanager
+def _coding(model: CompressionModel) -> Iterator[torch.device]:
+    """What holds around the networks when they code, whatever the caller's training loop has set: no gradients, no lower precision."""
+    device = next(model.parameters()).device
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), full_precision():
+        yield device
+
+
 def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> list[Analysed]:
     """Symbols of images whose levels have one shape."""
-    device = next(model.parameters()).device
-    batch = torch.from_numpy(np.stack([_pad(image, found.shape) for image, found in zip(images, levels)])).to(device)
-    pixels = batch.permute(0, 3, 1, 2).float().div_(255)
-    cell_levels = torch.from_numpy(np.stack(levels)[:, None].astype(np.int64)).to(device)
-    latent, hyper = model.analyse(pixels, cell_levels)
     groups: list[tuple[np.ndarray, np.ndarray]] = []
 
     def code_group(group: GroupParameters) -> Tensor:
@@ -63,7 +67,12 @@ def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Seque
         groups.append((symbols.to(torch.int32).cpu().numpy(), group.table.to(torch.uint8).cpu().numpy()))
         return symbols + group.mean
 
-    decoded, _ = model.prior.traverse(cell_levels, code_group)
+    with _coding(model) as device:
+        batch = torch.from_numpy(np.stack([_pad(image, found.shape) for image, found in zip(images, levels)])).to(device)
+        pixels = batch.permute(0, 3, 1, 2).float().div_(255)
+        cell_levels = torch.from_numpy(np.stack(levels)[:, None].astype(np.int64)).to(device)
+        latent, hyper = model.analyse(pixels, cell_levels)
+        decoded, _ = model.prior.traverse(cell_levels, code_group)
     return [Analysed(levels[k], [s[k] for s, _ in groups], [t[k] for _, t in groups], decoded[k : k + 1], cell_levels[k : k + 1])
             for k in range(len(images))]
 
@@ -106,17 +115,14 @@ def spatial_bits(levels: np.ndarray, groups: Sequence[np.ndarray], tables: Seque
     return places + np.kron(cells / 16, np.ones((4, 4)))
 
 
-@torch.no_grad()
 def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape: tuple[int, int]) -> Decoded:
     """What streams hold whose images have ``shape`` cells.
 
     Raises:
         CorruptError: A stream is damaged.
     """
-    device = next(model.parameters()).device
     decoders = [GroupDecoder(payload) for _, payload in opened]
     levels = np.stack([_read_levels(decoder, header, shape) for decoder, (header, _) in zip(decoders, opened)])
-    cell_levels = torch.from_numpy(levels[:, None].astype(np.int64)).to(device)
     groups: list[np.ndarray] = []
     tables: list[np.ndarray] = []
 
@@ -131,7 +137,9 @@ def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape:
                 _check(symbol_checksum([g[k] for g in groups], levels[k]) == header.coarse_crc)
         return torch.from_numpy(symbols).to(device).to(group.mean) + group.mean
 
-    latent, _ = model.prior.traverse(cell_levels, code_group)
+    with _coding(model) as device:
+        cell_levels = torch.from_numpy(levels[:, None].astype(np.int64)).to(device)
+        latent, _ = model.prior.traverse(cell_levels, code_group)
     for k, (decoder, (header, _)) in enumerate(zip(decoders, opened)):
         _check(decoder.is_empty() and symbol_checksum([g[k] for g in groups[NUM_COARSE_GROUPS:]]) == header.fine_crc)
     return Decoded(latent, cell_levels, groups, tables)
@@ -143,14 +151,13 @@ def _check(right: bool) -> None:
                            "other tables than the one that encoded it")
 
 
-@torch.no_grad()
 def synthesise(model: CompressionModel, latents: Tensor, cell_levels: Tensor) -> np.ndarray:
     """Padded images, uint8 (N, H, W, 3)."""
-    image = model.synthesise(latents.float(), cell_levels)
+    with _coding(model):
+        image = model.synthesise(latents.float(), cell_levels)
     return image.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-@torch.no_grad()
 def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, level: int, fingerprint: bytes) -> dict[str, float]:
     """Seconds of analysis (float networks of the encoder), prior (once: it runs in both), coding of symbols each way, and synthesis."""
     found, = analyse(model, [image], [levels])
@@ -175,10 +182,11 @@ def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, l
     parts = {"analysis": analysis, "prior": prior, "coding": lambda: write(found, image.shape[:2], level, fingerprint),
              "decoding": decoding, "synthesis": lambda: synthesise(model, found.latent, found.cell_levels)}
     seconds = {}
-    for name, part in parts.items():
-        started = time.perf_counter()
-        part()
-        seconds[name] = time.perf_counter() - started
+    with _coding(model):
+        for name, part in parts.items():
+            started = time.perf_counter()
+            part()
+            seconds[name] = time.perf_counter() - started
     return seconds
 
 

@@ -39,34 +39,44 @@ def encode_files(
 
     Raises:
         SettingError: Two images would have one stream, a target is out of reach, or the codec is not the learned one.
-        DataError: An image cannot be read; the message names it.
+        DataError: Images could not be read, or the codec could not hold them; the others were encoded, the message names these.
         OutputError: ``out`` cannot be written.
     """
     _check_names(paths, ".salc")
     if not isinstance(codec, SalientCodec):
         raise SettingError(f".salc streams are those of the learned codec, salient; got {codec.name}")
-    rows = []
-    for path in tqdm(paths, unit="image"):
-        image = read_image(path)
-        chosen = codec
-        if target_bpp is not None:
-            chosen = codec.at_target_bpp(image, target_bpp)
-        elif target_psnr is not None:
-            chosen = codec.at_target_psnr(image, target_psnr)
-        started = time.perf_counter()
-        stream = chosen.encode(image)
-        seconds = time.perf_counter() - started
-        target = out / f"{path.stem}.salc"
-        write_atomically(target, stream)
-        height, width = image.shape[:2]
-        rows.append(EncodedFile(str(path), str(target), height, width, len(stream), 8 * len(stream) / (height * width),
-                                chosen.label, round(seconds, 4)))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(EncodedFile._fields)
-    writer.writerows(rows)
-    write_atomically(out / "summary.csv", buffer.getvalue())
+    rows, failed = [], []
+    try:
+        for path in tqdm(paths, unit="image"):
+            try:
+                rows.append(_encode_file(path, codec, out, target_bpp, target_psnr))
+            except (DataError, SettingError) as error:
+                failed.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
+    finally:  # an interruption, too, leaves a summary of what was done
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(EncodedFile._fields)
+        writer.writerows(rows)
+        write_atomically(out / "summary.csv", buffer.getvalue())
+    if failed:
+        raise DataError(f"{len(rows)} images were encoded, {len(failed)} could not be: {'; '.join(failed)}")
     return rows
+
+
+def _encode_file(path: Path, codec: SalientCodec, out: Path, target_bpp: float | None, target_psnr: float | None) -> EncodedFile:
+    image = read_image(path)
+    chosen = codec
+    if target_bpp is not None:
+        chosen = codec.at_target_bpp(image, target_bpp)
+    elif target_psnr is not None:
+        chosen = codec.at_target_psnr(image, target_psnr)
+    started = time.perf_counter()
+    stream = chosen.encode(image)
+    seconds = time.perf_counter() - started
+    target = out / f"{path.stem}.salc"
+    write_atomically(target, stream)
+    height, width = image.shape[:2]
+    return EncodedFile(str(path), str(target), height, width, len(stream), 8 * len(stream) / (height * width), chosen.label, round(seconds, 4))
 
 
 def decode_files(paths: Sequence[Path], codec: Codec, out: Path) -> list[Path]:

@@ -169,7 +169,7 @@ def load_model(path: Path | str) -> tuple[CompressionModel, bytes]:
         raise DataError(f"{path}: not a codec's weights file: {error}") from error
     found_digest = _digest(metadata["config"], state)
     if found_digest != expected_digest:
-        raise DataError(f"{path} is damaged: its weights do not match their digest")
+        raise DataError(f"{path} is damaged: its weights do not match their digest; install or train it anew")
     model = CompressionModel(config)
     try:
         model.load_state_dict(state)
@@ -177,7 +177,7 @@ def load_model(path: Path | str) -> tuple[CompressionModel, bytes]:
         raise DataError(f"{path} does not fit its config: {' '.join(str(error).split())[:200]}") from error
     if not all(torch.isfinite(value).all() for value in state.values()):
         raise DataError(f"{path} holds weights that are not finite")
-    model.eval()
+    model.float().eval()  # whatever the process's default type
     model.prior.freeze()
     if model.prior.known_answer("cpu") != known_answer:
         model.prior.freeze(torch.float64)

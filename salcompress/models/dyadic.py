@@ -7,6 +7,7 @@ convolutions are used: for dense spatial ones a library may choose a transform (
 Training runs the same layers with straight-through gradients.
 """
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -27,21 +28,39 @@ _BIAS_STEPS = WEIGHT_STEPS * ACTIVATION_STEPS
 def full_precision() -> Iterator[None]:
     """No library may round the factors of float32 products within: no TF32 on CUDA, no bfloat16 on a CPU.
 
-    ``torch.set_float32_matmul_precision`` and its kin are for whole processes; what they were is restored.
+    ``torch.set_float32_matmul_precision`` and its kin are for whole processes; what they were is restored when the last thread leaves.
     """
+    global _inside, _before
+    with _switching:
+        if _inside == 0:
+            _before = _forbid_rounding()
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _switching:
+            _inside -= 1
+            if _inside == 0:
+                for owner, name, value in _before:
+                    setattr(owner, name, value)
+
+
+_switching = threading.Lock()
+_inside = 0
+_before: list[tuple[object, str, object]] = []
+
+
+def _forbid_rounding() -> list[tuple[object, str, object]]:
+    """Set every switch to full precision; what they were."""
     switches = [(torch.backends, "fp32_precision"), (torch.backends.cuda.matmul, "fp32_precision"),
                 (torch.backends.cudnn, "fp32_precision"), (torch.backends.cudnn.conv, "fp32_precision"),
                 (torch.backends.mkldnn, "fp32_precision"), (torch.backends.mkldnn.conv, "fp32_precision"),
                 (torch.backends.mkldnn.matmul, "fp32_precision")] if hasattr(torch.backends, "fp32_precision") else [
                 (torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")]  # torch before 2.9
     before = [(owner, name, getattr(owner, name)) for owner, name in switches]
-    try:
-        for owner, name in switches:
-            setattr(owner, name, "ieee" if name == "fp32_precision" else False)
-        yield
-    finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
+    for owner, name in switches:
+        setattr(owner, name, "ieee" if name == "fp32_precision" else False)
+    return before
 
 
 def round_through(x: Tensor) -> Tensor:

@@ -59,16 +59,31 @@ def render(rows: Sequence[RatePoint], strips: Sequence[Strip] = (), skipped: Map
     return _PAGE.replace("{script}", get_plotlyjs()).replace("{body}", "\n".join(parts))
 
 
-def _codec_colours(rows: Sequence[RatePoint]) -> dict[str, str]:
-    names = dict.fromkeys(row.codec for row in rows if row.codec != "none")
-    return {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(names)}
+def curves_of(rows: Sequence[RatePoint]) -> dict[str, list[RatePoint]]:
+    """Rows that differ in rate alone, by the name of their curve: the codec, and what tells it from its other curves.
+
+    A codec's first option is the one that sets its rate.
+    """
+    curves: dict[str, list[RatePoint]] = {}
+    for row in rows:
+        if row.codec != "none":
+            of_codec = {tuple(r.setting.split(",")[1:]) for r in rows if r.codec == row.codec}
+            shared = set.intersection(*map(set, of_codec))
+            own = [option for option in row.setting.split(",")[1:] if option not in shared]
+            curves.setdefault(" ".join([row.codec, *([",".join(own)] if own else [])]), []).append(row)
+    return curves
+
+
+def _colours(rows: Sequence[RatePoint]) -> dict[str, str]:
+    return {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(curves_of(rows))}
 
 
 def _chart(rows: Sequence[RatePoint], name: str, title: str, digits: int) -> str:
     """A figure over rate, one line a codec, the uncompressed level as a dashed line."""
     figure = go.Figure()
-    for codec, colour in _codec_colours(rows).items():
-        points = sorted((r for r in rows if r.codec == codec and r.figure(name) is not None), key=lambda r: r.bpp)
+    curves = curves_of(rows)
+    for codec, colour in _colours(rows).items():
+        points = sorted((r for r in curves[codec] if r.figure(name) is not None), key=lambda r: r.bpp)
         if not points:
             continue
         values = [r.figure(name) for r in points]
@@ -100,7 +115,7 @@ def _chart(rows: Sequence[RatePoint], name: str, title: str, digits: int) -> str
 
 def _bd_section(rows: Sequence[RatePoint]) -> str:
     """Rate of each codec against the first one that has enough points, at equal quality."""
-    by_codec = {name: [r for r in rows if r.codec == name] for name in _codec_colours(rows)}
+    by_codec = curves_of(rows)
     enough = [name for name, points in by_codec.items() if len(points) >= MIN_POINTS]
     heading = "<section><h2>Rate difference at equal quality</h2>"
     if len(enough) < 2:

@@ -93,7 +93,9 @@ def _load_maps(path: Path, height: int, width: int) -> tuple[Map, ...]:
     try:
         with np.load(path) as file:
             saliency, quality, bits = (np.asarray(file[name], np.float32) for name in ("saliency", "quality", "bits"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if not saliency.shape == quality.shape == bits.shape or saliency.ndim != 2 or saliency.shape[0] * PLACE < height:
+            raise ValueError("shapes do not fit")
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged; delete it, or evaluate again") from error
     bpp = bits / PLACE**2
     most = max(float(bpp[: -(-height // PLACE), : -(-width // PLACE)].max()), 1e-6)

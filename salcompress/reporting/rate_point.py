@@ -72,6 +72,9 @@ def to_jsonl(rows: Iterable[RatePoint]) -> str:
     return "".join(json.dumps(row._asdict(), allow_nan=False) + "\n" for row in rows)
 
 
+_LATER_FIELDS = {"object_bits": None, "object_area": None}  # which rows of older versions lack: not measured
+
+
 def read_jsonl(path: Path | str) -> list[RatePoint]:
     """Rows of a ``results.jsonl``.
 
@@ -81,7 +84,7 @@ def read_jsonl(path: Path | str) -> list[RatePoint]:
     rows = []
     for number, line in enumerate(read_file(path).decode(errors="replace").splitlines(), 1):
         try:
-            rows.append(RatePoint(**json.loads(line)))
+            rows.append(RatePoint(**(_LATER_FIELDS | json.loads(line))))
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}, line {number}: not a result row ({error}); delete the file and evaluate again") from error
     return rows

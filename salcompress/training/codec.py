@@ -60,9 +60,13 @@ def train_codec(
     if saliency_weight and any(image.shape[0] != 4 for image in images):
         raise SettingError("a saliency weight needs images with a fourth channel of saliency (load_images(..., saliency=...))")
     if klt_start and not settings.checkpoint.exists():
-        initialise_as_klt(model.analysis, model.synthesis, [i[:3] for i in images if min(i.shape[1:]) >= KLT_SIDE], KLT_GAIN)
+        for_klt = [image[:3] for image in images if min(image.shape[1:]) >= KLT_SIDE]
+        if not for_klt:
+            raise SettingError(f"the KLT start needs images with both sides of at least {KLT_SIDE} pixels; or train with klt_start=False")
+        initialise_as_klt(model.analysis, model.synthesis, for_klt, KLT_GAIN)
 
     def compute(step: int, batch: CodecBatch) -> StepResult:
+        torch.manual_seed(seed * 1_000_003 + step)  # the noise of the rates: a resumed run draws what an unbroken one would
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
             output = model(batch.image, batch.cell_levels, hard=step >= switch)
         pixel_weight = saliency_weights(batch.saliency, saliency_weight) if saliency_weight else None

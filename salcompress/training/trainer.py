@@ -13,6 +13,9 @@ from salcompress.errors import DataError
 from salcompress.files import write_atomically
 
 
+_MOST_SKIPPED = 50
+
+
 class TrainSettings(NamedTuple):
     """How long to train and where to keep the state."""
 
@@ -64,14 +67,14 @@ def train(
         after_step: Called after each optimizer step, to bring weights back within their bounds.
 
     Raises:
-        DataError: The checkpoint is damaged, or of another model.
+        DataError: The checkpoint is damaged, or of another model, or training has diverged.
         OutputError: The checkpoint cannot be written.
     """
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     step, average = _resume(settings.checkpoint, model, optimizer, average)
     started = logged_at = time.monotonic()
-    last_logged = step
+    last_logged, skipped = step, 0
     model.train()
     for batch in batches(step):
         if step >= settings.num_steps or time.monotonic() - started > settings.minutes * 60:
@@ -85,6 +88,12 @@ def train(
         if torch.isfinite(norm):  # one overflow must not end a night's training
             optimizer.step()
             after_step()
+            skipped = 0
+        else:
+            skipped += 1
+            if skipped == _MOST_SKIPPED:
+                raise DataError(f"step {step}: {skipped} steps on end had gradients that are not finite; go on from the last checkpoint "
+                                "with a lower learning rate")
         step += 1
         _average(average, model, min(settings.average_decay, (1 + step) / (10 + step)) if settings.average_decay else 0.0)
         if step % settings.log_every == 0:

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
+from salcompress.bitstream import container, entropy_coder
 from salcompress.bitstream.container import (
     HEADER_BYTES,
     MAX_PIXELS,
@@ -16,6 +17,7 @@ from salcompress.bitstream.container import (
     write_stream,
 )
 from salcompress.errors import BitstreamError, CorruptError, ModelMismatchError, SettingError, TruncatedError
+from salcompress.models import compression_model, prior, quality_map
 
 HEADER = Header(480, 641, 31, 17, b"abcd", 8, 0x01020304, 0x05060708)
 STREAM = write_stream(HEADER, b"payload!")
@@ -76,9 +78,17 @@ def test_what_is_something_else():
 
 
 def test_size_limit():
-    check_size(1, MAX_PIXELS)
-    with pytest.raises(SettingError, match="has more than the"):
-        check_size(2, MAX_PIXELS)
+    check_size(8192, 8192)
+    check_size(1, MAX_PIXELS // 64)
+    for height, width in ((1, MAX_PIXELS // 64 + 1), (MAX_PIXELS, 1), (8193, 8192)):
+        with pytest.raises(SettingError, match="padded to whole 64x64 cells, has more than the .* cut or shrink it"):
+            check_size(height, width)
+
+
+def test_constants_of_the_format_are_those_of_the_models():
+    assert container.CELL == quality_map.CELL and container.NUM_LEVELS == quality_map.NUM_LEVELS
+    assert (entropy_coder.MAX_SYMBOL, entropy_coder.NUM_TABLES) == (prior.MAX_SYMBOL, prior.NUM_TABLES)
+    assert (entropy_coder.SMALLEST_SCALE, entropy_coder.LARGEST_SCALE) == (compression_model._SMALLEST_SCALE, compression_model._LARGEST_SCALE)
 
 
 def test_checksum_sees_values_order_and_levels():

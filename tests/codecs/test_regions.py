@@ -23,7 +23,7 @@ def test_maps_are_the_annotations(scene_dataset, saliency):
         assert np.array_equal(saliency(read_image(image.path)), object_mask(objects, image.height, image.width))
     boxes = ObjectSaliency(scene_dataset)(read_image(scene_dataset.images[0].path))
     assert (boxes >= saliency(read_image(scene_dataset.images[0].path))).all()
-    with pytest.raises(SettingError, match="none of those whose objects are known"):
+    with pytest.raises(SettingError, match="none of the data set"):
         saliency(np.zeros((5, 5, 3), np.uint8))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from salcompress.errors import DataError
-from salcompress.models.dyadic import HIDDEN_MAX, DyadicConv
+from salcompress.models.dyadic import HIDDEN_MAX, DyadicConv, full_precision
 from salcompress.models.prior import Prior, put_group, take_group
 
 
@@ -130,3 +130,19 @@ def test_training_computes_what_coding_computes():
     prior.train()
     for (table, mean), (table_trained, mean_trained) in zip(coding, record(prior, levels)):
         assert torch.equal(table, table_trained) and torch.equal(mean, mean_trained)
+
+
+def test_full_precision_holds_until_the_last_thread_leaves():
+    """Threads that overlap: the first to leave must not open the door for the other, and the last restores what was."""
+    before = torch.get_float32_matmul_precision()
+    first, second = full_precision(), full_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "highest"
+        second.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from salcompress.errors import SettingError
-from salcompress.reporting.html import render, varying_options
+from salcompress.reporting.html import curves_of, render, varying_options
 from salcompress.reporting.pictures import Picture, Strip
 from salcompress.reporting.rate_point import RatePoint
 
@@ -32,6 +32,16 @@ def test_nothing_is_loaded_from_elsewhere():
 def test_rate_difference_and_its_interval():
     text = body(render(ROWS + HALF))
     assert "-50.0 %</span> <small>[20.0, 50.0]" in text and "against <b>jpeg</b>" in text
+
+
+def test_curves_that_differ_in_more_than_rate_stay_apart():
+    steered = [row("salient", q, 0.005 * q, 10 + q)._replace(setting=f"q={q},saliency=boxes,saliency_strength=6") for q in (10, 20, 30, 40)]
+    plain = [row("salient", q, 0.01 * q, 10 + q)._replace(setting=f"q={q},saliency=uniform") for q in (10, 20, 30, 40)]
+    curves = curves_of([*ROWS, *plain, *steered])
+    assert list(curves) == ["jpeg", "salient saliency=uniform", "salient saliency=boxes,saliency_strength=6"]
+    text = body(render([*ROWS, *plain, *steered]))
+    assert "<b>salient saliency=uniform</b></td><td><span class=worse>+0.0 %" in text or "-0.0 %" in text
+    assert "-50.0 %" in text and list(curves_of(plain)) == ["salient"]
 
 
 def test_bits_on_objects():

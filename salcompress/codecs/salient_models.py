@@ -1,0 +1,62 @@
+"""The learned codec's networks in this process: loaded once for each weight file, and once on each device."""
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from salcompress.errors import SettingError
+
+if TYPE_CHECKING:
+    from salcompress.models.compression_model import CompressionModel
+
+_LOADED: dict[tuple[str, int], tuple["CompressionModel", bytes]] = {}
+_ON_DEVICE: dict[tuple[bytes, str], "CompressionModel"] = {}
+
+
+def load_shared(path: Path) -> tuple["CompressionModel", bytes]:
+    """A model on the CPU and its fingerprint, shared by all codecs of one weight file."""
+    from salcompress.models.compression_model import load_model
+
+    if not path.is_file():
+        raise SettingError(f"weights file {path} does not exist")
+    key = (str(path.resolve()), path.stat().st_mtime_ns)
+    if key not in _LOADED:
+        _LOADED[key] = load_model(path)
+    return _LOADED[key]
+
+
+def check_device(device: str | None) -> None:
+    import torch
+
+    if device is None:
+        return
+    try:
+        if torch.empty(0, device=device).device.type not in ("cpu", "cuda"):
+            raise RuntimeError("neither cpu nor cuda")
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}; device=cpu always can") from error
+
+
+def default_device() -> str:
+    """CUDA where there is one; but a data loader's worker, a fork, cannot use it."""
+    import torch
+
+    in_loader = torch.utils.data.get_worker_info() is not None
+    return "cuda" if torch.cuda.is_available() and not in_loader else "cpu"
+
+
+def model_on_device(model: "CompressionModel", fingerprint: bytes, device: str) -> "CompressionModel":
+    """The model on a device, its prior proved exact there; shared by all codecs of one model."""
+    import torch
+
+    key = (fingerprint, device)
+    if key not in _ON_DEVICE:
+        moved = copy.deepcopy(model).to(device, memory_format=torch.channels_last)
+        expected = model.prior.known_answer("cpu")  # which loading has compared with that of the machine that trained it
+        for carrier in (torch.float32, torch.float64):
+            moved.prior.freeze(carrier)
+            if moved.prior.known_answer(device) == expected:
+                break
+        else:
+            raise SettingError(f"the prior is not exact on {device}: streams would not decode elsewhere; use device=cpu")
+        _ON_DEVICE[key] = moved
+    return _ON_DEVICE[key]
