@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 
+from salcompress.codecs import load_codec
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest, write_atomically
 from salcompress.image import read_image
@@ -56,7 +57,8 @@ def consensus_groups(
         SettingError: No picture is large enough, or a package is missing.
         DataError: A picture cannot be read.
     """
-    key = digest(json.dumps([_FORMAT, [str(p) for p in paths], crop, per_megapixel, seed, LADDERS, list(VOTES)]))[:16]
+    codecs = [load_codec(ladder[0]).fingerprint for ladder in LADDERS.values()]  # other weights or libraries make other versions
+    key = digest(json.dumps([_FORMAT, [str(p) for p in paths], crop, per_megapixel, seed, LADDERS, codecs, list(VOTES)]))[:16]
     folder = Path(cache) / f"groups_{key}"
     if not (folder / "complete.json").is_file():
         _make(paths, folder, crop, per_megapixel, seed, workers)
