@@ -61,13 +61,13 @@ def _print_rate_distortion(images: Sequence[np.ndarray]) -> None:
     curves = {name: measure_curve(load_codecs(spec), images) for name, spec in _CURVES.items()}
     for name, points in curves.items():
         for point in points:
-            print(f"  {point.label:<42} {point.bpp:7.4f} bpp   {point.psnr:6.2f} dB   MS-SSIM {point.ms_ssim or float('nan'):.4f}")
+            print(f"  {point.label:<42} {point.bpp:7.4f} bpp   {point.psnr:6.2f} dB   MS-SSIM {point.ms_ssim or float('nan'):.4f}   perceptual {point.perceptual:.4f}")
     for name in _CURVES:
         if name == "salient":
             continue
-        for figure in ("psnr", "ms_ssim"):
+        for figure, quality in (("psnr", lambda p: p.psnr), ("ms_ssim", lambda p: p.ms_ssim), ("log perceptual", lambda p: -np.log10(p.perceptual))):
             for limit in (float("inf"), 0.5):
-                anchor, test = ([(p.bpp, getattr(p, figure)) for p in curves[c] if p.bpp <= limit] for c in (name, "salient"))
+                anchor, test = ([(p.bpp, quality(p)) for p in curves[c] if p.bpp <= limit] for c in (name, "salient"))
                 try:
                     found = bd_rate(*zip(*anchor), *zip(*test))
                     text = f"{found.percent:+.1f} % over [{found.low:.4g}, {found.high:.4g}]"

@@ -122,7 +122,7 @@ def summarize(
     pixels = np.array([r.height * r.width for r in measured], float)
     ci95 = {"bpp": _interval((weights @ bits) / (weights @ pixels)), "bpp_mean": _interval(weights @ (bits / pixels) / len(bits))}
     means = {}
-    for name in ("psnr", "ms_ssim"):
+    for name in ("psnr", "ms_ssim", "perceptual"):
         means[name], interval = _mean([getattr(r, name) for r in measured], weights)
         if interval:
             ci95[name] = interval
@@ -139,7 +139,7 @@ def summarize(
     return RatePoint(
         codec.name, codec.setting, codec.fingerprint, identity.dataset, identity.detector, len(measured),
         float(bits.sum() / pixels.sum()), float((bits / pixels).mean()), precision["box"], precision["mask"],
-        means["psnr"], means["ms_ssim"], None,
+        means["psnr"], means["ms_ssim"], means["perceptual"],
         _mean([r.encode_s for r in measured], weights)[0], _mean([r.decode_s for r in measured], weights)[0],
         *_object_shares(measured), ci95)
 
@@ -237,7 +237,7 @@ def _measure(folder: Path, codec: Codec, image: CocoImage, coded: CodedImage | D
         raise DataError(f"the detector failed on {image.path}: {type(error).__name__}: {error}") from error
     detect_s = time.perf_counter() - started
     return record._replace(
-        source_digest=coded.source_digest, num_bits=coded.num_bits, psnr=coded.psnr, ms_ssim=coded.ms_ssim,
+        source_digest=coded.source_digest, num_bits=coded.num_bits, psnr=coded.psnr, ms_ssim=coded.ms_ssim, perceptual=coded.perceptual,
         encode_s=coded.encode_s, decode_s=coded.decode_s, detect_s=detect_s, detections=plain_detections(found, image))
 
 

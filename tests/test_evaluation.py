@@ -10,6 +10,7 @@ from salcompress.errors import DataError, SettingError
 from salcompress.evaluation import choose_pictures, evaluate
 from salcompress.image import encode_image, read_image
 from salcompress.metrics.average_precision import average_precision
+from salcompress.metrics.perceptual import perceptual_distance
 from salcompress.reporting.pictures import load_strips
 from salcompress.reporting.rate_point import read_jsonl
 from salcompress.reporting.run_folder import read_records, records_path
@@ -35,8 +36,10 @@ def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_pat
     assert row.bpp == pytest.approx(sum(8 * len(s) for s in streams) / sum(pixels), rel=1e-12)
     assert row.bpp_mean == pytest.approx(np.mean([8 * len(s) / p for s, p in zip(streams, pixels)]), rel=1e-12)
     assert row.box == average_precision(scene_dataset.coco, list(found), found, "bbox").values
-    assert row.mask is None and row.perceptual is None and row.num_images == 6
-    for name in ("bpp", "bpp_mean", "psnr", "ms_ssim", "box_AP"):
+    assert row.mask is None and row.num_images == 6
+    distances = [perceptual_distance(image, codec.decode(s)) for image, s in zip(images, streams)]
+    assert row.perceptual == pytest.approx(np.mean(distances), rel=1e-4)
+    for name in ("bpp", "bpp_mean", "psnr", "ms_ssim", "perceptual", "box_AP"):
         low, high = row.ci95[name]
         assert low <= row.figure(name) <= high and low < high
     assert read_jsonl(tmp_path / "results.jsonl") == [row]
@@ -48,7 +51,7 @@ def test_identity_gives_the_detectors_own_ap_and_the_files_own_rate(scene_datase
     assert row.box == average_precision(scene_dataset.coco, list(found), found, "bbox").values
     files = sum(i.path.stat().st_size for i in scene_dataset.images)
     assert row.bpp == pytest.approx(8 * files / (6 * 240 * 320), rel=1e-12)
-    assert row.psnr is None and row.ms_ssim == pytest.approx(1, abs=1e-6)
+    assert row.psnr is None and row.ms_ssim == pytest.approx(1, abs=1e-6) and row.perceptual == 0
 
 
 class Stops:

@@ -21,6 +21,7 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=60, help="wall time of each part in this run; run again to go on")
     parser.add_argument("--resume", type=Path, default=Path("saliency.ckpt"), help="checkpoints, made if missing, are named after it")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--maps", type=Path, help="with --folds: folder for the held-out map of each pair")
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--folds", type=int, help="train and score this many folds, and print the table")
     task.add_argument("--out", type=Path, help="train on all pairs and write this weights file (.safetensors)")
@@ -28,6 +29,6 @@ if __name__ == "__main__":
     try:
         data = load_data(args.pairs, args.coco, args.backgrounds)
         schedule = SaliencySchedule(args.pretrain_steps if args.coco else 0, args.steps, args.minutes, args.resume, args.device)
-        print(score_by_folds(data, schedule, args.folds) if args.folds else train_on_all(data, schedule, args.out))
+        print(score_by_folds(data, schedule, args.folds, args.maps) if args.folds else train_on_all(data, schedule, args.out))
     except SalcompressError as error:
         parser.exit(1, f"{parser.prog}: {error}\n")

@@ -33,13 +33,20 @@ class CodedImage(NamedTuple):
     decode_s: float | None
     psnr: float | None = None
     ms_ssim: float | None = None
+    perceptual: float | None = None
     source_digest: str | None = None
     """Of the file that the image came from."""
     maps: CodingMaps | None = None
 
     def compared_to(self, original: np.ndarray) -> "CodedImage":
-        """The same with its distortion measured."""
-        return self._replace(psnr=psnr(original, self.decoded), ms_ssim=ms_ssim(original, self.decoded))
+        """The same with its distortion measured, by PSNR, MS-SSIM and the learned perceptual metric."""
+        if np.array_equal(original, self.decoded):
+            perceptual = 0.0
+        else:
+            from salcompress.metrics.perceptual import perceptual_distance
+
+            perceptual = perceptual_distance(original, self.decoded)
+        return self._replace(psnr=psnr(original, self.decoded), ms_ssim=ms_ssim(original, self.decoded), perceptual=perceptual)
 
 
 def code(codec: Codec, image: np.ndarray, source: bytes | None = None, with_maps: bool = False) -> CodedImage:

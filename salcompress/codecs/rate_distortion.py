@@ -8,7 +8,7 @@ from salcompress.codecs.base import Codec
 from salcompress.codecs.coding import code
 
 
-class RatePsnr(NamedTuple):
+class RateDistortionPoint(NamedTuple):
     """One setting over some images."""
 
     label: str
@@ -18,16 +18,19 @@ class RatePsnr(NamedTuple):
     """dB, mean over the images that are not exact copies."""
     ms_ssim: float | None
     """Mean over the images that are large enough."""
+    perceptual: float
+    """Distance by the learned metric, mean over the images."""
 
 
-def measure_curve(codecs: Iterable[Codec], images: Sequence[np.ndarray]) -> list[RatePsnr]:
+def measure_curve(codecs: Iterable[Codec], images: Sequence[np.ndarray]) -> list[RateDistortionPoint]:
     """Encode and decode every image (uint8 (H, W, 3)) at every setting."""
     points = []
     for codec in codecs:
         coded = [code(codec, image).compared_to(image) for image in images]
         pixels = sum(image.shape[0] * image.shape[1] for image in images)
-        points.append(RatePsnr(codec.label, sum(c.num_bits for c in coded) / pixels,
-                               _mean([c.psnr for c in coded]), _mean([c.ms_ssim for c in coded])))
+        points.append(RateDistortionPoint(codec.label, sum(c.num_bits for c in coded) / pixels,
+                               _mean([c.psnr for c in coded]), _mean([c.ms_ssim for c in coded]),
+                                float(np.mean([c.perceptual for c in coded]))))
     return points
 
 

@@ -12,7 +12,7 @@ from salcompress.codecs.salient_models import check_device, default_device, load
 from salcompress.errors import SettingError
 from salcompress.files import digest
 from salcompress.image import PLACE, check_image
-from salcompress.saliency import SALIENCY, network_fingerprint, uniform_saliency
+from salcompress.saliency import SALIENCY, network_fingerprint, network_saliency, uniform_saliency
 
 if TYPE_CHECKING:
     from salcompress.models.compression_model import CompressionModel
@@ -96,7 +96,7 @@ class SalientCodec(Codec):
     @property
     def setting(self) -> str:
         parts = [f"q={self.quality!r}", f"saliency={_saliency_label(self._given_saliency)}"]
-        if self._given_saliency is not uniform_saliency and self._given_saliency != "uniform":
+        if self.saliency is not uniform_saliency:
             parts.append(f"saliency_strength={_short(self.saliency_strength)}")
         if self.weights != WEIGHTS:
             parts.append(f"weights={self.weights}")
@@ -104,7 +104,7 @@ class SalientCodec(Codec):
 
     @property
     def fingerprint(self) -> str:
-        steered_by = f"+{network_fingerprint()}" if self._given_saliency == "network" else ""
+        steered_by = f"+{network_fingerprint()}" if self.saliency is network_saliency else ""
         return f"salient:{self.setting}@{self.model_fingerprint.hex()}{steered_by}"
 
     def __reduce__(self):

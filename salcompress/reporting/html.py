@@ -1,5 +1,6 @@
 """One self-contained page: curves, tables and picture strips. No network is needed to read it."""
 import html
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -12,7 +13,8 @@ from salcompress.reporting.curves import MIN_POINTS, bd_rate
 from salcompress.reporting.pictures import MIN_SCORE, Strip
 from salcompress.reporting.rate_point import RatePoint
 
-_FIGURES = (("box_AP", "Box AP", 1), ("mask_AP", "Mask AP", 1), ("psnr", "PSNR (dB)", 2), ("ms_ssim", "MS-SSIM", 4))
+_FIGURES = (("box_AP", "Box AP", 1), ("mask_AP", "Mask AP", 1), ("psnr", "PSNR (dB)", 2), ("ms_ssim", "MS-SSIM", 4),
+            ("perceptual", "Perceptual distance (lower is better)", 3))
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 
 
@@ -133,15 +135,23 @@ def _bd_section(rows: Sequence[RatePoint]) -> str:
 
 
 def _bd_cell(anchor: Sequence[RatePoint], test: Sequence[RatePoint], name: str) -> str:
-    curves = [[(r.bpp, r.figure(name)) for r in points if r.figure(name) is not None] for points in (anchor, test)]
+    curves = [[(r.bpp, _quality(name, r.figure(name))) for r in points if r.figure(name) is not None] for points in (anchor, test)]
     try:
         found = bd_rate(*(list(values) for curve in curves for values in (zip(*curve) if curve else ([], []))))
     except SettingError as error:
         short = f"under {MIN_POINTS} points" if "usable points" in str(error) else "no common quality"
         return f"<span class=missing title='{html.escape(str(error), quote=True)}'>{short}</span>"
-    digits = {"psnr": 1, "ms_ssim": 3}.get(name, 1)
+    digits = {"psnr": 1, "ms_ssim": 3, "perceptual": 3}.get(name, 1)
     kind = "better" if found.percent < 0 else "worse"
-    return f"<span class={kind}>{found.percent:+.1f} %</span> <small>[{found.low:.{digits}f}, {found.high:.{digits}f}]</small>"
+    ends = sorted(_quality(name, end, back=True) for end in (found.low, found.high))
+    return f"<span class={kind}>{found.percent:+.1f} %</span> <small>[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]</small>"
+
+
+def _quality(name: str, value: float, back: bool = False) -> float:
+    """A figure as a quality that rises: of the perceptual distance, minus its logarithm; or the figure again."""
+    if name != "perceptual":
+        return value
+    return 10 ** -value if back else -math.log10(max(value, 1e-6))
 
 
 def _settings_section(rows: Sequence[RatePoint]) -> str:
@@ -157,7 +167,7 @@ def _settings_section(rows: Sequence[RatePoint]) -> str:
     with_masks = any(row.mask for row in rows)
     with_places = any(row.object_bits is not None for row in rows)
     titles = ["codec", "setting", "images", "bpp", "mean bpp", "box AP", "AP50", "APs", "APm", "APl",
-              *(["mask AP"] if with_masks else []), "PSNR dB", "MS-SSIM", *(["bits on objects (area)"] if with_places else []),
+              *(["mask AP"] if with_masks else []), "PSNR dB", "MS-SSIM", "perceptual", *(["bits on objects (area)"] if with_places else []),
               "encode ms", "decode ms"]
     lines = []
     for row in rows:
@@ -165,7 +175,7 @@ def _settings_section(rows: Sequence[RatePoint]) -> str:
         cells = [f"<b>{html.escape(row.codec)}</b>", html.escape(varying_options(row, rows)), str(row.num_images),
                  measured(row, "bpp", 3), number(row.bpp_mean, 3), measured(row, "box_AP", 1),
                  *(number(box.get(k), 1) for k in ("AP50", "APs", "APm", "APl")),
-                 *([measured(row, "mask_AP", 1)] if with_masks else []), number(row.psnr, 2), number(row.ms_ssim, 4),
+                 *([measured(row, "mask_AP", 1)] if with_masks else []), number(row.psnr, 2), number(row.ms_ssim, 4), number(row.perceptual, 3),
                  *([_object_share(row)] if with_places else []), number(row.encode_s and row.encode_s * 1000, 1), number(row.decode_s and row.decode_s * 1000, 1)]
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{title}</th>" for title in titles)
@@ -218,6 +228,8 @@ _NOTES = """<section class=notes><h2>How to read this</h2><ul>
 <li><b>Brackets and bands</b> are 95 % bootstrap intervals over the images. Two settings are measured on the same images, so their
 difference is surer than the bands suggest.</li>
 <li><b>PSNR and MS-SSIM</b> are over RGB, averaged over images; a dash was not measured, or is infinite (an exact copy).</li>
+<li><b>Perceptual distance</b> is that of a learned metric, trained on compression artefacts labelled by published metrics, not by people;
+0 for exact copies, about 1 for JPEG at q=3. Its BD-rate goes by the distance's logarithm.</li>
 <li><b>BD-rate</b> interpolates log rate over quality (PCHIP) on each curve's hull, and averages over the interval in brackets.</li>
 <li><b>Bits on objects</b>, for the learned codec: by the coder's own counts, place by place, headers left out; objects are the union
 of annotated masks, or boxes. Beside its pictures: the saliency that steered the encoder, the quality in the stream, and where the bits went.</li>

@@ -37,7 +37,7 @@ class RatePoint(NamedTuple):
     ms_ssim: float | None
     """Mean over the images whose sides are at least 161 pixels."""
     perceptual: float | None
-    """The learned perceptual metric."""
+    """Distance by the learned perceptual metric, mean over the images: 0 for exact copies, about 1 for JPEG at q=3."""
     encode_s: float | None
     """Mean seconds an image; None where streams came from a cache."""
     decode_s: float | None
@@ -48,7 +48,7 @@ class RatePoint(NamedTuple):
     object_area: float | None
     """Share of the pixels on annotated objects, in [0, 1]; None where ``object_bits`` is."""
     ci95: dict[str, list[float]]
-    """95 % bootstrap intervals over images, [low, high]: bpp, bpp_mean, psnr, ms_ssim, box_AP, mask_AP, where measured."""
+    """95 % bootstrap intervals over images, [low, high]: bpp, bpp_mean, psnr, ms_ssim, perceptual, box_AP, mask_AP, where measured."""
 
     @property
     def label(self) -> str:
@@ -108,6 +108,7 @@ def to_table(rows: Sequence[RatePoint]) -> str:
         ("box AP", lambda r: _with_interval(r, "box_AP")), ("AP50", lambda r: _number(r.box and r.box["AP50"], 1)),
         ("mask AP", lambda r: _with_interval(r, "mask_AP")), ("PSNR dB", lambda r: _number(r.psnr, 2)),
         ("MS-SSIM", lambda r: _number(r.ms_ssim, 4)),
+        ("perceptual", lambda r: _number(r.perceptual, 3)),
         ("% bits on objects", lambda r: _number(r.object_bits and r.object_bits * 100, 1)),
         ("encode ms", lambda r: _number(r.encode_s and r.encode_s * 1000, 1)),
         ("decode ms", lambda r: _number(r.decode_s and r.decode_s * 1000, 1)),

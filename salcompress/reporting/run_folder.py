@@ -38,6 +38,7 @@ class ImageRecord(NamedTuple):
     num_bits: int | None = None
     psnr: float | None = None
     ms_ssim: float | None = None
+    perceptual: float | None = None
     encode_s: float | None = None
     decode_s: float | None = None
     detect_s: float | None = None

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.codecs.rate_distortion import RatePsnr, measure_curve
+from salcompress.codecs.rate_distortion import RateDistortionPoint, measure_curve
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
 from salcompress.metrics.perceptual import PerceptualMetric
@@ -22,7 +22,7 @@ HARD_SHARE = 0.8
 """From this share of the steps on, rates are those of rounded latents and crops are larger."""
 
 
-def validate(weights: Path, images: Sequence[np.ndarray], device: str | None) -> list[RatePsnr]:
+def validate(weights: Path, images: Sequence[np.ndarray], device: str | None) -> list[RateDistortionPoint]:
     """Rate by real streams, and distortion, of a weight file on held-out images, at five qualities without saliency."""
     return measure_curve((SalientCodec(q, saliency="uniform", weights=weights, device=device) for q in (0.0, 0.25, 0.5, 0.75, 1.0)), images)
 

@@ -13,7 +13,7 @@ from salcompress.files import write_atomically
 from salcompress.image import read_image
 from salcompress.metrics.saliency_measures import SaliencyScores, mean_scores, score_saliency
 from salcompress.models.saliency_network import SaliencyNet, SideOutputs, save_saliency_network
-from salcompress.saliency import classical_saliency, run_network
+from salcompress.saliency import classical_saliency, encode_map, run_network
 from salcompress.training.datasets import find_images
 from salcompress.training.saliency_data import (
     SaliencyBatch, SaliencyPair, Sources, load_coco_pairs, load_pairs, saliency_batches, shrink_image, shrink_pair)
@@ -140,13 +140,17 @@ def train_on_all(data: SaliencyData, schedule: SaliencySchedule, out: Path) -> s
     return f"{len(data.pairs)} pairs, {len(data.coco)} COCO images, {len(data.backgrounds)} backgrounds; {out}: {out.stat().st_size / 1e6:.2f} MB"
 
 
-def score_by_folds(data: SaliencyData, schedule: SaliencySchedule, folds: int) -> str:
-    """Train and score fold by fold; a table of the network, the classical map and the centre prior."""
-    return format_table(evaluate_folds(data.pairs, folds, lambda pairs, part: train_saliency(pairs, data, schedule, part)))
+def score_by_folds(data: SaliencyData, schedule: SaliencySchedule, folds: int, maps: Path | None = None) -> str:
+    """Train and score fold by fold; a table of the network, the classical map and the centre prior.
+
+    Args:
+        maps: Folder for the held-out map of each pair, a grey PNG of its name.
+    """
+    return format_table(evaluate_folds(data.pairs, folds, lambda pairs, part: train_saliency(pairs, data, schedule, part), maps))
 
 
 def evaluate_folds(
-    pairs: Sequence[SaliencyPair], folds: int, train_on: Callable[[list[SaliencyPair], str], SaliencyNet],
+    pairs: Sequence[SaliencyPair], folds: int, train_on: Callable[[list[SaliencyPair], str], SaliencyNet], maps: Path | None = None,
 ) -> dict[str, SaliencyScores]:
     """Scores of the network on pairs that its training never saw, and of what it must beat, on all pairs.
 
@@ -154,6 +158,7 @@ def evaluate_folds(
 
     Args:
         train_on: Network trained on the pairs given; the text names the fold.
+        maps: As of :func:`score_by_folds`.
 
     Raises:
         SettingError: There are fewer than two folds, or fewer pairs than folds.
@@ -166,6 +171,9 @@ def evaluate_folds(
         held_out = ordered[k::folds]
         seen = [pair for index, pair in enumerate(ordered) if index % folds != k]
         model = train_on(seen, f"fold{k}")
+        if maps is not None:
+            for pair in held_out:
+                write_atomically(maps / f"{pair.name}.png", encode_map(run_network(model, pair.image)))
         found = score_maps(held_out, lambda image: run_network(model, image))
         print(f"fold {k}: {len(held_out)} held-out pairs: {format_scores('network', mean_scores(found))}", flush=True)
         scores += found

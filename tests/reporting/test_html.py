@@ -44,6 +44,12 @@ def test_curves_that_differ_in_more_than_rate_stay_apart():
     assert "-50.0 %" in text and list(curves_of(plain)) == ["salient"]
 
 
+def test_perceptual_distance_counts_as_a_quality_that_falls():
+    far = [r._replace(perceptual=2.0 ** -k) for k, r in enumerate(ROWS)]
+    near = [r._replace(perceptual=2.0 ** -k) for k, r in enumerate(HALF)]
+    assert "-50.0 %</span> <small>[0.125, 1.000]" in body(render(far + near))
+
+
 def test_bits_on_objects():
     assert "bits on objects" not in body(render(ROWS)).split("How to read")[0]
     text = body(render([*ROWS, row("salient", 1, 0.2, 30, object_bits=0.42, object_area=0.2)]))

@@ -38,7 +38,7 @@ def test_bits_on_objects_show_where_they_were_measured():
 
 def test_table_shows_intervals_and_dashes():
     header, line = to_table([ROW]).splitlines()
-    assert "30.0 [25.0, 35.0]" in line and line.split()[-3:] == ["-", "-", "2.0"] and header.startswith("codec")
+    assert "30.0 [25.0, 35.0]" in line and line.split()[-4:] == ["-", "-", "-", "2.0"] and header.startswith("codec")
 
 
 @pytest.mark.parametrize("text", ["{", '{"codec": "jpeg"}', "[1]"])

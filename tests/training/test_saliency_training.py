@@ -159,5 +159,6 @@ def test_table(tmp_path):
     text = format_table({"a": SaliencyScores(0.12345, 0.2, 0.3)})
     assert text.splitlines()[0].startswith("| method | F-beta") and text.splitlines()[2] == "| a | 0.123 | 0.200 | 0.300 |"
     schedule = SaliencySchedule(0, 1, 1, tmp_path / "s.ckpt", batch_size=2, side=32)
-    assert len(score_by_folds(SaliencyData(drawn_pairs(2), [], []), schedule, 2).splitlines()) == 5
+    assert len(score_by_folds(SaliencyData(drawn_pairs(2), [], []), schedule, 2, tmp_path / "maps").splitlines()) == 5
+    assert sorted(p.stem for p in (tmp_path / "maps").iterdir()) == sorted(pair.name for pair in drawn_pairs(2))
     assert mean_scores([SaliencyScores(1, 1, 1)]) == (1, 1, 1)
