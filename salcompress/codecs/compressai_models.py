@@ -1,7 +1,6 @@
 """Learned codecs of CompressAI behind our protocol: for comparison of speed and rate only (extra ``[bench]``)."""
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np

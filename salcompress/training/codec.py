@@ -9,8 +9,9 @@ from torch import Tensor
 from salcompress.codecs.rate_distortion import RateDistortionPoint, measure_curve
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
+from salcompress.files import write_atomically
 from salcompress.metrics.perceptual import PerceptualMetric
-from salcompress.models.compression_model import CompressionModel
+from salcompress.models.compression_model import CompressionModel, save_model
 from salcompress.models.transforms import KLT_SIDE, initialise_as_klt
 from salcompress.training.datasets import CodecBatch, codec_batches
 from salcompress.training.losses import Perceptual, rate_distortion, saliency_weights
@@ -25,6 +26,13 @@ HARD_SHARE = 0.8
 def validate(weights: Path, images: Sequence[np.ndarray], device: str | None) -> list[RateDistortionPoint]:
     """Rate by real streams, and distortion, of a weight file on held-out images, at five qualities without saliency."""
     return measure_curve((SalientCodec(q, saliency="uniform", weights=weights, device=device) for q in (0.0, 0.25, 0.5, 0.75, 1.0)), images)
+
+
+def write_weights(model: CompressionModel, result: TrainResult, out: Path) -> str:
+    """Write the weights file of where training stopped; says what was written."""
+    model.load_state_dict(result.weights)
+    write_atomically(out, save_model(model))
+    return f"{out}: {out.stat().st_size / 1e6:.2f} MB"
 
 
 def shipped_perceptual(weight: float, device: str) -> Perceptual:

@@ -1,12 +1,9 @@
 """Laws of the learned codec, on the shipped weights."""
 import copy
 import itertools
-import os
 import pickle
-import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +11,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, safe_open, save_file
 
 from salcompress.bitstream.container import HEADER_BYTES, read_header
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import WEIGHTS, SalientCodec, _by_shape
-from salcompress.errors import BitstreamError, CorruptError, DataError, ModelMismatchError, SettingError, TruncatedError
+from salcompress.errors import SettingError
 from salcompress.image import read_image
 from salcompress.metrics.distortion import psnr
-from salcompress.models.compression_model import CONFIGS, CompressionModel, _digest, save_model
+from salcompress.models.compression_model import CONFIGS, CompressionModel, save_model
 
 GOLDEN = Path(__file__).parent / "golden"
-
-
-@pytest.fixture(scope="module")
-def codec():
-    return SalientCodec(0.4, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def stream(codec, picture):
-    return codec.encode(picture)
 
 
 @settings(max_examples=15, deadline=None)
@@ -105,27 +91,6 @@ def test_estimated_bits_are_near_the_real_ones(codec, picture):
     assert codec.reconstruct(image).bits_map.sum() == pytest.approx(estimated, rel=0.01, abs=64)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("onednn", [False, True])
-def test_batches_of_mixed_sizes_threads_and_backends_give_the_same_symbols(codec, picture, threads, onednn):
-    images = [picture[:90, :120], picture[:100, :40], picture[100:190, 50:170], picture[:64, :64]]
-    streams = [codec.encode(np.ascontiguousarray(image)) for image in images]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.backends.mkldnn.flags(enabled=onednn):
-            together = codec.decode_batch(streams)  # checks every symbol by its checksum
-            alone = [codec.decode(stream) for stream in streams]
-            written = codec.encode_batch([np.ascontiguousarray(image) for image in images])
-    finally:
-        torch.set_num_threads(before)
-    for ours, theirs in zip(together, alone):
-        assert np.abs(ours.astype(int) - theirs).max() <= 1
-    for ours, theirs in zip(written, streams):  # the analysis is float: a rare symbol at a rounding edge may differ
-        assert abs(len(ours) - len(theirs)) <= 8
-        codec.decode(ours)
-
-
 @pytest.mark.parametrize("threads, carrier, channels_last, onednn", itertools.product(
     (1, 2), (torch.float32, torch.float64), (False, True), (False, True)))
 def test_exactness_matrix_of_the_shipped_weights(codec, picture, threads, carrier, channels_last, onednn):
@@ -140,7 +105,8 @@ def test_exactness_matrix_of_the_shipped_weights(codec, picture, threads, carrie
         with pytest.MonkeyPatch.context() as patch, torch.backends.mkldnn.flags(enabled=onednn):
             patch.setattr("salcompress.codecs.salient.model_on_device", lambda loaded, fingerprint, device: loaded)
             assert other.model.prior.carrier == carrier
-            assert [image.shape for image in other.decode_batch(alone)] == [image.shape for image in images]
+            for ours, stream in zip(other.decode_batch(alone), alone):
+                assert np.abs(ours.astype(int) - codec.decode(stream)).max() <= 1  # the synthesis is float
             together = other.encode_batch(images)
     finally:
         torch.set_num_threads(before)
@@ -224,77 +190,6 @@ def test_targets(picture):
         codec.at_target_psnr(picture, 90)
 
 
-def test_every_flipped_byte_and_every_truncation_of_a_small_stream(codec, picture):
-    stream = codec.encode(np.ascontiguousarray(picture[:40, :40]))
-    for position in range(len(stream)):
-        damaged = bytearray(stream)
-        damaged[position] ^= 0x40
-        with pytest.raises(BitstreamError, match="checksum|damaged|not a .salc|out of range|made by model"):
-            codec.decode(bytes(damaged))
-    for length in range(len(stream)):
-        with pytest.raises(TruncatedError, match="ends within|holds"):
-            codec.decode(stream[:length])
-
-
-def test_random_mutations_of_a_larger_stream(codec, stream):
-    rng = np.random.default_rng(0)
-    slowest = 0.0
-    for _ in range(int(os.environ.get("SALCOMPRESS_MUTATIONS", 60))):  # 2,000 take a minute or two
-        damaged = bytearray(stream)
-        for _ in range(int(rng.integers(1, 5))):
-            damaged[int(rng.integers(len(damaged)))] = int(rng.integers(256))
-        if bytes(damaged) == stream:
-            continue
-        started = time.monotonic()
-        with pytest.raises(BitstreamError, match="."):
-            codec.decode(bytes(damaged))
-        slowest = max(slowest, time.monotonic() - started)
-    assert slowest < 10  # against hanging; the figure itself belongs in the bench
-
-
-def rewrite(path, change, with_digest=True):
-    """The shipped weights with one thing changed, and a digest that fits where a forger would make one."""
-    with safe_open(WEIGHTS, "pt") as file:
-        metadata = file.metadata()
-    state = load_file(WEIGHTS)
-    change(state, metadata)
-    if with_digest and "config" in metadata:
-        metadata["digest"] = _digest(metadata["config"], state)
-    save_file(state, path, metadata)
-    return path
-
-
-def test_streams_of_another_model(tmp_path, stream):
-    other = rewrite(tmp_path / "o.safetensors", lambda state, _: state["synthesis.head.0.bias"].add_(0.5))
-    codec = SalientCodec(weights=other, device="cpu")
-    with pytest.raises(ModelMismatchError, match="decode with the weights that encoded it"):
-        codec.decode(stream)
-    assert load_codec(codec.label).fingerprint == codec.fingerprint and "weights=" in codec.setting
-
-
-def test_bad_weights(tmp_path):
-    cases = {
-        "not finite": lambda state, _: state["synthesis.head.0.bias"].fill_(float("nan")),
-        "out of bounds": lambda state, _: state["prior.refine.bias"].fill_(3e4),
-        "does not give its known answer": lambda state, _: state["prior.refine.bias"].add_(1.0),
-        "not a codec's": lambda _, metadata: metadata.clear() or metadata.update(other="x"),
-        "does not fit": lambda state, _: state.pop("synthesis.head.0.bias"),
-    }
-    for message, change in cases.items():
-        with pytest.raises(DataError, match=message):
-            SalientCodec(weights=rewrite(tmp_path / "w.safetensors", change), device="cpu")
-    for name in ("synthesis.tail.0.wide.weight", "analysis.stem.1.bias"):
-        with pytest.raises(DataError, match="is damaged: its weights do not match their digest"):
-            SalientCodec(weights=rewrite(tmp_path / "w.safetensors", lambda state, _: state[name].view(-1)[:1].add_(0.01), False), device="cpu")
-    for value in ('"x"', "-4", "3.5", "200000", "6"):
-        config = f'{{"prior_width": {value}}}'
-        with pytest.raises(DataError, match="prior_width must be a multiple of 4 from 4 to 1024"):
-            SalientCodec(weights=rewrite(tmp_path / "w.safetensors", lambda _, m: m.update(config=config)), device="cpu")
-    (tmp_path / "cut.safetensors").write_bytes(WEIGHTS.read_bytes()[:100_000])
-    with pytest.raises(DataError, match="cut.safetensors: not a codec's weights file"):
-        SalientCodec(weights=tmp_path / "cut.safetensors", device="cpu")
-
-
 def test_saving_keeps_the_prior_exact(tmp_path):
     torch.manual_seed(0)
     model = CompressionModel(CONFIGS["small"])
@@ -338,29 +233,3 @@ def test_golden_stream_decodes_to_golden_pixels_in_a_fresh_process():
 
     difference = np.abs(decode_image(run.stdout).astype(int) - read_image(GOLDEN / "picture.png"))
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3  # the stated tolerance of a float synthesis
-
-
-@pytest.mark.parametrize("height, width, message", [
-    (65535, 65535, "out of range: 65535x65535"), (1, 2**28, "out of range"), (2**28, 1, "out of range"), (1, 2**20, "checksum|damaged"),
-    (8192, 8192, "checksum|damaged")])
-def test_a_header_that_lies_about_its_size_costs_little(tmp_path, stream, height, width, message):
-    """In a process of its own, whose peak of memory is nobody else's. 8192x8192 is the largest image, and takes gigabytes if it is real."""
-    import struct
-    import zlib
-
-    packed = stream[:5] + b"\0" + struct.pack("<II", height, width) + stream[14:15] + b"\0" + stream[16:32]  # and no quality map
-    (tmp_path / "x.salc").write_bytes(packed + struct.pack("<I", zlib.crc32(packed)) + stream[36:])
-    code = ("import sys, time, resource; from salcompress import load_codec, CorruptError\n"
-            "c = load_codec('salient:device=cpu'); c.model; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; started = time.time()\n"
-            "try: c.decode(open(sys.argv[1], 'rb').read())\n"
-            "except CorruptError as error: print(error)\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, time.time() - started)")
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.salc")], capture_output=True, check=True, text=True)
-    assert re.search(message, run.stdout), run.stdout
-    kib, seconds = map(float, run.stdout.splitlines()[-1].split())
-    assert kib < 200_000 and seconds < 20  # under a second on a quiet machine; the bound is against hanging
-
-
-def test_too_large_an_image(codec):
-    with pytest.raises(SettingError, match="more than the 67108864 pixels"):
-        codec.encode(np.broadcast_to(np.uint8(0), (8193, 8192, 3)))
