@@ -20,6 +20,7 @@ from salcompress.errors import SettingError
 from salcompress.evaluation import evaluate
 from salcompress.image import decode_image, read_image
 from salcompress.metrics.distortion import ms_ssim, psnr
+from salcompress.metrics.perceptual import perceptual_distance
 from salcompress.reporting.curves import bd_rate
 from salcompress.reporting.run_folder import read_records
 from salcompress.scenes import make_scene, write_scenes
@@ -145,10 +146,10 @@ def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> N
         reading = _seconds(lambda: [decode_image(source) for source in sources]) * len(codecs)
         pixels = [decode_image(source) for source in sources]
         blurred = [np.roll(image, 1, axis=1) for image in pixels]
-        metrics = _seconds(lambda: [(psnr(a, b), ms_ssim(a, b)) for a, b in zip(pixels, blurred)]) * len(codecs)
+        metrics = _seconds(lambda: [(psnr(a, b), ms_ssim(a, b), perceptual_distance(a, b)) for a, b in zip(pixels, blurred)]) * len(codecs)
     rest = wall - work - reading - metrics
     print(f"{len(images)} scenes of 640x480 x {len(codecs)} codecs, one process: {wall:.1f} s in all")
-    for what, seconds in (("codec and detector", work), ("PSNR and MS-SSIM", metrics), ("reading the images", reading),
+    for what, seconds in (("codec and detector", work), ("PSNR, MS-SSIM and perceptual distance", metrics), ("reading the images", reading),
                           ("all else (records, AP, intervals, pictures)", rest)):
         print(f"  {what:<44} {seconds:7.2f} s   {100 * seconds / work:6.1f} % of codec and detector")
 

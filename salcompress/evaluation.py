@@ -196,14 +196,18 @@ def _write_results(folder: Path, dataset: CocoDataset, rows: Sequence[RatePoint]
 
 def _images_left(dataset: CocoDataset, files: Sequence[RecordFile], skip_bad: bool) -> list[list[CocoImage]]:
     """For each codec, images without a record of their present content; skipped ones too, unless skipping is still wanted."""
+    from salcompress.metrics.perceptual import shipped_fingerprint
+
     digests: dict[Path, str | None] = {}
+    metric = shipped_fingerprint()
 
     def is_done(image: CocoImage, record: ImageRecord) -> bool:
         if record.skipped and not skip_bad:
             return False
         if image.path not in digests:
             digests[image.path] = digest(image.path.read_bytes())[:16] if image.path.is_file() else None
-        return record.source_digest == digests[image.path]
+        measured = record.skipped or record.perceptual_weights == metric  # what another metric measured cannot stand beside this one's
+        return bool(measured) and record.source_digest == digests[image.path]
 
     return [[image for image in dataset.images
              if image.image_id not in file.done or not is_done(image, file.done[image.image_id])] for file in files]
@@ -230,6 +234,8 @@ def _measure(folder: Path, codec: Codec, image: CocoImage, coded: CodedImage | D
         mask = object_mask(objects, image.height, image.width)
         record = record._replace(placed_bits=float(coded.maps.bits.sum()), object_bits=bits_on_mask(coded.maps.bits, mask, PLACE),
                                  object_pixels=int(mask.sum()))
+    from salcompress.metrics.perceptual import shipped_fingerprint
+
     started = time.perf_counter()
     try:
         found = detector(coded.decoded)
@@ -238,6 +244,7 @@ def _measure(folder: Path, codec: Codec, image: CocoImage, coded: CodedImage | D
     detect_s = time.perf_counter() - started
     return record._replace(
         source_digest=coded.source_digest, num_bits=coded.num_bits, psnr=coded.psnr, ms_ssim=coded.ms_ssim, perceptual=coded.perceptual,
+        perceptual_weights=shipped_fingerprint(),
         encode_s=coded.encode_s, decode_s=coded.decode_s, detect_s=detect_s, detections=plain_detections(found, image))
 
 

@@ -37,7 +37,8 @@ def run_network(model: "SaliencyNet", image: np.ndarray) -> np.ndarray:
     # averages where it gets smaller; INTER_AREA would be nearest neighbour where it gets larger
     seen = cv2.resize(image, (seen_width, seen_height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     device = next(model.parameters()).device
-    saliency = model.saliency(to_tensor(seen).to(device, memory_format=torch.channels_last))[0, 0].cpu().numpy()
+    with torch.autocast(device.type, enabled=False):  # whatever the caller's training loop has set
+        saliency = model.saliency(to_tensor(seen).to(device, memory_format=torch.channels_last))[0, 0].cpu().numpy()
     return np.clip(cv2.resize(saliency, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
 
 
@@ -59,6 +60,11 @@ class NetworkSaliency:
 
     def __reduce__(self):
         return NetworkSaliency, (self.weights, self.device)
+
+    @property
+    def label(self) -> str:
+        """Names the function, by its weights, in settings and fingerprints."""
+        return f"network-{digest(read_file(self.weights))[:8]}"
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Saliency float32 (H, W) in [0, 1] of a uint8 (H, W, 3)."""

@@ -41,6 +41,20 @@ def picture() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
+def codec():
+    """The learned codec with the shipped weights."""
+    from salcompress.codecs.salient import SalientCodec
+
+    return SalientCodec(0.4, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def stream(codec, picture) -> bytes:
+    """``picture`` by ``codec``."""
+    return codec.encode(picture)
+
+
+@pytest.fixture(scope="session")
 def coco_val() -> Path:
     """Folder of 60 COCO val2017 images with their annotations."""
     folder = SHARED / "data" / "coco_val"

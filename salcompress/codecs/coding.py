@@ -146,6 +146,9 @@ def _prepare_worker(codecs: Sequence[Codec]) -> None:
     global _worker_codecs
     _worker_codecs = codecs
     cv2.setNumThreads(1)
+    import torch  # the metric's, and the learned codec's: a thread a process, as the detector's process has the other cores
+
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which then ends its workers
     # A parent that is killed closes no queue, and its workers would wait for ever.
     threading.Thread(target=_exit_with_parent, daemon=True).start()

@@ -64,16 +64,14 @@ def with_pooled_rate(codec: SalientCodec, images: Sequence[np.ndarray], bpp: flo
     """
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
 
-    def rate(quality: float) -> float:
-        return sum(codec.with_quality(quality).reconstruct(image).num_bits for image in images) / pixels
-
-    low, high = 0.0, 1.0
-    for _ in range(12):
+    low, high, tried = 0.0, 1.0, {}
+    for _ in range(10):
         middle = (low + high) / 2
-        found = rate(middle)
-        if abs(found / bpp - 1) < RATE_TOLERANCE / 4:
-            return codec.with_quality(middle)
-        low, high = (middle, high) if found < bpp else (low, middle)
-    if abs(found / bpp - 1) > RATE_TOLERANCE:
-        raise SettingError(f"no quality gives {bpp:g} bpp with {codec.label}; the nearest tried gives {found:.4f}")
-    return codec.with_quality(middle)
+        tried[middle] = sum(codec.with_quality(middle).num_bits(image) for image in images) / pixels
+        if abs(tried[middle] / bpp - 1) < RATE_TOLERANCE / 4:
+            break
+        low, high = (middle, high) if tried[middle] < bpp else (low, middle)
+    nearest = min(tried, key=lambda quality: abs(tried[quality] / bpp - 1))
+    if abs(tried[nearest] / bpp - 1) > RATE_TOLERANCE:
+        raise SettingError(f"no quality gives {bpp:g} bpp with {codec.label}; the nearest tried gives {tried[nearest]:.4f}")
+    return codec.with_quality(nearest)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.errors import DataError, SettingError
-from salcompress.files import digest
+from salcompress.files import digest, read_file
 from salcompress.image import to_tensor
 from salcompress.metrics.distortion import check_pair
 
@@ -95,7 +95,7 @@ class PerceptualMetric(nn.Module):
             metric.load_state_dict(state)
         except RuntimeError as error:
             raise DataError(f"{path} does not fit this network: {' '.join(str(error).split())[:200]}") from error
-        return metric.to(device).eval().requires_grad_(False)
+        return metric.float().to(device).eval().requires_grad_(False)
 
     def forward(self, reference: Tensor, image: Tensor) -> PerceptualOutput:
         """Distance and its map.
@@ -182,7 +182,7 @@ def perceptual_distances(reference: np.ndarray, images: Sequence[np.ndarray], me
     rows = max(64, _STRIP_PIXELS // width // STRIDE * STRIDE)
     sums = np.zeros((len(images), len(_POOLINGS) + len(_WIDTHS)))
     counts = np.zeros(sums.shape[1])
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for top in range(0, height, rows):
             first, last = max(0, top - HALO), min(height, top + rows + HALO)
             strip_height = -(-(last - first) // STRIDE) * STRIDE
@@ -194,6 +194,12 @@ def perceptual_distances(reference: np.ndarray, images: Sequence[np.ndarray], me
                     sums[n, k] += kept.sum(dtype=torch.float64).item()
                     counts[k] += kept.numel() if n == 0 else 0
     return [float(value) for value in (sums / counts).sum(1)]
+
+
+@functools.cache
+def shipped_fingerprint() -> str:
+    """Of the shipped weights: distances of one fingerprint can stand beside each other."""
+    return digest(read_file(WEIGHTS))[:8]
 
 
 @functools.cache

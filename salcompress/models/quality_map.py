@@ -20,8 +20,8 @@ _NUM_ANCHORS = 16
 def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np.ndarray:
     """Quality level of each cell.
 
-    A cell gets the base level, plus ``strength`` levels times how much more salient than the mean it is; the mean is taken off so
-    that strength moves bits rather than adding them. Our choice.
+    A cell gets ``strength`` levels times its saliency, plus an offset that makes the mean of all cells, cut off at the ends of the
+    range, the base level: strength moves levels rather than adding them, at the lowest and highest quality none can move. Our choice.
 
     Args:
         quality: Base quality in [0, 1].
@@ -41,8 +41,12 @@ def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np
     saliency = np.asarray(saliency, np.float64)
     if saliency.ndim != 2 or not np.all((saliency >= 0) & (saliency <= 1)):
         raise SettingError("saliency must be (rows, columns) in [0, 1], without NaN")
-    levels = quality * (NUM_LEVELS - 1) + strength * (saliency - saliency.mean())
-    return np.clip(np.rint(levels), 0, NUM_LEVELS - 1).astype(np.uint8)
+    base, wanted = quality * (NUM_LEVELS - 1), strength * saliency
+    low, high = -float(wanted.max()), NUM_LEVELS - 1.0  # offsets at which all cells are at the lower end, and at the upper
+    for _ in range(40):
+        offset = (low + high) / 2
+        low, high = (offset, high) if np.clip(wanted + offset, 0, NUM_LEVELS - 1).mean() < base else (low, offset)
+    return np.rint(np.clip(wanted + high, 0, NUM_LEVELS - 1)).astype(np.uint8)
 
 
 def block_means(saliency: np.ndarray, rows: int, columns: int, side: int) -> np.ndarray:

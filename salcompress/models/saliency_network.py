@@ -99,7 +99,7 @@ def border_contrast(image: Tensor) -> Tensor:
         colours = strip.flatten(2)
         mean = colours.mean(2, keepdim=True)
         covariance = (colours - mean) @ (colours - mean).transpose(1, 2) / colours.shape[2]
-        inverse = torch.linalg.inv(covariance + 1e-3 * torch.eye(3, device=image.device))  # 8 grey levels: a flat border is no point
+        inverse = torch.linalg.inv(covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype))  # 8 grey levels: a flat border is no point
         away = image.flatten(2) - mean
         distance = ((inverse @ away) * away).sum(1).clamp(min=0).sqrt()
         distances.append(distance / distance.amax(1, keepdim=True).clamp(min=1))
@@ -112,8 +112,8 @@ def _with_cues(image: Tensor) -> Tensor:
     number, _, height, width = image.shape
     with torch.autocast(image.device.type, enabled=False):
         contrast = border_contrast(image)
-    row = torch.linspace(-1, 1, height, device=image.device).view(1, 1, -1, 1).expand(number, 1, height, width)
-    column = torch.linspace(-1, 1, width, device=image.device).view(1, 1, 1, -1).expand(number, 1, height, width)
+    row = torch.linspace(-1, 1, height, device=image.device, dtype=torch.float32).view(1, 1, -1, 1).expand(number, 1, height, width)
+    column = torch.linspace(-1, 1, width, device=image.device, dtype=torch.float32).view(1, 1, 1, -1).expand(number, 1, height, width)
     cues = torch.cat([4 * image.float() - 2, 4 * contrast - 1, row, column], 1)
     return cues.contiguous(memory_format=torch.channels_last)
 
@@ -193,6 +193,6 @@ def load_saliency_network(path: Path | str, device: str = "cpu") -> SaliencyNet:
     except RuntimeError as error:
         raise DataError(f"{path} does not fit its config: {' '.join(str(error).split())[:200]}") from error
     try:
-        return model.eval().to(device, memory_format=torch.channels_last)
+        return model.float().eval().to(device, memory_format=torch.channels_last)
     except (RuntimeError, AssertionError) as error:  # an unknown device, and one that this torch was built without
         raise SettingError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error

@@ -39,6 +39,8 @@ class ImageRecord(NamedTuple):
     psnr: float | None = None
     ms_ssim: float | None = None
     perceptual: float | None = None
+    perceptual_weights: str | None = None
+    """Fingerprint of the metric that measured it."""
     encode_s: float | None = None
     decode_s: float | None = None
     detect_s: float | None = None

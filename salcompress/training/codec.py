@@ -60,6 +60,8 @@ def train_codec(
         SettingError: No image is large enough, or a saliency weight is given and the images carry no saliency.
     """
     device = next(model.parameters()).device
+    if saliency_weight < 0 or perceptual is not None and perceptual.weight < 0:
+        raise SettingError("the weights of saliency and perceptual distance must be at least 0")
     switch = int(settings.num_steps * HARD_SHARE)
     model.to(memory_format=torch.channels_last)
     large = [image for image in images if min(image.shape[1:]) >= large_crop]
@@ -91,4 +93,5 @@ def train_codec(
         fewer = max(1, batch_size * crop**2 // large_crop**2)
         yield from codec_batches(large, seed, max(first, switch), fewer, large_crop)
 
-    return train(model, compute, batches, settings, model.prior.project)
+    identity = f"{model.config} saliency_weight={saliency_weight:g} perceptual_weight={perceptual.weight if perceptual else 0:g} images={len(images)}"
+    return train(model, compute, batches, settings._replace(identity=identity), model.prior.project)

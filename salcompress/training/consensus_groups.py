@@ -15,7 +15,7 @@ import torch
 
 from salcompress.codecs import load_codec
 from salcompress.errors import DataError, SettingError
-from salcompress.files import digest, write_atomically
+from salcompress.files import digest, read_file, write_atomically
 from salcompress.image import read_image
 from salcompress.training.consensus import VOTES, calibrate, scores
 from salcompress.training.distortions import CERTAIN_STEPS, LADDERS, versions
@@ -51,14 +51,16 @@ def consensus_groups(
         cache: Folder.
         crop: Side S, at least 64.
         per_megapixel: Groups by area of the scaled picture, at least one each.
-        workers: Processes.
+        workers: Processes, at least 1.
 
     Raises:
         SettingError: No picture is large enough, or a package is missing.
         DataError: A picture cannot be read.
     """
+    if workers < 1:
+        raise SettingError(f"workers must be at least 1, got {workers}")
     codecs = [load_codec(ladder[0]).fingerprint for ladder in LADDERS.values()]  # other weights or libraries make other versions
-    key = digest(json.dumps([_FORMAT, [str(p) for p in paths], crop, per_megapixel, seed, LADDERS, codecs, list(VOTES)]))[:16]
+    key = digest(json.dumps([_FORMAT, [digest(read_file(p)) for p in paths], crop, per_megapixel, seed, LADDERS, codecs, list(VOTES)]))[:16]
     folder = Path(cache) / f"groups_{key}"
     if not (folder / "complete.json").is_file():
         _make(paths, folder, crop, per_megapixel, seed, workers)
@@ -69,6 +71,9 @@ def consensus_groups(
     same = families[:, :, None] == families[:, None, :]
     certain = same & (levels[:, None, :] - levels[:, :, None] >= CERTAIN_STEPS)
     return Groups(references, images, calibrate(np.asarray(values)), certain, np.asarray(sources))
+
+
+_MOST_GROUPS = 24  # of one picture, however large: more say little new, and all are held in memory while they are made
 
 
 def _make(paths: Sequence[Path], folder: Path, crop: int, per_megapixel: float, seed: int, workers: int) -> None:
@@ -98,7 +103,7 @@ def _groups_of(job: tuple[Path, int, float, int]) -> tuple[np.ndarray, ...]:
     scale = max(rng.choice([1, 1, 0.75, 0.5]), crop / smallest)
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    count = max(1, round(image.shape[0] * image.shape[1] * per_megapixel / 1e6)) if smallest >= crop else 0
+    count = min(_MOST_GROUPS, max(1, round(image.shape[0] * image.shape[1] * per_megapixel / 1e6))) if smallest >= crop else 0
     made = versions(image, seed)
     names = {name: k for k, name in enumerate(sorted({v.family for v in made}))}
     families, levels = np.array([names[v.family] for v in made], np.int16), np.array([v.level for v in made], np.float32)

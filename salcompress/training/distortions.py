@@ -15,7 +15,7 @@ LADDERS: Mapping[str, tuple[str, ...]] = {
     "webp": tuple(f"webp:q={q}" for q in (95, 88, 80, 70, 58, 46, 35, 25, 16, 8, 1)),
     "avif": tuple(f"avif:q={q}" for q in (88, 80, 72, 64, 56, 48, 40, 32, 24, 16, 8, 1)),
     "avif444": tuple(f"avif:q={q},subsampling=444" for q in (88, 80, 72, 64, 56, 48, 40, 32, 24, 16, 8, 1)),
-    "salient": tuple(f"salient:q={q},device=cpu" for q in (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0)),
+    "salient": tuple(f"salient:q={q},saliency=uniform,device=cpu" for q in (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0)),
 }
 """Settings of each codec, best first. Two steps apart the order of two versions of one picture is taken for certain."""
 CERTAIN_STEPS = 2

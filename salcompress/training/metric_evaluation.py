@@ -18,6 +18,7 @@ from salcompress.training.metric import closer_of
 LEARNED = "learned"
 METRICS = ("PSNR", "SSIM", "MS-SSIM", LEARNED)
 _NUM_RESAMPLES = 2000
+_LEAST_PICTURES = 5  # of which an interval over pictures says anything
 
 
 class Choices(NamedTuple):
@@ -36,11 +37,12 @@ class Choices(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Share of judgements that a metric shares, with 95 % bootstrap intervals over pictures; None where it has no value somewhere."""
+    """Share of judgements that a metric shares, with 95 % bootstrap intervals over pictures."""
 
     share: float
-    interval: tuple[float, float]
-    lead: tuple[float, float]
+    interval: tuple[float, float] | None
+    """None where there are fewer than five pictures."""
+    lead: tuple[float, float] | None
     """Interval of the learned metric's share less this one's, on the same pictures."""
 
 
@@ -94,6 +96,8 @@ def agreements(choices: Choices, seed: int = 0) -> dict[str, Agreement | None]:
     counts = np.array([(choices.source == k).sum() for k in pictures])
     copies = np.random.default_rng(seed).multinomial(len(pictures), np.full(len(pictures), 1 / len(pictures)), _NUM_RESAMPLES)
     resampled = copies @ sums / (copies @ counts)[:, None]
+    if len(pictures) < _LEAST_PICTURES:
+        resampled = resampled[:0]
     found: dict[str, Agreement | None] = {}
     for k, name in enumerate((*METRICS, "best possible")):
         lead = resampled[:, METRICS.index(LEARNED)] - resampled[:, k]
@@ -157,14 +161,18 @@ def agreement_table(choices: Choices) -> str:
 
 
 def _cell(found: Agreement | None) -> str:
-    return "not for this size" if found is None else f"{found.share:.3f} [{found.interval[0]:.3f}, {found.interval[1]:.3f}]"
+    if found is None:
+        return "not for this size"
+    return f"{found.share:.3f} " + ("(too few pictures)" if found.interval is None else "[{:.3f}, {:.3f}]".format(*found.interval))
 
 
 def _lead(found: Agreement | None) -> str:
-    return "" if found is None else f"[{found.lead[0]:+.3f}, {found.lead[1]:+.3f}]"
+    return "" if found is None or found.lead is None else "[{:+.3f}, {:+.3f}]".format(*found.lead)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def _interval(values: np.ndarray) -> tuple[float, float] | None:
+    if len(values) == 0:
+        return None
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from salcompress.errors import SettingError
-from salcompress.files import write_atomically
+from salcompress.files import digest, write_atomically
 from salcompress.image import read_image
 from salcompress.metrics.saliency_measures import SaliencyScores, mean_scores, score_saliency
 from salcompress.models.saliency_network import SaliencyNet, SideOutputs, save_saliency_network
@@ -92,19 +92,24 @@ def train_saliency(pairs: Sequence[SaliencyPair], data: SaliencyData, schedule: 
     """
     torch.manual_seed(schedule.seed)
     model = SaliencyNet().to(schedule.device, memory_format=torch.channels_last)
+    seen = digest(*(part for pair in pairs for part in (pair.name, pair.image.tobytes(), pair.mask.tobytes())))[:12]
+    beside = digest(*(image.tobytes() for image in (*(pair.image for pair in data.coco), *data.backgrounds)))[:12]
+    common = f"{beside} batch={schedule.batch_size} side={schedule.side} seed={schedule.seed} pretrain_steps={schedule.pretrain_steps}"
     from_coco = Sources([shrink_pair(pair) for pair in data.coco], data.backgrounds, 0.4)
     if schedule.pretrain_steps:
         if not data.coco:
             raise SettingError("pre-training needs a COCO folder; give one, or 0 steps of pre-training")
-        _run(model, [(1.0, from_coco)], schedule, "pretrained", schedule.pretrain_steps, 3e-3)
+        _run(model, [(1.0, from_coco)], schedule, "pretrained", schedule.pretrain_steps, 3e-3, common)
     own = Sources([shrink_pair(pair) for pair in pairs], data.backgrounds, 0.3)
-    _run(model, [(0.8, own), (0.2, from_coco)] if data.coco else [(1.0, own)], schedule, part, schedule.steps, 1.5e-3)
+    _run(model, [(0.8, own), (0.2, from_coco)] if data.coco else [(1.0, own)], schedule, part, schedule.steps, 1.5e-3, f"{seen} {common}")
     return model.eval()
 
 
-def _run(model: SaliencyNet, sources: list[tuple[float, Sources]], schedule: SaliencySchedule, part: str, steps: int, rate: float) -> None:
+def _run(model: SaliencyNet, sources: list[tuple[float, Sources]], schedule: SaliencySchedule, part: str, steps: int, rate: float,
+         identity: str) -> None:
     checkpoint = schedule.checkpoint.with_suffix(f".{part}{schedule.checkpoint.suffix}")
-    settings = TrainSettings(steps, schedule.minutes, checkpoint, rate, average_decay=0.995, weight_decay=1e-2, save_every=200, log_every=50)
+    settings = TrainSettings(steps, schedule.minutes, checkpoint, rate, average_decay=0.995, weight_decay=1e-2, save_every=200, log_every=50,
+                             identity=identity)
 
     def compute(step: int, batch: SaliencyBatch) -> StepResult:
         image, mask = (x.to(schedule.device) for x in batch)

@@ -65,10 +65,13 @@ def load_pairs(folder: Path | str) -> list[SaliencyPair]:
             raise DataError(f"{alone[0]} has no {missing} of that name" + (f", nor have {len(alone) - 1} others" if alone[1:] else ""))
     pairs = []
     for stem, path in sorted(images.items()):
-        image, mask = read_image(path), read_image(masks[stem])[:, :, 0] > 127
+        image, grey = read_image(path), read_image(masks[stem])[:, :, 0]
+        mask = grey > 127
         if image.shape[:2] != mask.shape:
             raise DataError(f"{masks[stem]} is {mask.shape[1]}x{mask.shape[0]}, but its image {image.shape[1]}x{image.shape[0]} "
                             "(width x height); masks are never rescaled")
+        if not mask.any():
+            raise DataError(f"{masks[stem]} marks nothing: masks are 0 and 255, and its largest value is {grey.max()}")
         pairs.append(SaliencyPair(stem, image, mask))
     return pairs
 
@@ -104,8 +107,8 @@ def shrink_image(image: np.ndarray) -> np.ndarray:
 def shrink_pair(pair: SaliencyPair) -> SaliencyPair:
     """A pair at no more than the long side that training keeps in memory; for training alone, scores are of the original."""
     image = shrink_image(pair.image)
-    mask = cv2.resize(pair.mask.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return SaliencyPair(pair.name, image, mask.astype(bool))
+    covered = cv2.resize(pair.mask.astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_AREA)
+    return SaliencyPair(pair.name, image, covered >= min(0.5, covered.max()))  # however small, an object does not vanish
 
 
 def saliency_batches(sources: Sequence[tuple[float, Sources]], seed: int, step: int, batch_size: int, side: int) -> Iterator[SaliencyBatch]:

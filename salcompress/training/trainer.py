@@ -32,6 +32,8 @@ class TrainSettings(NamedTuple):
     gradient_norm: float = 5.0
     save_every: int = 100
     log_every: int = 20
+    identity: str = ""
+    """Of what is trained on what; a checkpoint of another is refused. Steps and minutes may change between runs."""
 
 
 class StepResult(NamedTuple):
@@ -72,7 +74,7 @@ def train(
     """
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    step, average = _resume(settings.checkpoint, model, optimizer, average)
+    step, average = _resume(settings, model, optimizer, average)
     started = logged_at = time.monotonic()
     last_logged, skipped = step, 0
     model.train()
@@ -103,8 +105,8 @@ def train(
             logged_at, last_logged = now, step
             print(f"step {step}/{settings.num_steps}  loss {result.loss.item():.4f}  {parts}  {seconds:.3f} s/step", flush=True)
         if step % settings.save_every == 0:
-            _save(settings.checkpoint, model, optimizer, step, average)
-    _save(settings.checkpoint, model, optimizer, step, average)
+            _save(settings, model, optimizer, step, average)
+    _save(settings, model, optimizer, step, average)
     return TrainResult(step, average)
 
 
@@ -122,21 +124,27 @@ def _average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None
             average[name].copy_(value)
 
 
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, average: dict[str, Tensor]) -> None:
+def _save(settings: TrainSettings, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, average: dict[str, Tensor]) -> None:
     buffer = io.BytesIO()
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "average": average}, buffer)
-    write_atomically(path, buffer.getvalue())
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "average": average,
+                "identity": settings.identity}, buffer)
+    write_atomically(settings.checkpoint, buffer.getvalue())
 
 
 def _resume(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
+    settings: TrainSettings, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
 ) -> tuple[int, dict[str, Tensor]]:
+    path = settings.checkpoint
     if not Path(path).exists():
         return 0, average
     try:
         state = torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        return state["step"], state["average"]
+        step, average, identity = state["step"], state["average"], state["identity"]
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise DataError(f"checkpoint {path} cannot be resumed ({type(error).__name__}); remove it to start anew") from error
+    if identity != settings.identity:
+        raise DataError(f"checkpoint {path} is of another training ({identity or 'unnamed'}, now {settings.identity or 'unnamed'}); "
+                        "remove it, or choose another")
+    return step, average

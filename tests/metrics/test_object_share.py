@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
+from salcompress.errors import DataError
 from salcompress.metrics.object_share import bits_on_mask, object_mask
 
 
@@ -34,3 +35,9 @@ def test_bits_are_split_by_cover():
     assert bits_on_mask(bits, mask, 16) == pytest.approx(20)
     mask[:, 16:] = True  # to the edge, with which all of the padding counts
     assert bits_on_mask(bits, mask, 16) == pytest.approx(80)
+
+
+@pytest.mark.parametrize("segmentation", [[[1, 2]], [[]], {"size": [3, 3], "counts": [9]}, {"size": [10, 12], "counts": 7}])
+def test_what_cannot_be_read_is_named(segmentation):
+    with pytest.raises(DataError, match="annotation 7 of image 3 has no readable segmentation or box"):
+        object_mask([{"id": 7, "image_id": 3, "bbox": [0, 0, 1, 1], "segmentation": segmentation}], 10, 12)

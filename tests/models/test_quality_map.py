@@ -17,6 +17,21 @@ def test_levels_follow_quality_and_saliency():
     assert np.array_equal(allocate_levels(0.5, saliency, 0), np.full((3, 4), 32))
 
 
+@pytest.mark.parametrize("quality", [0, 0.05, 0.3, 0.9, 1])
+def test_strength_moves_levels_and_does_not_add_them_at_the_ends_of_the_range_either(quality):
+    saliency = np.random.default_rng(0).random((9, 11)) ** 3
+    for strength in (6, 24, 64):
+        levels = allocate_levels(quality, saliency, strength)
+        assert abs(levels.mean() - quality * 63) < 0.3  # but for rounding
+        assert (np.diff(levels.reshape(-1)[saliency.reshape(-1).argsort()].astype(int)) >= 0).all()
+
+
+def test_levels_rise_with_quality_in_every_cell():
+    saliency = np.random.default_rng(1).random((5, 7))
+    levels = np.stack([allocate_levels(q, saliency, 24) for q in np.linspace(0, 1, 64)]).astype(int)
+    assert (np.diff(levels, axis=0) >= 0).all()
+
+
 def test_levels_stay_in_range():
     assert set(allocate_levels(1, np.eye(3), 60).reshape(-1)) <= set(range(64))
 

@@ -1,4 +1,6 @@
 """Training of the codec: it starts well, learns, resumes, and never leaves the bounds of exactness."""
+import itertools
+
 import pytest
 import torch
 
@@ -173,5 +175,13 @@ def test_training_with_saliency_and_a_metric(images, tmp_path):
     metric = Perceptual(lambda a, b: (a - b).square().mean(1, keepdim=True), 1.0)
     result = train_codec(tiny_model(), with_saliency(images), settings, batch_size=2, crop=64, large_crop=64, saliency_weight=2.0, perceptual=metric)
     assert result.step == 4
+    name, weights = "synthesis.head.0.weight", {"both": result.weights}
+    for kind, options in (("plain", {}), ("saliency", {"saliency_weight": 2.0}), ("metric", {"perceptual": metric})):
+        settings = settings._replace(checkpoint=tmp_path / f"{kind}.ckpt")
+        weights[kind] = train_codec(tiny_model(), with_saliency(images), settings, batch_size=2, crop=64, large_crop=64, **options).weights
+    values = [found[name] for found in weights.values()]  # each term moves the weights: all else is the same
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(values, 2))
+    with pytest.raises(SettingError, match="must be at least 0"):
+        train_codec(tiny_model(), images, settings, batch_size=2, crop=64, large_crop=64, perceptual=metric._replace(weight=-1.0))
     with pytest.raises(SettingError, match="a saliency weight needs images with a fourth channel"):
         train_codec(tiny_model(), images, settings, batch_size=2, crop=64, large_crop=64, saliency_weight=2.0)

@@ -166,7 +166,7 @@ def test_metric_eval_of_a_small_table(tmp_path, capsys):
     assert main(["metric-eval", "--triplets", str(tmp_path / "t.csv"), "--scores", str(tmp_path / "s.csv")]) == 0
     printed = capsys.readouterr().out
     for name in METRICS:
-        assert f"| {name} | 0.900 [0.900, 0.900] |" in printed  # nine of ten judges say what is plain to see
+        assert f"| {name} | 0.900 (too few pictures) |" in printed  # nine of ten judges say what is plain to see
     assert "rank correlation with 9 opinion scores, higher is better" in printed
     assert main(["metric-eval", "--scores", str(tmp_path / "s.csv"), "--lower-is-better"]) == 0
     assert "| learned | -0." in capsys.readouterr().out
@@ -181,12 +181,14 @@ def test_metric_eval_says_what_is_wrong(tmp_path, capsys):
 
 
 def test_agreement_counts_ties_and_missing_values():
-    a = np.array([[30.0, 0.9, np.nan, -0.1]] * 4)
-    b = np.array([[20.0, 0.9, 0.5, -0.2], [40.0, 0.9, 0.5, -0.2]] * 2)
-    found = agreements(Choices(a, b, np.array([0.8, 0.8, 0.8, 0.8]), np.zeros(4, bool), np.arange(4)))
+    a = np.array([[30.0, 0.9, np.nan, -0.1]] * 6)
+    b = np.array([[20.0, 0.9, 0.5, -0.2], [40.0, 0.9, 0.5, -0.2]] * 3)
+    found = agreements(Choices(a, b, np.full(6, 0.8), np.zeros(6, bool), np.arange(6)))
     assert found["PSNR"].share == pytest.approx(0.5) and found["SSIM"].share == pytest.approx(0.5)  # half right; all ties
     assert found["MS-SSIM"] is None and found["learned"].share == pytest.approx(0.8) == found["best possible"].share
     assert found["PSNR"].lead[1] > 0
+    few = agreements(Choices(a, b, np.full(6, 0.8), np.zeros(6, bool), np.arange(6) % 2))  # two pictures: no interval is claimed
+    assert few["PSNR"].share == found["PSNR"].share and few["PSNR"].interval is None and few["PSNR"].lead is None
 
 
 def test_correlation_needs_an_order(tmp_path):

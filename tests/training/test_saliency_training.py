@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from salcompress.errors import DataError, SettingError
-from salcompress.image import encode_image
+from salcompress.image import decode_image, encode_image
 from salcompress.metrics.saliency_measures import SaliencyScores, mean_scores
 from salcompress.models.saliency_network import SaliencyNet
 from salcompress.scenes import make_scene
 from salcompress.training.saliency import (
     SaliencyData, SaliencySchedule, evaluate_folds, format_table, load_data, saliency_loss, score_by_folds, train_on_all, train_saliency)
-from salcompress.training.saliency_data import SaliencyPair, Sources, load_coco_pairs, load_pairs, saliency_batches
+from salcompress.training.saliency_data import SaliencyPair, Sources, load_coco_pairs, load_pairs, saliency_batches, shrink_pair
 
 
 def drawn_pairs(number, seed=41):
@@ -58,6 +58,20 @@ def test_damaged_and_absent_folders(folder, tmp_path):
     (folder / "masks" / "001.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="masks/001.png: not an image"):
         load_pairs(folder)
+
+
+def test_masks_of_zeros_and_ones_are_refused(folder):
+    """Read as 8-bit grey they would mark nothing, in silence."""
+    mask = decode_image((folder / "masks" / "001.png").read_bytes()) // 255
+    (folder / "masks" / "001.png").write_bytes(encode_image(mask, "PNG"))
+    with pytest.raises(DataError, match="masks/001.png marks nothing: masks are 0 and 255, and its largest value is 1"):
+        load_pairs(folder)
+
+
+def test_a_tiny_object_does_not_vanish_when_pairs_are_shrunk():
+    mask = np.zeros((900, 1200), bool)
+    mask[401:403, 601:603] = True
+    assert shrink_pair(SaliencyPair("a", np.zeros((900, 1200, 3), np.uint8), mask)).mask.any()
 
 
 def test_coco_pairs_are_unions_of_larger_objects(scenes):

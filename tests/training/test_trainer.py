@@ -47,6 +47,27 @@ def test_time_limit_keeps_the_state(tmp_path):
     assert reached.step == 0 and (tmp_path / "c.ckpt").is_file()
 
 
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    """Weights that have seen held-out data would pass for others."""
+    settings = TrainSettings(2, 1, tmp_path / "a.ckpt", 0.1, identity="fold 0 of three")
+
+    def run(identity):
+        model = nn.Linear(1, 1)
+        return train(model, lambda step, x: StepResult(model(x).mean(), {}), lambda first: iter([torch.ones(1, 1)] * 9),
+                     settings._replace(identity=identity))
+
+    assert run("fold 0 of three").step == run("fold 0 of three").step == 2
+    with pytest.raises(DataError, match="of another training .fold 0 of three, now fold 0 of two.; remove it"):
+        run("fold 0 of two")
+
+
+def test_training_that_has_diverged_stops(tmp_path):
+    model = nn.Linear(1, 1)
+    with pytest.raises(DataError, match="50 steps on end had gradients that are not finite; go on from the last checkpoint"):
+        train(model, lambda step, x: StepResult(model(x).mean() * float("nan"), {}), lambda first: itertools.repeat(torch.ones(1, 1)),
+              TrainSettings(100, 1, tmp_path / "a.ckpt", 0.1))
+
+
 def test_damaged_checkpoint(tmp_path):
     (tmp_path / "a.ckpt").write_bytes(b"half a file")
     with pytest.raises(DataError, match="a.ckpt cannot be resumed .*remove it to start anew"):
