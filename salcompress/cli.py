@@ -1,9 +1,10 @@
 """The command line: salcompress demo | encode | decode | info | saliency | evaluate | report | metric-eval | bench."""
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from salcompress import __version__
@@ -29,15 +30,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 is success, 1 a fault of data or machine, 2 one of the call, 130 an interruption."""
     args = _parser().parse_args(arguments)
     try:
-        args.run(args)
+        with errors_in_one_line("salcompress"):
+            args.run(args)
         return 0
-    except SalcompressError as error:
-        print(f"salcompress: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, SettingError) else 1
+    except SystemExit as stop:
+        return stop.code
     except KeyboardInterrupt:
         goes_on = "; run the same command again to go on" if args.run in (_demo, _evaluate) else ""
         print(f"salcompress: interrupted{goes_on}", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def errors_in_one_line(program: str) -> Iterator[None]:
+    """Within it, an error that the package raises on purpose becomes one line on stderr and an exit: 2 for a fault of the call, else 1."""
+    try:
+        yield
+    except SalcompressError as error:
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, SettingError) else 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = _command(commands, "demo", _demo, "evaluate all codecs on synthetic scenes with the shipped detector")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="results (default: demo)")
-    demo.add_argument("--limit", type=int, default=40, metavar="N", help="number of scenes (default: 40)")
+    demo.add_argument("--limit", type=int, default=30, metavar="N", help="number of scenes (default: 30)")
     demo.add_argument("--workers", type=int, default=1, metavar="N", help=_WORKERS)
 
     encode = _command(commands, "encode", _encode, "compress images with the learned codec into .salc files")

@@ -6,6 +6,7 @@
 import argparse
 from pathlib import Path
 
+from salcompress.cli import errors_in_one_line
 from salcompress.codecs.object_saliency import ObjectSaliency
 from salcompress.codecs.salient import SalientCodec
 from salcompress.coco import load_dataset
@@ -17,15 +18,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--annotations", type=Path, required=True)
-    parser.add_argument("--detector", required=True, help="as for salcompress evaluate")
+    parser.add_argument("--detector", required=True, help="path/to/file.py:factory, torchvision:NAME or scenes, as for salcompress evaluate")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quality", type=float, nargs="+", default=[0.1, 0.2, 0.3, 0.4, 0.5])
     parser.add_argument("--strength", type=float, default=12)
     parser.add_argument("--masks", action="store_true", help="steer by masks in place of boxes")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
-    dataset = load_dataset(args.images, args.annotations)
-    saliency = ObjectSaliency(dataset, boxes=not args.masks)
-    codecs = [SalientCodec(q, saliency=saliency, saliency_strength=args.strength) for q in args.quality]
-    print(to_table(evaluate(dataset, load_detector(args.detector), args.detector, detector_fingerprint(args.detector), codecs, args.out,
-                            workers=args.workers, show_progress=True)))
+    with errors_in_one_line(parser.prog):
+        dataset = load_dataset(args.images, args.annotations)
+        saliency = ObjectSaliency(dataset, boxes=not args.masks)
+        codecs = [SalientCodec(q, saliency=saliency, saliency_strength=args.strength) for q in args.quality]
+        print(to_table(evaluate(dataset, load_detector(args.detector), args.detector, detector_fingerprint(args.detector), codecs, args.out,
+                                workers=args.workers, show_progress=True)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from salcompress.cli import errors_in_one_line
 from salcompress.image import read_image
 from salcompress.models.compression_model import CONFIGS, CompressionModel, load_model
 from salcompress.saliency import network_saliency
@@ -33,14 +34,15 @@ if __name__ == "__main__":
     parser.add_argument("--perceptual-weight", type=float, default=0.0, help="squared 8-bit error that a perceptual distance of 1 counts as")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     args = parser.parse_args()
-    torch.manual_seed(0)  # of the start; each step seeds itself
-    model = (load_model(args.start)[0] if args.start else CompressionModel(CONFIGS[args.config])).to(args.device)
-    images = load_images(find_images(args.data), args.device, args.crop, network_saliency if args.saliency_weight else None)
-    settings = TrainSettings(args.steps, args.minutes, args.resume, args.learning_rate, average_decay=0.999, weight_decay=0.0,
-                             gradient_norm=1.0, save_every=500, log_every=100)
-    result = train_codec(model, images, settings, batch_size=args.batch, crop=args.crop, large_crop=args.large_crop,
-                         klt_start=args.start is None, saliency_weight=args.saliency_weight,
-                         perceptual=shipped_perceptual(args.perceptual_weight, args.device) if args.perceptual_weight else None)
-    print(f"{result.step} of {args.steps} steps done; {len(images)} images; {write_weights(model, result, args.out)}")
-    for point in validate(args.out, [read_image(path) for path in find_images(args.validate)], args.device) if args.validate else ():
-        print(f"{point.label}: {point.bpp:.4f} bpp, {point.psnr:.2f} dB, perceptual {point.perceptual:.4f}")
+    with errors_in_one_line(parser.prog):
+        torch.manual_seed(0)  # of the start; each step seeds itself
+        model = (load_model(args.start)[0] if args.start else CompressionModel(CONFIGS[args.config])).to(args.device)
+        images = load_images(find_images(args.data), args.device, args.crop, network_saliency if args.saliency_weight else None)
+        settings = TrainSettings(args.steps, args.minutes, args.resume, args.learning_rate, average_decay=0.999, weight_decay=0.0,
+                                 gradient_norm=1.0, save_every=500, log_every=100)
+        result = train_codec(model, images, settings, batch_size=args.batch, crop=args.crop, large_crop=args.large_crop,
+                             klt_start=args.start is None, saliency_weight=args.saliency_weight,
+                             perceptual=shipped_perceptual(args.perceptual_weight, args.device) if args.perceptual_weight else None)
+        print(f"{result.step} of {args.steps} steps done; {len(images)} images; {write_weights(model, result, args.out)}")
+        for point in validate(args.out, [read_image(path) for path in find_images(args.validate)], args.device) if args.validate else ():
+            print(f"{point.label}: {point.bpp:.4f} bpp, {point.psnr:.2f} dB, perceptual {point.perceptual:.4f}")

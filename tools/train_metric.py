@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from salcompress.cli import errors_in_one_line
 from salcompress.files import write_atomically
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.training.consensus_groups import consensus_groups
@@ -31,10 +32,11 @@ if __name__ == "__main__":
     parser.add_argument("--cache", type=Path, default=Path("perceptual_cache"), help="folder of the labelled crops of --data")
     parser.add_argument("--workers", type=int, default=1, help="processes that make the cache")
     args = parser.parse_args()
-    torch.manual_seed(0)
-    data = (consensus_groups(find_images(args.data), args.cache, workers=args.workers) if args.data else
-            read_bapps(args.bapps) if args.bapps else read_triplets(args.triplets))
-    metric = (PerceptualMetric.load(args.start) if args.start else PerceptualMetric()).to(args.device).requires_grad_(True)
-    result = train_metric(metric, data, TrainSettings(args.steps, args.minutes, args.resume, 3e-4 if args.start else 1e-3, 0.998))
-    write_atomically(args.out, finish(metric, result, data))
-    print(f"{result.step} of {args.steps} steps done; {args.out}")
+    with errors_in_one_line(parser.prog):
+        torch.manual_seed(0)
+        data = (consensus_groups(find_images(args.data), args.cache, workers=args.workers) if args.data else
+                read_bapps(args.bapps) if args.bapps else read_triplets(args.triplets))
+        metric = (PerceptualMetric.load(args.start) if args.start else PerceptualMetric()).to(args.device).requires_grad_(True)
+        result = train_metric(metric, data, TrainSettings(args.steps, args.minutes, args.resume, 3e-4 if args.start else 1e-3, 0.998))
+        write_atomically(args.out, finish(metric, result, data))
+        print(f"{result.step} of {args.steps} steps done; {args.out}")

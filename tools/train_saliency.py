@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from salcompress.errors import SalcompressError
+from salcompress.cli import errors_in_one_line
 from salcompress.training.saliency import SaliencySchedule, load_data, score_by_folds, train_on_all
 
 if __name__ == "__main__":
@@ -26,9 +26,7 @@ if __name__ == "__main__":
     task.add_argument("--folds", type=int, help="train and score this many folds, and print the table")
     task.add_argument("--out", type=Path, help="train on all pairs and write this weights file (.safetensors)")
     args = parser.parse_args()
-    try:
+    with errors_in_one_line(parser.prog):
         data = load_data(args.pairs, args.coco, args.backgrounds)
         schedule = SaliencySchedule(args.pretrain_steps if args.coco else 0, args.steps, args.minutes, args.resume, args.device)
         print(score_by_folds(data, schedule, args.folds, args.maps) if args.folds else train_on_all(data, schedule, args.out))
-    except SalcompressError as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")

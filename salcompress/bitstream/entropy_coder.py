@@ -8,12 +8,13 @@ Inside a group symbols are sorted by table (stable), groups follow each other, a
 (Duda 2009; the coder is that of `constriction`), so that they pop in order.
 """
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import constriction
 import numpy as np
 
-from salcompress.errors import CorruptError
+from salcompress.errors import CodecUnavailableError, CorruptError
 
 EDGE = 127
 """Largest symbol of the tables."""
@@ -65,6 +66,17 @@ def count_bits(symbols: np.ndarray, tables: np.ndarray) -> np.ndarray:
     at_edge = np.abs(symbols) >= EDGE
     bits[at_edge] += TABLE_BITS[_WIDEST, np.abs(symbols[at_edge]).astype(np.int64) - EDGE]
     return bits
+
+
+def _check_coder() -> None:
+    """Another version of the coder's library may round tables to other integers: better to know before a stream is written."""
+    symbols, tables = np.array([0, 1, -1, 5, -127, 381, 0], np.int32), np.array([0, 10, 10, 30, 63, 63, 0], np.uint8)
+    if encode_groups([(symbols, tables)]).hex() != "f27ffd8c3dd8478b1e000000":
+        raise CodecUnavailableError(f"constriction {metadata.version('constriction')} does not code the tables of the .salc format as they are; "
+                                    "pip install 'constriction>=0.5,<0.6'")
+
+
+_check_coder()
 
 
 class GroupDecoder:
