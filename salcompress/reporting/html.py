@@ -14,7 +14,7 @@ from salcompress.reporting.pictures import MIN_SCORE, Strip
 from salcompress.reporting.rate_point import RatePoint
 
 _FIGURES = (("box_AP", "Box AP", 1), ("mask_AP", "Mask AP", 1), ("psnr", "PSNR (dB)", 2), ("ms_ssim", "MS-SSIM", 4),
-            ("perceptual", "Perceptual distance (lower is better)", 3))
+            ("perceptual", "Perceptual distance ↓", 3))
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 
 
@@ -228,7 +228,7 @@ _NOTES = """<section class=notes><h2>How to read this</h2><ul>
 <li><b>Brackets and bands</b> are 95 % bootstrap intervals over the images. Two settings are measured on the same images, so their
 difference is surer than the bands suggest.</li>
 <li><b>PSNR and MS-SSIM</b> are over RGB, averaged over images; a dash was not measured, or is infinite (an exact copy).</li>
-<li><b>Perceptual distance</b> is that of a learned metric, trained on compression artefacts labelled by published metrics, not by people;
+<li><b>Perceptual distance</b> (lower is better) is that of a learned metric, trained on compression artefacts labelled by published metrics, not by people;
 0 for exact copies, about 1 for JPEG at q=3. Its BD-rate goes by the distance's logarithm.</li>
 <li><b>BD-rate</b> interpolates log rate over quality (PCHIP) on each curve's hull, and averages over the interval in brackets.</li>
 <li><b>Bits on objects</b>, for the learned codec: by the coder's own counts, place by place, headers left out; objects are the union
