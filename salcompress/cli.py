@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--cache", type=Path, metavar="DIR", help="keep compressed streams here and use them again")
     measure.add_argument("--cache-gib", type=float, metavar="G", help="bound on the size of --cache (default: none)")
     measure.add_argument("--workers", type=int, default=1, metavar="N", help=_WORKERS)
+    measure.add_argument("--no-perceptual", action="store_true", help="leave out the learned metric, some 0.15 s of a core for 640x480 pixels")
     measure.add_argument("--skip-bad", action="store_true", help="leave out damaged or missing images, and list them in the report")
 
     report = _command(commands, "report", _report, "make the page of an evaluation again")
@@ -154,7 +155,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise SettingError("--cache-gib must be above 0, and needs --cache")
     _evaluate_and_report(
         args.detector, args.images, args.annotations, load_codecs(*args.codec), args.out, limit=args.limit, workers=args.workers,
-        skip_bad=args.skip_bad, cache=args.cache, cache_bytes=None if args.cache_gib is None else int(args.cache_gib * 2**30))
+        skip_bad=args.skip_bad, with_perceptual=not args.no_perceptual, cache=args.cache, cache_bytes=None if args.cache_gib is None else int(args.cache_gib * 2**30))
 
 
 def _evaluate_and_report(detector_spec: str, images: Path, annotations: Path, codecs: Sequence[Codec], out: Path, *,

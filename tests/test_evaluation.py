@@ -45,6 +45,18 @@ def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_pat
     assert read_jsonl(tmp_path / "results.jsonl") == [row]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_learned_metric_can_be_left_out_and_measured_later(scene_dataset, fast_detector, tmp_path, workers):
+    codec = [load_codec("jpeg:q=15")]
+    row, = run(scene_dataset, fast_detector, codec, tmp_path, workers=workers, with_perceptual=False)
+    assert row.perceptual is None and row.psnr is not None
+    assert timeless(run(scene_dataset, Stops(fast_detector, 0), codec, tmp_path, with_perceptual=False)) == timeless([row])  # all done
+    later, = run(scene_dataset, fast_detector, codec, tmp_path)
+    assert later.perceptual > 0 and timeless([later._replace(perceptual=None, ci95=row.ci95)]) == timeless([row])
+    # what was measured is kept by a call that does not ask for it
+    assert run(scene_dataset, Stops(fast_detector, 0), codec, tmp_path, with_perceptual=False)[0].perceptual == later.perceptual
+
+
 def test_identity_gives_the_detectors_own_ap_and_the_files_own_rate(scene_dataset, fast_detector, tmp_path):
     row, = run(scene_dataset, fast_detector, [load_codec("none")], tmp_path)
     found = {i.image_id: fast_detector(read_image(i.path)) for i in scene_dataset.images}

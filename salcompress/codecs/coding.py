@@ -38,11 +38,12 @@ class CodedImage(NamedTuple):
     """Of the file that the image came from."""
     maps: CodingMaps | None = None
 
-    def compared_to(self, original: np.ndarray) -> "CodedImage":
-        """The same with its distortion measured, by PSNR, MS-SSIM and the learned perceptual metric."""
-        if np.array_equal(original, self.decoded):
+    def compared_to(self, original: np.ndarray, with_perceptual: bool = True) -> "CodedImage":
+        """The same with its distortion measured, by PSNR, MS-SSIM and, if wanted, the learned perceptual metric."""
+        perceptual = None
+        if with_perceptual and np.array_equal(original, self.decoded):
             perceptual = 0.0
-        else:
+        elif with_perceptual:
             from salcompress.metrics.perceptual import perceptual_distance
 
             perceptual = perceptual_distance(original, self.decoded)
@@ -75,8 +76,11 @@ def code(codec: Codec, image: np.ndarray, source: bytes | None = None, with_maps
     return CodedImage(decoded, 8 * len(stream), encode_s, finished - encoded, maps=codec.maps(image, stream) if with_maps else None)
 
 
-def code_image(codec: Codec, path: Path | str) -> CodedImage:
+def code_image(codec: Codec, path: Path | str, with_perceptual: bool = True) -> CodedImage:
     """Read an image, code it, and measure rate, distortion and time.
+
+    Args:
+        with_perceptual: By the learned metric, too.
 
     Raises:
         DataError: The image cannot be read, or the codec cannot hold it; the message names the file.
@@ -84,14 +88,14 @@ def code_image(codec: Codec, path: Path | str) -> CodedImage:
     source = read_file(path)
     original = decode_named_image(source, path)
     try:
-        return code(codec, original, source, with_maps=True).compared_to(original)._replace(source_digest=digest(source)[:16])
+        return code(codec, original, source, with_maps=True).compared_to(original, with_perceptual)._replace(source_digest=digest(source)[:16])
     except (SettingError, BitstreamError) as error:
         raise DataError(f"{path}: {error}") from error
 
 
 @contextlib.contextmanager
 def coded_images(
-    codecs: Sequence[Codec], tasks: Iterable[tuple[int, Path]], workers: int
+    codecs: Sequence[Codec], tasks: Iterable[tuple[int, Path]], workers: int, with_perceptual: bool = True
 ) -> Iterator[Iterator[CodedImage | DataError]]:
     """Within the context, the tasks' results in order: an image, or why it could not be coded.
 
@@ -99,6 +103,7 @@ def coded_images(
         codecs: What a task's first number chooses from.
         tasks: Codec number and image path.
         workers: Processes that work a few tasks ahead of the reader; 0 codes here, when the reader asks.
+        with_perceptual: As of :func:`code_image`.
 
     Raises:
         SettingError: ``workers`` is negative.
@@ -107,11 +112,11 @@ def coded_images(
     if workers < 0:
         raise SettingError(f"workers must be at least 0, got {workers}")
     if workers == 0:
-        yield (_code_or_error(codecs[k], path) for k, path in tasks)
+        yield (_code_or_error(codecs[k], path, with_perceptual) for k, path in tasks)
         return
     # spawn: a forked process cannot use CUDA, and hangs if torch's threads were running
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _prepare_worker, (codecs,))
+        workers, multiprocessing.get_context("spawn"), _prepare_worker, (codecs, with_perceptual))
     try:
         yield _ahead(pool, tasks, 3 * workers)
     finally:
@@ -132,19 +137,20 @@ def _ahead(pool: concurrent.futures.Executor, tasks: Iterable[tuple[int, Path]],
                         "it goes on with the images that are left") from error
 
 
-def _code_or_error(codec: Codec, path: Path) -> CodedImage | DataError:
+def _code_or_error(codec: Codec, path: Path, with_perceptual: bool) -> CodedImage | DataError:
     try:
-        return code_image(codec, path)
+        return code_image(codec, path, with_perceptual)
     except DataError as error:
         return error
 
 
 _worker_codecs: Sequence[Codec] = ()
+_worker_perceptual = True
 
 
-def _prepare_worker(codecs: Sequence[Codec]) -> None:
-    global _worker_codecs
-    _worker_codecs = codecs
+def _prepare_worker(codecs: Sequence[Codec], with_perceptual: bool) -> None:
+    global _worker_codecs, _worker_perceptual
+    _worker_codecs, _worker_perceptual = codecs, with_perceptual
     cv2.setNumThreads(1)
     import torch  # the metric's, and the learned codec's: a thread a process, as the detector's process has the other cores
 
@@ -160,4 +166,4 @@ def _exit_with_parent() -> None:
 
 
 def _code_in_worker(task: tuple[int, Path]) -> CodedImage | DataError:
-    return _code_or_error(_worker_codecs[task[0]], task[1])
+    return _code_or_error(_worker_codecs[task[0]], task[1], _worker_perceptual)

@@ -12,7 +12,7 @@ class CompressionEvaluator(DatasetEvaluator):
     """Pools the rate that :class:`~salcompress.detectron.dataset_mapper.CompressedDatasetMapper` recorded.
 
     Results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean`` (mean over images),
-    ``num_images``, and ``psnr`` and ``ms_ssim`` where the mapper measured them. With several processes each
+    ``num_images``, and ``psnr``, ``ms_ssim`` and ``perceptual`` where the mapper measured them. With several processes each
     handles its share of the images, and the main one pools them all.
 
     Attributes:
@@ -38,7 +38,8 @@ class CompressionEvaluator(DatasetEvaluator):
             record = ImageRecord(mapped["image_id"], mapped["file_name"], height, width, num_bits=mapped["num_bits"])
             if "coded" in mapped:
                 coded = mapped["coded"]
-                record = record._replace(psnr=coded.psnr, ms_ssim=coded.ms_ssim, encode_s=coded.encode_s, decode_s=coded.decode_s)
+                record = record._replace(psnr=coded.psnr, ms_ssim=coded.ms_ssim, perceptual=coded.perceptual, encode_s=coded.encode_s,
+                                         decode_s=coded.decode_s)
             self.records.append(record)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -55,7 +56,7 @@ class CompressionEvaluator(DatasetEvaluator):
             "bpp_mean": sum(r.num_bits / p for r, p in zip(self.records, pixels)) / len(pixels),
             "num_images": float(len(pixels)),
         }
-        for name in ("psnr", "ms_ssim"):
+        for name in ("psnr", "ms_ssim", "perceptual"):
             known = [getattr(r, name) for r in self.records if getattr(r, name) is not None]
             if known:
                 result[name] = sum(known) / len(known)

@@ -193,7 +193,8 @@ def perceptual_distances(reference: np.ndarray, images: Sequence[np.ndarray], me
                     kept = layer[:, :, (top - first) // shrink : (min(top + rows, padded_height) - first) // shrink]
                     sums[n, k] += kept.sum(dtype=torch.float64).item()
                     counts[k] += kept.numel() if n == 0 else 0
-    return [float(value) for value in (sums / counts).sum(1)]
+    # float32 features are good for six digits; the rest would vary with the number of threads
+    return [float(f"{value:.6g}") for value in (sums / counts).sum(1)]
 
 
 @functools.cache
