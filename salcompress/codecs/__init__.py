@@ -13,7 +13,7 @@ CODECS: Mapping[str, type[Codec]] = {
     codec.name: codec for codec in (JpegCodec, Jpeg2000Codec, WebpCodec, AvifCodec, PngCodec, SalientCodec, CompressaiCodec, IdentityCodec)
 }
 
-__all__ = ["CODECS", "CachedCodec", "Codec", "load_codec", "load_codecs", "with_cache"]
+__all__ = ["CODECS", "CachedCodec", "Codec", "SalientCodec", "load_codec", "load_codecs", "with_cache"]
 
 
 def load_codec(spec: str) -> Codec:

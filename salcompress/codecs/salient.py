@@ -1,6 +1,5 @@
 """The learned codec: saliency steers the bits, a hierarchical auto-regressive prior codes them, streams are exact."""
 import copy
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -10,8 +9,8 @@ import numpy as np
 from salcompress.bitstream.container import CELL, NUM_LEVELS, check_size, read_stream
 from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
 from salcompress.codecs.salient_models import check_device, default_device, load_shared, model_on_device
+from salcompress.codecs.steering import SaliencyFunction, as_function, steering_label
 from salcompress.errors import SettingError
-from salcompress.files import digest
 from salcompress.image import PLACE, check_image
 from salcompress.saliency import SALIENCY, network_fingerprint, network_saliency, uniform_saliency
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parents[1] / "weights" / "codec.safetensors"
 _CELLS_AT_ONCE = 3072
 """Cells, 12.6 megapixels, that go through the networks in one batch unless one image has more."""
-SaliencyFunction = Callable[[np.ndarray], np.ndarray]
 
 
 class Reconstruction(NamedTuple):
@@ -88,11 +86,11 @@ class SalientCodec(Codec):
         given = {"q": q, "saliency_strength": saliency_strength, "saliency": saliency if isinstance(saliency, str) else "uniform"}
         options = convert_options(type(self), given)
         self.quality, self.saliency_strength = options["q"], options["saliency_strength"]
-        self.saliency: SaliencyFunction = SALIENCY[options["saliency"]] if isinstance(saliency, str) else _as_function(saliency)
+        self.saliency: SaliencyFunction = SALIENCY[options["saliency"]] if isinstance(saliency, str) else as_function(saliency)
         self.weights, self.device = Path(weights or WEIGHTS), device
         check_device(device)
         self._loaded, self.model_fingerprint = load_shared(self.weights)
-        self._given_saliency, self._steering = saliency, _saliency_label(saliency)
+        self._given_saliency, self._steering = saliency, steering_label(saliency)
 
     @property
     def setting(self) -> str:
@@ -279,39 +277,6 @@ def _rebuild(quality: float, arguments: dict[str, Any], steering: str) -> Salien
     codec = SalientCodec(quality, **arguments)
     codec._steering = steering
     return codec
-
-
-def _as_function(saliency: Any) -> SaliencyFunction:
-    if callable(saliency):
-        return saliency
-    if isinstance(saliency, np.ndarray):
-        return _FixedMap(saliency)
-    raise SettingError(f"saliency must be one of {', '.join(SALIENCY)}, a function or a map (H, W), got {type(saliency).__name__}")
-
-
-def _saliency_label(saliency: Any) -> str:
-    """A name, or what tells one map or function of a caller from another; a label with it is no specification.
-
-    A function that has a ``label`` is named by that. What another does cannot be known: it gets a name that no other codec has, so that
-    caches and records never take one function's streams for another's.
-    """
-    if isinstance(saliency, str):
-        return saliency
-    if isinstance(getattr(saliency, "label", None), str):
-        return saliency.label
-    if isinstance(saliency, np.ndarray):
-        return "map-" + digest(str(saliency.shape), str(saliency.dtype), np.ascontiguousarray(saliency).tobytes())[:12]
-    return f"{getattr(saliency, '__qualname__', type(saliency).__qualname__)}-{secrets.token_hex(6)}"
-
-
-class _FixedMap:
-    """A map given by the caller, as a saliency function."""
-
-    def __init__(self, saliency: np.ndarray):
-        self.map = saliency
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        return self.map
 
 
 def _by_shape(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
