@@ -7,9 +7,10 @@
 """
 from detectron2.engine import default_argument_parser, launch
 
+from salcompress.detectron.engine import run_and_leave
 from salcompress.detectron.lazy_engine import main
 
 if __name__ == "__main__":
     args = default_argument_parser().parse_args()
-    launch(main, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank, dist_url=args.dist_url,
-           args=(args,))
+    launch(run_and_leave, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank, dist_url=args.dist_url,
+           args=(main, args))

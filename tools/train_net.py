@@ -7,9 +7,9 @@
 """
 from detectron2.engine import launch
 
-from salcompress.detectron.engine import argument_parser, main
+from salcompress.detectron.engine import argument_parser, main, run_and_leave
 
 if __name__ == "__main__":
     args = argument_parser().parse_args()
-    launch(main, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank, dist_url=args.dist_url,
-           args=(args,))
+    launch(run_and_leave, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank, dist_url=args.dist_url,
+           args=(main, args))

@@ -12,7 +12,7 @@ from detectron2.data import MetadataCatalog, build_detection_test_loader, build_
 from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators, inference_on_dataset, verify_results
 from detectron2.utils import comm
-from torch import nn
+from torch import distributed, nn
 
 from salcompress.codecs import Codec, load_codecs
 from salcompress.coco import CocoDataset, CocoImage, dataset_name, load_annotations
@@ -77,6 +77,17 @@ class CompressionTrainer(DefaultTrainer):
         if kind != "coco":
             raise SettingError(f"data set {dataset_name} is evaluated as {kind!r}, and CompressionTrainer does COCO's AP; "
                                "override build_ap_evaluator and check_evaluable")
+
+
+def run_and_leave(work: Callable[..., Any], *arguments: Any) -> None:
+    """Call a function in each of the processes of Detectron2's ``launch``, and leave their group together.
+
+    ``launch`` leaves the group to the interpreter's exit, where a process that ends first makes another one abort now and then (gloo).
+    """
+    work(*arguments)
+    if comm.get_world_size() > 1:
+        comm.synchronize()
+        distributed.destroy_process_group()
 
 
 def argument_parser() -> argparse.ArgumentParser:

@@ -146,7 +146,7 @@ def test_two_processes_give_what_one_gives(trained, scenes_name, scenes):
 
     out, _ = trained
     for num_processes in (1, 2):
-        launch(sharded_results, num_processes, dist_url="auto", args=(str(out), scenes_name, str(scenes), str(scenes.parent / "images")))
+        launch(engine.run_and_leave, num_processes, dist_url="auto", args=(sharded_results, str(out), scenes_name, str(scenes), str(scenes.parent / "images")))
     one, two = ((out / f"{n}.txt").read_text() for n in (1, 2))
     assert one.partition("compression")[0] == two.partition("compression")[0]  # AP, digit by digit
     rows = [read_jsonl(out / str(n) / "sweep" / scenes_name / "results.jsonl")[0] for n in (1, 2)]

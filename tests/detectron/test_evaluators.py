@@ -7,6 +7,7 @@ from detectron2.evaluation import DatasetEvaluators  # noqa: E402
 from detectron2.utils import comm  # noqa: E402
 
 from salcompress.detectron import CompressionEvaluator  # noqa: E402
+from salcompress.detectron.engine import run_and_leave  # noqa: E402
 from salcompress.errors import SettingError  # noqa: E402
 
 INPUTS = [{"image_id": k, "file_name": f"{k}.jpg", "original_size": (10 + k, 20), "num_bits": 100 * (k + 1)} for k in range(5)]
@@ -27,7 +28,7 @@ def evaluate_share(path, num_processes):
 
 def test_rate_is_pooled_and_sharding_changes_nothing(tmp_path):
     for num_processes in (1, 2):
-        launch(evaluate_share, num_processes, dist_url="auto", args=(tmp_path / str(num_processes), num_processes))
+        launch(run_and_leave, num_processes, dist_url="auto", args=(evaluate_share, tmp_path / str(num_processes), num_processes))
     alone, sharded = (eval((tmp_path / str(n)).read_text())["compression"] for n in (1, 2))
     assert alone["bpp"] == 1500 / (20 * (10 + 11 + 12 + 13 + 14)) and alone["num_images"] == 5
     assert alone["bpp_mean"] == pytest.approx(sum(100 * (k + 1) / (20 * (10 + k)) for k in range(5)) / 5)
