@@ -119,7 +119,7 @@ class SalientCodec(Codec):
     @property
     def model(self) -> "CompressionModel":
         """The networks, on their device; chosen when first used, since a loader's worker has other devices than its parent."""
-        return model_on_device(self._loaded, self.model_fingerprint, self.device or default_device())
+        return model_on_device(self._loaded, self.device or default_device())
 
     def encode(self, image: np.ndarray) -> bytes:
         return self.encode_batch([image])[0]

@@ -1,5 +1,6 @@
-"""The learned codec's networks in this process: loaded once for each weight file, and once on each device."""
+"""The learned codec's networks in this process: loaded once for each weight file, and once on each device, while a codec uses them."""
 import copy
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,8 +9,10 @@ from salcompress.errors import SettingError
 if TYPE_CHECKING:
     from salcompress.models.compression_model import CompressionModel
 
-_LOADED: dict[tuple[str, int], tuple["CompressionModel", bytes]] = {}
-_ON_DEVICE: dict[tuple[bytes, str], "CompressionModel"] = {}
+# weak, since a training may write, load and drop a weight file at every evaluation
+_LOADED: weakref.WeakValueDictionary[tuple[str, int], "CompressionModel"] = weakref.WeakValueDictionary()
+_FINGERPRINTS: weakref.WeakKeyDictionary["CompressionModel", bytes] = weakref.WeakKeyDictionary()
+_ON_DEVICE: weakref.WeakKeyDictionary["CompressionModel", dict[str, "CompressionModel"]] = weakref.WeakKeyDictionary()
 
 
 def load_shared(path: Path) -> tuple["CompressionModel", bytes]:
@@ -19,9 +22,11 @@ def load_shared(path: Path) -> tuple["CompressionModel", bytes]:
     if not path.is_file():
         raise SettingError(f"weights file {path} does not exist")
     key = (str(path.resolve()), path.stat().st_mtime_ns)
-    if key not in _LOADED:
-        _LOADED[key] = load_model(path)
-    return _LOADED[key]
+    model = _LOADED.get(key)
+    if model is None:
+        model, fingerprint = load_model(path)
+        _LOADED[key], _FINGERPRINTS[model] = model, fingerprint
+    return model, _FINGERPRINTS[model]
 
 
 def check_device(device: str | None) -> None:
@@ -44,12 +49,12 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() and not in_loader else "cpu"
 
 
-def model_on_device(model: "CompressionModel", fingerprint: bytes, device: str) -> "CompressionModel":
-    """The model on a device, its prior proved exact there; shared by all codecs of one model."""
+def model_on_device(model: "CompressionModel", device: str) -> "CompressionModel":
+    """The model on a device, its prior proved exact there; shared by all codecs of one weight file."""
     import torch
 
-    key = (fingerprint, device)
-    if key not in _ON_DEVICE:
+    copies = _ON_DEVICE.setdefault(model, {})
+    if device not in copies:
         moved = copy.deepcopy(model).to(device, memory_format=torch.channels_last)
         expected = model.prior.known_answer("cpu")  # which loading has compared with that of the machine that trained it
         for carrier in (torch.float32, torch.float64):
@@ -58,5 +63,5 @@ def model_on_device(model: "CompressionModel", fingerprint: bytes, device: str) 
                 break
         else:
             raise SettingError(f"the prior is not exact on {device}: streams would not decode elsewhere; use device=cpu")
-        _ON_DEVICE[key] = moved
-    return _ON_DEVICE[key]
+        copies[device] = moved
+    return copies[device]

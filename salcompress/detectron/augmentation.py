@@ -68,6 +68,9 @@ class RandomCompression(T.Augmentation):
         prob: How often a picture is compressed at all, in [0, 1].
         image_format: "BGR" or "RGB", how the picture's channels lie.
 
+    Attributes:
+        settings: The codecs, one a setting.
+
     Raises:
         SettingError: A specification, the probability or the format is wrong.
     """
@@ -78,12 +81,15 @@ class RandomCompression(T.Augmentation):
         if not 0 <= prob <= 1:
             raise SettingError(f"prob must be in [0, 1], got {prob}")
         self.codecs, self.prob, self.image_format = list(codecs), prob, image_format
-        self._settings = load_codecs(*self.codecs)
-        if not self._settings:
+        self.settings = load_codecs(*self.codecs)
+        if not self.settings:
             raise SettingError("codecs must name at least one codec")
+
+    def draw(self) -> int:
+        """Number, from 1, of the setting that compresses the next picture; 0 for none."""
+        return 0 if self._rand_range() >= self.prob else 1 + int(np.random.randint(len(self.settings)))
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """The drawn codec as a transform, or one that does nothing."""
-        if self._rand_range() >= self.prob:
-            return NoOpTransform()
-        return CodecTransform(self._settings[np.random.randint(len(self._settings))], self.image_format)
+        drawn = self.draw()
+        return CodecTransform(self.settings[drawn - 1], self.image_format) if drawn else NoOpTransform()

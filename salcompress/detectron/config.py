@@ -2,13 +2,19 @@
 from detectron2.config import CfgNode
 
 from salcompress.codecs import Codec, load_codec, with_cache
+from salcompress.detectron.augmentation import RandomCompression
 from salcompress.errors import SettingError
+
+STAGES = ("mapper", "gpu", "model")
 
 
 def add_salcompress_config(cfg: CfgNode) -> None:
     """Add ``cfg.SALCOMPRESS`` with its defaults, which change nothing; call it before merging files."""
     node = cfg.SALCOMPRESS = CfgNode()
-    # What training images are compressed with, before any resize: a specification such as "jpeg:q=30".
+    # Where pictures are compressed: "mapper": in the loader's processes, one by one; "gpu": behind the loader, in batches on
+    # the codec's device; "model": by a differentiable codec that is a part of the model (see MODEL).
+    node.STAGE = "mapper"
+    # What training images are compressed with, before any resize: a specification such as "jpeg:q=30". Not of stage "model".
     node.TRAIN_CODEC = "none"
     # The same for test images.
     node.TEST_CODEC = "none"
@@ -17,12 +23,63 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     node.RANDOM_CODECS = []
     # How often an image is compressed by one of RANDOM_CODECS, in [0, 1]; a float: 1.0, not 1.
     node.RANDOM_PROB = 1.0
-    # Folder that keeps the streams of TRAIN_CODEC and TEST_CODEC; empty for none.
+    # Folder that keeps the streams of TRAIN_CODEC and TEST_CODEC; empty for none. Stage "mapper" alone.
     node.CACHE_DIR = ""
     # Bound on that folder in MiB; 0 for none.
     node.CACHE_MIB = 0
     # With --eval-only: specifications to evaluate at, one RatePoint row each, into OUTPUT_DIR/sweep.
     node.SWEEP = []
+    # Stage "gpu": whether the learned codec writes real streams, whose length is then the rate, or counts their bits from the
+    # coder's integer tables: within 64 bits of the stream's, and faster. In training, and in tests.
+    node.TRAIN_STREAMS = False
+    node.TEST_STREAMS = True
+
+    model = node.MODEL = CfgNode()
+    # The codec to begin with, "salient:..."; its q is the quality of tests, weights=FILE another start than the shipped weights.
+    model.CODEC = "salient:q=0.3"
+    # What training changes: "codec" (for a detector as it is), "detector" (behind a codec as it is) or "both".
+    model.TRAINS = "codec"
+    # Whether the detector's own losses, which need annotations, teach; a codec can learn by DISTILLATION_WEIGHT alone.
+    model.LABELS = True
+    # Weight of estimated bits per pixel in the loss.
+    model.RATE_WEIGHT = 1.0
+    # Of squared error, in units of the codec's own training (lambda by quality); salient places count 1 + SALIENCY_WEIGHT as much.
+    model.DISTORTION_WEIGHT = 0.1
+    model.SALIENCY_WEIGHT = 0.0
+    # Squared 8-bit error that a distance of 1 by the perceptual metric counts as; 0 leaves the metric out.
+    model.PERCEPTUAL_WEIGHT = 0.0
+    # Bits per pixel, at the middle quality, that one unit of the detector's losses is worth to the codec.
+    model.TASK_WEIGHT = 1.0
+    # The same for one unit of the relative squared difference of the detector's backbone features; 0 leaves it out.
+    model.DISTILLATION_WEIGHT = 0.0
+    # Names of the features compared; empty for all that the backbone gives.
+    model.DISTILLATION_FEATURES = []
+    # Qualities drawn from for each training image: [low, high] from iteration QUALITY_ITERS on; before, a range that moves there
+    # linearly from QUALITY_START.
+    model.QUALITY = [0.0, 0.4]
+    model.QUALITY_START = [0.0, 0.4]
+    model.QUALITY_ITERS = 0
+    # Learning rate of the codec, by AdamW. Where both are trained AdamW trains the detector, too, at SOLVER.BASE_LR.
+    model.CODEC_LR = 1e-4
+    # bfloat16 in the codec's transforms while training; never in its prior.
+    model.MIXED_PRECISION = True
+    # Iterations between measured rates, pictures and bits maps in the logs; 0 for none.
+    model.LOG_PERIOD = 200
+
+
+def check_stage(cfg: CfgNode) -> None:
+    """Raise unless the stage and what is set for it fit.
+
+    Raises:
+        SettingError: An unknown stage, or a key that the stage would not heed.
+    """
+    node = cfg.SALCOMPRESS
+    if node.STAGE not in STAGES:
+        raise SettingError(f"SALCOMPRESS.STAGE must be one of {', '.join(STAGES)}, got {node.STAGE!r}")
+    if node.STAGE != "mapper" and node.CACHE_DIR:
+        raise SettingError(f"SALCOMPRESS.CACHE_DIR is of stage mapper; stage {node.STAGE} keeps no streams")
+    if node.STAGE == "model" and (node.TRAIN_CODEC != "none" or node.TEST_CODEC != "none" or len(node.RANDOM_CODECS)):
+        raise SettingError("stage model compresses by SALCOMPRESS.MODEL.CODEC; set TRAIN_CODEC and TEST_CODEC to none and RANDOM_CODECS to []")
 
 
 def configured_codec(cfg: CfgNode, is_train: bool) -> Codec:
@@ -44,3 +101,14 @@ def configured_cache(cfg: CfgNode, codec: Codec) -> Codec:
     if cfg.SALCOMPRESS.CACHE_MIB < 0:
         raise SettingError(f"SALCOMPRESS.CACHE_MIB must be at least 0, got {cfg.SALCOMPRESS.CACHE_MIB}")
     return with_cache(codec, cfg.SALCOMPRESS.CACHE_DIR or None, cfg.SALCOMPRESS.CACHE_MIB * 2**20 or None)
+
+
+def configured_random_compression(cfg: CfgNode) -> RandomCompression | None:
+    """The training-time augmentation, None where no codec is listed for it.
+
+    Raises:
+        SettingError: A specification or the probability is wrong.
+    """
+    if not len(cfg.SALCOMPRESS.RANDOM_CODECS):
+        return None
+    return RandomCompression(cfg.SALCOMPRESS.RANDOM_CODECS, cfg.SALCOMPRESS.RANDOM_PROB, cfg.INPUT.FORMAT)

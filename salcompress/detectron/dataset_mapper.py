@@ -10,7 +10,7 @@ from salcompress.codecs import Codec, load_codec
 from salcompress.codecs.base import IdentityCodec
 from salcompress.codecs.coding import CodedImage, code
 from salcompress.detectron.augmentation import CodecTransform, RandomCompression, as_rgb, check_image_format
-from salcompress.detectron.config import configured_codec
+from salcompress.detectron.config import configured_codec, configured_random_compression
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.files import read_file
 from salcompress.image import bits_per_pixel
@@ -70,9 +70,7 @@ class CompressedDatasetMapper(DatasetMapper):
         arguments = super().from_config(cfg, is_train)
         arguments["codec"] = configured_codec(cfg, is_train)
         arguments["measure_distortion"] = measure_distortion
-        if is_train and len(cfg.SALCOMPRESS.RANDOM_CODECS):
-            arguments["random_compression"] = RandomCompression(
-                cfg.SALCOMPRESS.RANDOM_CODECS, cfg.SALCOMPRESS.RANDOM_PROB, cfg.INPUT.FORMAT)
+        arguments["random_compression"] = configured_random_compression(cfg) if is_train else None
         return arguments
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:

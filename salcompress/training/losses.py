@@ -23,19 +23,26 @@ class Perceptual(NamedTuple):
 
 
 class RateDistortion(NamedTuple):
-    """Loss and its parts."""
+    """Terms of the loss, of each image of a batch (N,), in bits per pixel as they enter it; and figures to log."""
 
-    loss: Tensor
-    estimated_bpp: Tensor
-    """Bits per pixel from likelihoods."""
+    rate: Tensor
+    """Bits per pixel from likelihoods: estimated, not a rate that was measured."""
     distortion: Tensor
-    """Squared error in 8-bit units, weighted by saliency and lambda: in bits per pixel, as it enters the loss."""
+    """Squared error in 8-bit units, weighted by saliency and lambda."""
     perceptual: Tensor
-    """Perceptual distance, weighted by lambda and its own weight: in bits per pixel, as it enters the loss; 0 without."""
+    """Perceptual distance, weighted by lambda and its own weight; 0 without."""
+    balance: Tensor
+    """What scales each image's terms: 1 / sqrt(lambda) of its mean level, 1 at the middle level, so that low rates, whose figures are
+    small, train as eagerly as high ones. Our choice."""
     perceptual_distance: Tensor
-    """The distance itself, mean of the batch; 0 without."""
+    """The distance itself; 0 without."""
     psnr: Tensor
-    """dB, of the batch, without any weight."""
+    """dB of the whole batch (a scalar), without any weight."""
+
+    @property
+    def loss(self) -> Tensor:
+        """What is minimised, a scalar."""
+        return (self.balance * (self.rate + self.distortion + self.perceptual)).mean()
 
 
 def lambda_of(levels: Tensor) -> Tensor:
@@ -56,27 +63,28 @@ def saliency_weights(saliency: Tensor, strength: float) -> Tensor:
 
 
 def rate_distortion(output: ModelOutput, image: Tensor, cell_levels: Tensor, pixel_weight: Tensor | None = None,
-                    perceptual: Perceptual | None = None) -> RateDistortion:
+                    perceptual: Perceptual | None = None, inside: Tensor | None = None) -> RateDistortion:
     """Bits per pixel + lambda x (255^2 x weighted squared error + weight x perceptual distance), lambda by cell.
-
-    An image's loss is scaled by 1 / sqrt(lambda) of its mean level, so that low rates, whose figures are small, train as
-    eagerly as high ones. Our choice.
 
     Args:
         image: (N, 3, H, W) in [0, 1].
         cell_levels: Integer (N, 1, H / 64, W / 64).
         pixel_weight: Of the squared error, (N, 1, H, W), of mean 1; see :func:`saliency_weights`. None is 1 everywhere.
         perceptual: None leaves that term out.
+        inside: 1.0 where the image is, 0.0 where it was padded, (N, 1, H, W): padding costs bits, but nobody sees it. None is 1 everywhere.
     """
-    pixels = image.shape[2] * image.shape[3]
     bits = output.estimated_bits_1.sum((1, 2)) + output.estimated_bits_2.sum((1, 2))
     lambda_ = lambda_of(cell_levels).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
     reconstruction = output.reconstruction.float()
     squared = (reconstruction - image).square().mean(1, keepdim=True) * 255**2
-    distortion = (lambda_ * (squared if pixel_weight is None else pixel_weight * squared)).mean((1, 2, 3))
     distance = torch.zeros_like(squared) if perceptual is None else perceptual.distance_map(image, reconstruction)
-    felt = (lambda_ * distance).mean((1, 2, 3)) * (0.0 if perceptual is None else perceptual.weight)
+    pixels = torch.full_like(bits, image.shape[2] * image.shape[3]) if inside is None else inside.sum((1, 2, 3))
+
+    def mean(values: Tensor) -> Tensor:
+        return (values if inside is None else values * inside).sum((1, 2, 3)) / pixels
+
+    distortion = mean(lambda_ * (squared if pixel_weight is None else pixel_weight * squared))
+    felt = mean(lambda_ * distance) * (0.0 if perceptual is None else perceptual.weight)
     balance = (lambda_of(torch.tensor(NUM_LEVELS / 2)) / lambda_of(cell_levels.float().mean((1, 2, 3)))).sqrt()
-    loss = (balance * (bits / pixels + distortion + felt)).mean()
-    psnr = 10 * torch.log10(255**2 / squared.detach().mean().clamp(min=1e-9))
-    return RateDistortion(loss, (bits / pixels).mean(), distortion.mean(), felt.mean(), distance.mean(), psnr)
+    psnr = 10 * torch.log10(255**2 / mean(squared.detach()).mean().clamp(min=1e-9))
+    return RateDistortion(bits / pixels, distortion, felt, balance, mean(distance), psnr)

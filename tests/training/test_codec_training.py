@@ -163,11 +163,17 @@ def test_each_term_enters_the_loss_in_its_units(images):
         return rate_distortion(output, batch.image, torch.full_like(batch.cell_levels, 32), pixel_weight, perceptual)
 
     plain, doubled = parts(), parts(torch.full((2, 1, 64, 64), 2.0))
-    assert doubled.distortion == pytest.approx(2 * plain.distortion.item()) and doubled.psnr == plain.psnr
+    assert torch.allclose(doubled.distortion, 2 * plain.distortion) and doubled.psnr == plain.psnr
+    half = torch.zeros(2, 1, 64, 64)
+    half[..., :32] = 1
+    inside = rate_distortion(output, batch.image, torch.full_like(batch.cell_levels, 32), inside=half)
+    left = (255 * (output.reconstruction - batch.image)[..., :32]).square().mean((1, 2, 3)) * lambda_of(torch.tensor(32))
+    assert torch.allclose(inside.rate, 2 * plain.rate) and torch.allclose(inside.distortion, left)  # padding costs bits, but is not seen
     flat = Perceptual(lambda a, b: torch.full_like(a[:, :1], 0.3), 50.0)
     felt = parts(perceptual=flat)
-    assert felt.perceptual_distance == pytest.approx(0.3) and felt.perceptual == pytest.approx(0.3 * 50 * lambda_of(torch.tensor(32)).item())
-    assert felt.loss == pytest.approx((plain.estimated_bpp + plain.distortion + felt.perceptual).item(), rel=1e-5)
+    assert felt.perceptual_distance.tolist() == pytest.approx([0.3] * 2)
+    assert felt.perceptual.tolist() == pytest.approx([0.3 * 50 * lambda_of(torch.tensor(32)).item()] * 2)
+    assert felt.loss == pytest.approx((plain.rate + plain.distortion + felt.perceptual).mean().item(), rel=1e-5)
 
 
 def test_training_with_saliency_and_a_metric(images, tmp_path):
