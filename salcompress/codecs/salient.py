@@ -111,6 +111,11 @@ class SalientCodec(Codec):
                      "device": self.device}
         return _rebuild, (self.quality, arguments, self._steering)
 
+    def __copy__(self) -> "SalientCodec":
+        other = object.__new__(type(self))  # not by __reduce__, which loads the weights: their file may be gone
+        other.__dict__.update(self.__dict__)
+        return other
+
     @property
     def base_level(self) -> int:
         """Base quality as the stream has it, 0 .. 63."""
@@ -133,11 +138,15 @@ class SalientCodec(Codec):
         Raises:
             SettingError: The saliency function gave a map of another size, or out of [0, 1].
         """
-        from salcompress.models.quality_map import allocate_levels, block_means
-
         check_image(image)
         check_size(*image.shape[:2])
-        return allocate_levels(self.quality, block_means(self._saliency_of(image), *_cells(*image.shape[:2]), CELL), self.saliency_strength)
+        return self.levels_for(self._saliency_of(image))
+
+    def levels_for(self, saliency: np.ndarray) -> np.ndarray:
+        """:meth:`levels_of` an image that has this saliency map, (H, W) in [0, 1]."""
+        from salcompress.models.quality_map import allocate_levels, block_means
+
+        return allocate_levels(self.quality, block_means(saliency, *_cells(*saliency.shape), CELL), self.saliency_strength)
 
     def _saliency_of(self, image: np.ndarray) -> np.ndarray:
         saliency = np.asarray(self.saliency(image))
@@ -227,6 +236,16 @@ class SalientCodec(Codec):
         """
         other = copy.copy(self)
         other.quality = convert_options(type(self), {"q": q})["q"]
+        return other
+
+    def with_weights(self, weights: Path | str, device: str | None = None) -> "SalientCodec":
+        """The same codec with the networks of another weight file.
+
+        Raises:
+            SettingError, DataError: As of the constructor.
+        """
+        other = SalientCodec(self.quality, saliency=self._given_saliency, saliency_strength=self.saliency_strength, weights=weights, device=device)
+        other._steering = self._steering
         return other
 
     def at_target_bpp(self, image: np.ndarray, bpp: float) -> "SalientCodec":

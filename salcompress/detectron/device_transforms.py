@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from salcompress.errors import SettingError
 
-_MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
 
 
 def flatten(transforms: Transform) -> Iterable[Transform]:
@@ -26,13 +25,13 @@ def check_transforms(transforms: Transform) -> None:
     """Raise unless :func:`apply_transforms` can apply all of them.
 
     Raises:
-        SettingError: One is neither a resize (bilinear or bicubic), a flip, a crop nor a padding.
+        SettingError: One is neither a bilinear resize, a flip, a crop nor a padding.
     """
     for transform in flatten(transforms):
         known = isinstance(transform, (HFlipTransform, VFlipTransform, CropTransform, PadTransform)) or (
-            isinstance(transform, T.ResizeTransform) and transform.interp in _MODES)
+            isinstance(transform, T.ResizeTransform) and transform.interp == Image.Resampling.BILINEAR)
         if not known:
-            raise SettingError(f"{type(transform).__name__} cannot follow the codec on its device: there it is resize (bilinear or bicubic), flips, "
+            raise SettingError(f"{type(transform).__name__} cannot follow the codec on its device: there it is bilinear resizes, flips, "
                                "crops and padding; leave that augmentation out, or use SALCOMPRESS.STAGE mapper")
 
 
@@ -62,11 +61,11 @@ def _apply(image: Tensor, transform: Transform) -> Tensor:
         return image[:, transform.y0 : transform.y0 + transform.h, transform.x0 : transform.x0 + transform.w]
     if isinstance(transform, PadTransform):
         return F.pad(image, (transform.x0, transform.x1, transform.y0, transform.y1), value=transform.pad_value)
-    if isinstance(transform, T.ResizeTransform) and transform.interp in _MODES:
+    if isinstance(transform, T.ResizeTransform) and transform.interp == Image.Resampling.BILINEAR:
         size = (transform.new_h, transform.new_w)
         if image.shape[1:] == size:
             return image
         with torch.autocast(image.device.type, enabled=False):
-            resized = F.interpolate(image[None].float(), size, mode=_MODES[transform.interp], antialias=True)[0]
+            resized = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
         return resized if image.is_floating_point() else resized.round_().clamp_(0, 255).to(image.dtype)
     raise TypeError(f"{type(transform).__name__} went past check_transforms")

@@ -11,6 +11,8 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from salcompress.detectron.hooks import CodecExporter, CodecLogger
+from salcompress.detectron.meta_arch import CompressedDetector
 from salcompress.detectron.scenes_dataset import register_scenes
 
 
@@ -37,7 +39,8 @@ def test(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
 
 def train(cfg: DictConfig, model: nn.Module, resume: bool) -> None:
     """Train with checkpoints, evaluation and logs as the config's ``train`` says; go on from the last one if ``resume``."""
-    cfg.optimizer.params.model = model
+    (cfg.optimizer.params if "params" in cfg.optimizer else cfg.optimizer).model = model
+    codec_in_model = model if isinstance(model, CompressedDetector) else None
     optimizer = instantiate(cfg.optimizer)
     model = create_ddp_model(model, **cfg.train.ddp)
     trainer_class = AMPTrainer if cfg.train.amp.enabled else SimpleTrainer
@@ -49,6 +52,9 @@ def train(cfg: DictConfig, model: nn.Module, resume: bool) -> None:
     ]
     if comm.is_main_process():
         steps.insert(2, hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer))
+        if codec_in_model is not None:
+            steps += [CodecLogger(codec_in_model, cfg.train.log_codec_period),
+                      CodecExporter(codec_in_model, cfg.train.output_dir, cfg.train.checkpointer.period)]
         steps.append(hooks.PeriodicWriter(default_writers(cfg.train.output_dir, cfg.train.max_iter), cfg.train.log_period))
     trainer.register_hooks(steps)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)

@@ -1,0 +1,380 @@
+"""Any Detectron2 model behind the learned codec, which is differentiable in training and hard at test."""
+import copy
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils.events import get_event_storage, has_event_storage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salcompress.codecs import load_codec
+from salcompress.codecs.salient import SalientCodec
+from salcompress.detectron.augmentation import check_image_format
+from salcompress.detectron.device_transforms import apply_transforms
+from salcompress.errors import DataError, SettingError
+from salcompress.files import write_atomically
+from salcompress.image import bits_per_pixel
+from salcompress.models.compression_model import CompressionModel, save_model
+from salcompress.models.quality_map import CELL, NUM_LEVELS
+from salcompress.training.codec import shipped_perceptual
+from salcompress.training.losses import RateDistortion, lambda_of, rate_distortion, saliency_weights
+
+TRAINS = ("codec", "detector", "both")
+
+
+class LossWeights(NamedTuple):
+    """Weights of the terms; each as of the key of its name in ``cfg.SALCOMPRESS.MODEL``."""
+
+    rate: float = 1.0
+    distortion: float = 0.1
+    saliency: float = 0.0
+    perceptual: float = 0.0
+    task: float = 1.0
+    distillation: float = 0.0
+
+
+class QualitySchedule(NamedTuple):
+    """Range of qualities that training draws from, by iteration."""
+
+    low: float = 0.0
+    high: float = 0.4
+    start_low: float = 0.0
+    start_high: float = 0.4
+    iterations: int = 0
+    """In which the range moves linearly from its start to where it stays."""
+
+    def range_at(self, iteration: int) -> tuple[float, float]:
+        """Lowest and highest quality."""
+        done = min(1.0, iteration / self.iterations) if self.iterations else 1.0
+        return self.start_low + done * (self.low - self.start_low), self.start_high + done * (self.high - self.start_high)
+
+
+class CompressedDetector(nn.Module):
+    """A detector that sees what the learned codec leaves of its pictures.
+
+    Around any model that takes Detectron2's list of dicts and reads ``x["image"]``: in training it returns a dict of losses, at test a list.
+    If a dict has ``transforms`` (from :class:`~salcompress.detectron.original_mapper.OriginalImageMapper`), its image is the original one,
+    and the resize, flips and crops follow the codec; else the codec sees the image as it is.
+
+    In training the codec's values are rounded with straight-through gradients, and rates are estimated from likelihoods. At test each picture is what
+    the stream of :meth:`deployed`'s codec decodes to, and the dict gets that stream's ``num_bits`` (counted, within 64 bits) and ``bpp``.
+
+    To the codec the loss of an image of quality level l, with lambda(l) as in the codec's own training, is in bits per pixel
+    ``loss_rate`` + ``loss_distortion`` + ``loss_perceptual`` + task weight x lambda(l) / lambda(middle) x (the detector's losses +
+    ``loss_distillation``), all over sqrt(lambda(l) / lambda(middle)) so that low rates train as eagerly as high ones. The detector's losses
+    and ``loss_distillation`` are returned without these factors, which scale their gradient where it enters the codec: the detector's own
+    parameters learn as ever. Our choice.
+
+    Args:
+        detector: The model; with ``backbone`` and ``preprocess_image``, as GeneralizedRCNN has, if features are to be compared.
+        codec: The codec to begin with, "salient:..." or a SalientCodec: its quality is that of tests, its saliency steers.
+        trains: "codec", "detector" or "both".
+        labels: Whether the detector's own losses are used.
+        weights: Of the terms of the loss.
+        quality: Where training draws qualities from.
+        image_format: "BGR" or "RGB", how the images' channels lie.
+        distilled_features: Names of the features compared; all if empty.
+        mixed_precision: bfloat16 in the transforms while training.
+
+    Attributes:
+        codec: The networks (``salcompress.models.compression_model.CompressionModel``) being trained.
+        detector: The model.
+
+    Raises:
+        SettingError: A setting is wrong, there is nothing to learn from, or the detector has no backbone for distillation.
+    """
+
+    def __init__(
+        self, detector: nn.Module, codec: SalientCodec | str = "salient:q=0.3", *, trains: str = "codec", labels: bool = True,
+        weights: LossWeights | Sequence[float] = LossWeights(), quality: QualitySchedule | Sequence[float] = QualitySchedule(),
+        image_format: str = "BGR", distilled_features: Sequence[str] = (), mixed_precision: bool = True,
+    ):
+        super().__init__()
+        check_image_format(image_format)
+        codec = load_codec(codec) if isinstance(codec, str) else codec
+        if not isinstance(codec, SalientCodec):
+            raise SettingError(f"only the learned codec is differentiable: the codec of stage model must be salient:..., got {codec.label}")
+        if trains not in TRAINS:
+            raise SettingError(f"trains must be one of {', '.join(TRAINS)}, got {trains!r}")
+        weights, quality = LossWeights(*weights), QualitySchedule(*quality)
+        if min(weights) < 0:
+            raise SettingError(f"weights must be at least 0, got {weights}")
+        for name in ("", "start_"):
+            low, high = getattr(quality, f"{name}low"), getattr(quality, f"{name}high")
+            if not 0 <= low <= high <= 1:
+                raise SettingError(f"qualities must be [low, high] with 0 <= low <= high <= 1, got [{low}, {high}]")
+        if not labels and (trains != "codec" or not weights.distillation):
+            raise SettingError("without labels there is distillation to teach a codec, and nothing to teach a detector: set trains to codec and a "
+                               "distillation weight above 0")
+        distils = weights.distillation > 0 and trains != "detector"
+        if distils and not (hasattr(detector, "backbone") and hasattr(detector, "preprocess_image")):
+            raise SettingError(f"distillation compares backbone features, and {type(detector).__name__} has no backbone and preprocess_image")
+        self.detector, self.image_format, self.weights, self.quality = detector, image_format, weights, quality
+        self.trains, self.labels, self.mixed_precision = trains, labels, mixed_precision
+        self.distilled_features, self._distils = tuple(distilled_features), distils
+        self._settings = codec  # a codec of its own keeps the start's networks apart from those being trained
+        device = next((p.device for p in detector.parameters()), torch.device("cpu"))
+        self.codec: CompressionModel = copy.deepcopy(codec.model).to(device)
+        self.codec.requires_grad_(trains != "detector")
+        if trains == "codec":
+            detector.requires_grad_(False)
+        self.perceptual = shipped_perceptual(weights.perceptual, str(device)) if weights.perceptual and trains != "detector" else None
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+        self._deployed: SalientCodec | None = None
+        self.last: LastImage | None = None
+        self.train(self.training)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, detector: nn.Module) -> "CompressedDetector":
+        """Around a detector as ``cfg.SALCOMPRESS.MODEL`` says.
+
+        Raises:
+            SettingError: As of the constructor.
+        """
+        node = cfg.SALCOMPRESS.MODEL
+        for key in ("QUALITY", "QUALITY_START"):
+            if len(node[key]) != 2:
+                raise SettingError(f"SALCOMPRESS.MODEL.{key} must be [low, high], got {list(node[key])}")
+        weights = LossWeights(node.RATE_WEIGHT, node.DISTORTION_WEIGHT, node.SALIENCY_WEIGHT, node.PERCEPTUAL_WEIGHT, node.TASK_WEIGHT,
+                              node.DISTILLATION_WEIGHT)
+        return cls(
+            detector, node.CODEC, trains=node.TRAINS, labels=node.LABELS, weights=weights, image_format=cfg.INPUT.FORMAT,
+            quality=QualitySchedule(*node.QUALITY, *node.QUALITY_START, node.QUALITY_ITERS), mixed_precision=node.MIXED_PRECISION,
+            distilled_features=node.DISTILLATION_FEATURES)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.codec.parameters()).device
+
+    def train(self, mode: bool = True) -> "CompressedDetector":
+        """Modules that are not trained keep the behaviour of evaluation, but for what a detector needs to give losses."""
+        super().train(mode)
+        if mode:
+            self._deployed = None
+        if mode and self.trains == "codec":
+            for module in self.detector.modules():
+                if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+                    module.eval()
+        return self
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Losses while training, else the detector's outputs.
+
+        Raises:
+            SettingError: A dict has no image of a kind that a codec takes.
+        """
+        originals = [self._original(x) for x in batched_inputs]
+        if not self.training:
+            return self.detector(self._compressed(batched_inputs, originals, self._settings.quality))
+        low, high = self.quality.range_at(int(self.iteration))
+        self.iteration += 1
+        if self.trains == "detector":
+            inputs = self._compressed(batched_inputs, originals, low + (high - low) * torch.rand(()).item())
+            if has_event_storage():
+                get_event_storage().put_scalar("salcompress/bpp", sum(x["num_bits"] for x in inputs) / sum(o[0].numel() for o in originals))
+            return self.detector(inputs)
+        self._deployed = None
+        qualities = (low + (high - low) * torch.rand(len(originals))).tolist()
+        return self._losses(batched_inputs, originals, qualities)
+
+    def _original(self, x: Mapping[str, Any]) -> Tensor:
+        """Image of a dict as uint8 RGB (3, H, W), on the codec's device."""
+        if "image" not in x:
+            raise SettingError(f"CompressedDetector needs x[\"image\"], a tensor (3, H, W); the dict has {', '.join(sorted(x))}: another input cannot be coded")
+        image = x["image"]
+        if not isinstance(image, Tensor) or image.dim() != 3 or image.shape[0] != 3 or not image.numel():
+            came = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise SettingError(f"x[\"image\"] must be a tensor (3, H, W), got {came}")
+        image = image.to(self.device)
+        if image.dtype != torch.uint8:
+            image = image.round().clamp(0, 255).to(torch.uint8)
+        return image.flip(0) if self.image_format == "BGR" else image
+
+    def _compressed(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], quality: float) -> list[dict]:
+        """The dicts with the decoded images of real coding at one quality; their rates are noted in the dicts given, too."""
+        codec, inputs = self.deployed().with_quality(quality), []
+        for x, original in zip(batched_inputs, originals):
+            try:
+                found = codec.reconstruct(np.ascontiguousarray(original.permute(1, 2, 0).cpu().numpy()))
+            except SettingError as error:
+                raise DataError(f"{x.get('file_name', 'an image')}: {error}") from error
+            size = tuple(original.shape[1:])
+            x.update(num_bits=found.num_bits, bpp=bits_per_pixel(found.num_bits, *size), original_size=size)
+            inputs.append(self._seen(x, torch.from_numpy(found.image).permute(2, 0, 1).to(self.device)))
+        return inputs
+
+    def _seen(self, x: Mapping[str, Any], image: Tensor) -> dict[str, Any]:
+        """A dict for the detector with an RGB image of the codec in place of its own."""
+        if "transforms" in x:
+            image = apply_transforms(image, x["transforms"])
+        image = image.flip(0) if self.image_format == "BGR" else image
+        return {key: value for key, value in x.items() if key != "transforms"} | {"image": image}
+
+    def _losses(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], qualities: Sequence[float]) -> dict[str, Tensor]:
+        self.codec.prior.project()  # an optimizer may have led the weights out of the bounds in which the prior is exact
+        coded = [self._code(group, originals, qualities) for group in _by_cells(originals)]
+        share = [len(part.members) / len(originals) for part in coded]
+
+        def mean(term: str) -> Tensor:
+            return sum(s * (part.terms.balance * getattr(part.terms, term)).mean() for s, part in zip(share, coded))
+
+        losses = {"loss_rate": self.weights.rate * mean("rate"), "loss_distortion": self.weights.distortion * mean("distortion")}
+        if self.perceptual is not None:
+            losses["loss_perceptual"] = mean("perceptual")
+        pictures: dict[int, Tensor] = {}
+        for part in coded:
+            for k, picture in zip(part.members, part.pictures):
+                pictures[k] = picture
+        # of the middle level: what a level's own lambda and the balance of the losses make of the task's weight
+        worth = [(lambda_of(torch.tensor(q * (NUM_LEVELS - 1))) / lambda_of(torch.tensor(NUM_LEVELS / 2))).sqrt().item() for q in qualities]
+        inputs = []
+        for k, x in enumerate(batched_inputs):
+            picture = 255 * pictures[k].clamp(0, 1)
+            picture.register_hook(lambda gradient, by=self.weights.task * worth[k]: by * gradient)
+            inputs.append(self._seen(x, picture))
+        losses |= self._task_losses(batched_inputs, originals, inputs)
+        self._log(coded, originals)
+        return losses
+
+    def _code(self, members: Sequence[int], originals: Sequence[Tensor], qualities: Sequence[float]) -> "_Coded":
+        """The differentiable codec on images of one padded size."""
+        rows, columns = (-(-side // CELL) for side in originals[members[0]].shape[1:])
+        images, inside, levels, saliency = [], [], [], []
+        for k in members:
+            height, width = originals[k].shape[1:]
+            padding = (0, columns * CELL - width, 0, rows * CELL - height)
+            images.append(F.pad(originals[k][None].float() / 255, padding, mode="replicate"))
+            inside.append(F.pad(torch.ones(1, 1, height, width, device=self.device), padding))
+            pixels = np.ascontiguousarray(originals[k].permute(1, 2, 0).cpu().numpy())
+            salient = self._settings.saliency(pixels)
+            levels.append(torch.from_numpy(self._settings.with_quality(qualities[k]).levels_for(salient).astype(np.int64)))
+            saliency.append(F.pad(torch.from_numpy(np.asarray(salient, np.float32)).to(self.device)[None, None], padding))
+        image, seen = torch.cat(images).contiguous(memory_format=torch.channels_last), torch.cat(inside)
+        cell_levels, salient = torch.stack(levels)[:, None].to(self.device), torch.cat(saliency)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            output = self.codec(image, cell_levels, hard=True)  # rates of values with noise are 1.5 to 2 times the real ones here
+        with torch.autocast(self.device.type, enabled=False):
+            weight = saliency_weights(salient, self.weights.saliency) if self.weights.saliency else None
+            terms = rate_distortion(output, image, cell_levels, weight, self.perceptual, seen)
+            bits = output.estimated_bits_1.detach()
+            places = F.avg_pool2d(salient, 16)[:, 0]
+        pictures = [picture[:, : originals[k].shape[1], : originals[k].shape[2]] for k, picture in zip(members, output.reconstruction.float())]
+        self.last = LastImage(originals[members[-1]], qualities[members[-1]])
+        return _Coded(members, pictures, terms, ((bits * places).sum() / bits.sum()).detach())
+
+    def _task_losses(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], inputs: list[dict]) -> dict[str, Tensor]:
+        """Losses of the detector, and of its features if they are compared."""
+        losses: dict[str, Tensor] = {}
+        caught: list[dict[str, Tensor]] = []
+        hook = self.detector.backbone.register_forward_hook(lambda module, args, output: caught.append(output)) if self._distils else None
+        try:
+            if self.labels:
+                losses |= self.detector(inputs)
+            else:
+                self.detector.backbone(self.detector.preprocess_image(inputs).tensor)
+        finally:
+            if hook:
+                hook.remove()
+        if not self._distils:
+            return losses
+        with torch.no_grad():
+            clean = [self._seen(x, original) for x, original in zip(batched_inputs, originals)]
+            wanted = self.detector.backbone(self.detector.preprocess_image(clean).tensor)
+        return losses | {"loss_distillation": self.weights.distillation * feature_distance(caught[0], wanted, self.distilled_features)}
+
+    def _log(self, coded: Sequence["_Coded"], originals: Sequence[Tensor]) -> None:
+        if not has_event_storage():
+            return
+        pixels = sum(original.shape[1] * original.shape[2] for original in originals)
+        bits = sum((part.terms.rate.detach() * torch.tensor([float(originals[k][0].numel()) for k in part.members], device=self.device)).sum() for part in coded)
+        figures = {"estimated_bpp": bits / pixels, "psnr": sum(part.terms.psnr for part in coded) / len(coded),
+                   "salient_share": sum(part.salient_share for part in coded) / len(coded)}
+        if self.perceptual is not None:
+            figures["perceptual"] = sum(part.terms.perceptual_distance.detach().mean() for part in coded) / len(coded)
+        get_event_storage().put_scalars(**{f"salcompress/{name}": float(value) for name, value in figures.items()})
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
+        """Also takes a checkpoint of the detector alone: as that of the detector behind the codec as it is.
+
+        Raises:
+            SettingError: The checkpoint's codec is of another config.
+        """
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith("detector.")}
+        codec = {name.removeprefix(prefix) for name in state_dict if name.startswith(f"{prefix}codec.")}
+        if not codec and not any(name.startswith(f"{prefix}detector.") for name in state_dict):
+            for name in [name for name in state_dict if name.startswith(prefix)]:
+                state_dict[f"{prefix}detector.{name.removeprefix(prefix)}"] = state_dict.pop(name)
+        if not codec:
+            state_dict.update({f"{prefix}{name}": value for name, value in own.items()})
+        wanted = {name for name in own if name.startswith("codec.")}
+        other = wanted ^ codec or {name for name in wanted if state_dict[f"{prefix}{name}"].shape != own[name].shape} if codec else set()
+        if other:
+            raise SettingError(f"the checkpoint's codec is of another config than the weights that MODEL.CODEC begins with ({min(other)} does not fit); "
+                               "begin with weights of the checkpoint's config")
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+    def deployed(self) -> SalientCodec:
+        """The codec of the present weights as its users will have it: rounded to a weight file, and exact. Kept until training goes on."""
+        if self._deployed is None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "codec.safetensors"
+                self.export_codec(path)
+                self._deployed = self._settings.with_weights(path, str(self.device))
+        return self._deployed
+
+    def export_codec(self, path: Path | str) -> None:
+        """Write the codec's present weights as a file for ``load_codec("salient:weights=PATH,q=...")``.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        model = copy.deepcopy(self.codec).cpu()
+        model.prior.project()
+        write_atomically(Path(path), save_model(model))
+
+
+class LastImage(NamedTuple):
+    """The last training image that went through the codec, for the logs."""
+
+    original: Tensor
+    """uint8 (3, H, W), RGB."""
+    quality: float
+
+
+class _Coded(NamedTuple):
+    """Images of one padded size behind the codec."""
+
+    members: Sequence[int]
+    """Their numbers in the batch."""
+    pictures: list[Tensor]
+    """(3, H, W), about [0, 1]."""
+    terms: RateDistortion
+    salient_share: Tensor
+    """Mean saliency of the places where the bits are."""
+
+
+def feature_distance(features: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Sequence[str] = ()) -> Tensor:
+    """Squared difference of features over the mean square of those wanted, mean over the levels: 0 for equal ones, about 1 if all is lost.
+
+    Raises:
+        SettingError: A name is not one of the backbone's.
+    """
+    unknown = [name for name in names if name not in wanted]
+    if unknown:
+        raise SettingError(f"the backbone gives {', '.join(wanted)}, and no {unknown[0]!r} to distil")
+    chosen = names or list(wanted)
+    distances = [(features[name].float() - wanted[name].float()).square().mean() / wanted[name].float().square().mean().clamp(min=1e-9) for name in chosen]
+    return sum(distances) / len(chosen)
+
+
+def _by_cells(originals: Sequence[Tensor]) -> list[list[int]]:
+    """Numbers of images that have one size in whole cells."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for k, original in enumerate(originals):
+        groups.setdefault(tuple(-(-side // CELL) for side in original.shape[1:]), []).append(k)
+    return list(groups.values())

@@ -1,0 +1,40 @@
+"""The optimizer of a codec in front of a detector."""
+from typing import Any
+
+import torch
+from torch import nn
+
+from salcompress.detectron.meta_arch import CompressedDetector
+from salcompress.errors import SettingError
+
+
+class ClippedAdamW(torch.optim.AdamW):
+    """AdamW that clips the norm of all gradients together, and passes over a step whose gradients are not finite.
+
+    Args:
+        model: A :class:`~salcompress.detectron.meta_arch.CompressedDetector`, or one within DistributedDataParallel.
+        codec_lr: Learning rate of the codec.
+        detector_lr: Of the detector.
+        max_norm: Of the gradients, as the codec's own training has it; 0 does not clip.
+
+    Raises:
+        SettingError: The model is another, or trains nothing.
+    """
+
+    def __init__(self, model: nn.Module, codec_lr: float = 1e-4, detector_lr: float = 1e-4, weight_decay: float = 0.0, max_norm: float = 1.0):
+        model = getattr(model, "module", model)
+        if not isinstance(model, CompressedDetector):
+            raise SettingError(f"ClippedAdamW is for a CompressedDetector, got {type(model).__name__}")
+        groups = []
+        for part, rate in ((model.codec, codec_lr), (model.detector, detector_lr)):
+            trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+            if trained:
+                groups.append({"params": trained, "lr": rate})
+        super().__init__(groups, lr=codec_lr, weight_decay=weight_decay)
+        self.max_norm = max_norm
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.max_norm or float("inf"))
+        return super().step(closure) if torch.isfinite(norm) else None
