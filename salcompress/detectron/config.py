@@ -33,6 +33,8 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     # coder's integer tables: within 64 bits of the stream's, and faster. In training, and in tests.
     node.TRAIN_STREAMS = False
     node.TEST_STREAMS = True
+    # Stage "gpu": test images in a batch. The detector sees them together, padded to one size.
+    node.TEST_BATCH = 1
 
     model = node.MODEL = CfgNode()
     # The codec to begin with, "salient:..."; its q is the quality of tests, weights=FILE another start than the shipped weights.

@@ -1,6 +1,7 @@
 """Training, evaluation and sweeps of stock Detectron2 models on compressed pictures."""
 import argparse
 import json
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +10,24 @@ from typing import Any
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
+from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase, default_argument_parser, default_setup
+from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators, inference_on_dataset, verify_results
 from detectron2.utils import comm
 from torch import distributed, nn
+from torch.optim import Optimizer
 
 from salcompress.codecs import Codec, load_codecs
 from salcompress.coco import CocoDataset, CocoImage, dataset_name, load_annotations
-from salcompress.detectron.config import configured_cache
+from salcompress.detectron.config import check_stage, configured_cache, configured_codec, configured_random_compression
 from salcompress.detectron.dataset_mapper import CompressedDatasetMapper
 from salcompress.detectron.detector import config_path, load_config
 from salcompress.detectron.evaluators import CompressionEvaluator
+from salcompress.detectron.gpu_stage import CompressedLoader
+from salcompress.detectron.hooks import CodecExporter, CodecLogger
+from salcompress.detectron.meta_arch import CompressedDetector
+from salcompress.detectron.optimizer import ClippedAdamW
+from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.errors import SettingError
 from salcompress.evaluation import summarize
@@ -32,24 +40,72 @@ from salcompress.reporting.run_folder import RunIdentity
 class CompressionTrainer(DefaultTrainer):
     """``DefaultTrainer`` whose pictures pass through the codecs of ``cfg.SALCOMPRESS``, and whose tests report the rate.
 
-    COCO-format data sets are evaluated; for others, override ``build_ap_evaluator``.
+    ``cfg.SALCOMPRESS.STAGE`` says where: in the loader's processes, behind the loader, or in the model, which then is a
+    :class:`~salcompress.detectron.meta_arch.CompressedDetector`. COCO-format data sets are evaluated; for others, override
+    ``build_ap_evaluator``.
 
     Raises:
-        SettingError: A codec is wrong, or a test data set is not of COCO's format: said before training, not after it.
+        SettingError: A codec or stage is wrong, or a test data set is not of COCO's format: said before training, not after it.
     """
 
     def __init__(self, cfg: CfgNode):
+        check_stage(cfg)
         for name in cfg.DATASETS.TEST:
             self.check_evaluable(name)
-        super().__init__(cfg)
+        # what DefaultTrainer's own constructor does, but for the ids of devices that it gives DDP, and that a model on CPUs refuses
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        kind = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = kind(distribute(model), self.build_train_loader(cfg), optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        model = super().build_model(cfg)
+        return CompressedDetector.from_config(cfg, model) if cfg.SALCOMPRESS.STAGE == "model" else model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
+        if not isinstance(model, CompressedDetector) or model.trains == "detector":
+            return super().build_optimizer(cfg, model)
+        clip = cfg.SOLVER.CLIP_GRADIENTS
+        return ClippedAdamW(model, cfg.SALCOMPRESS.MODEL.CODEC_LR, cfg.SOLVER.BASE_LR, max_norm=clip.CLIP_VALUE if clip.ENABLED else 1.0)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        return build_detection_train_loader(cfg, mapper=CompressedDatasetMapper(cfg, is_train=True))
+        if cfg.SALCOMPRESS.STAGE == "mapper":
+            return build_detection_train_loader(cfg, mapper=CompressedDatasetMapper(cfg, is_train=True))
+        loader = build_detection_train_loader(cfg, mapper=OriginalImageMapper(cfg, is_train=True))
+        if cfg.SALCOMPRESS.STAGE == "model":
+            return loader
+        drawn = configured_random_compression(cfg)
+        return CompressedLoader(loader, configured_codec(cfg, is_train=True), random_codecs=drawn.settings if drawn else (),
+                                image_format=cfg.INPUT.FORMAT, real_streams=cfg.SALCOMPRESS.TRAIN_STREAMS)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
-        return build_detection_test_loader(cfg, dataset_name, mapper=CompressedDatasetMapper(cfg, is_train=False))
+        if cfg.SALCOMPRESS.STAGE == "model":
+            return build_detection_test_loader(cfg, dataset_name, mapper=OriginalImageMapper(cfg, is_train=False))
+        return compressed_test_loader(cfg, dataset_name, configured_codec(cfg, is_train=False))
+
+    def build_hooks(self) -> list[HookBase]:
+        hooks = super().build_hooks()
+        model = self.checkpointer.model
+        if isinstance(model, CompressedDetector) and comm.is_main_process():
+            # before the last one, which writes the logs
+            hooks[-1:-1] = [CodecLogger(model, self.cfg.SALCOMPRESS.MODEL.LOG_PERIOD),
+                            CodecExporter(model, self.cfg.OUTPUT_DIR, self.cfg.SOLVER.CHECKPOINT_PERIOD)]
+        return hooks
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        # not by DDP, which on CUDA hands over copies of the dicts: the rates noted in them would be lost
+        return super().test(cfg, getattr(model, "module", model), evaluators)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
@@ -77,6 +133,22 @@ class CompressionTrainer(DefaultTrainer):
         if kind != "coco":
             raise SettingError(f"data set {dataset_name} is evaluated as {kind!r}, and CompressionTrainer does COCO's AP; "
                                "override build_ap_evaluator and check_evaluable")
+
+
+def distribute(model: nn.Module, **options: Any) -> nn.Module:
+    """The model for all processes of the launch: as it is where there is one, else within DistributedDataParallel."""
+    on_cpu = {"device_ids": None} if all(parameter.device.type == "cpu" for parameter in model.parameters()) else {}
+    return create_ddp_model(model, **{"broadcast_buffers": False, **options, **on_cpu})
+
+
+def compressed_test_loader(cfg: CfgNode, dataset_name: str, codec: Codec, measure_distortion: bool = False):
+    """Loader of test pictures behind a codec, in the stage of the config; in front of stage "model" in the mapper."""
+    if cfg.SALCOMPRESS.STAGE != "gpu":
+        mapper = CompressedDatasetMapper(cfg, is_train=False, measure_distortion=measure_distortion, codec=codec)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+    loader = build_detection_test_loader(cfg, dataset_name, mapper=OriginalImageMapper(cfg, is_train=False), batch_size=cfg.SALCOMPRESS.TEST_BATCH)
+    return CompressedLoader(loader, codec, image_format=cfg.INPUT.FORMAT, real_streams=cfg.SALCOMPRESS.TEST_STREAMS,
+                            measure_distortion=measure_distortion)
 
 
 def run_and_leave(work: Callable[..., Any], *arguments: Any) -> None:
@@ -111,6 +183,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
             raise SettingError(f"--codec-config {args.codec_config} does not exist")
         cfg.merge_from_file(args.codec_config)
     cfg.merge_from_list(args.opts)
+    check_stage(cfg)
     cfg.freeze()
     default_setup(cfg, args)
     register_scenes()
@@ -143,6 +216,8 @@ def sweep(
 ) -> list[RatePoint]:
     """Evaluate a model at every setting of ``cfg.SALCOMPRESS.SWEEP``, sharded over the processes there are.
 
+    Of a :class:`~salcompress.detectron.meta_arch.CompressedDetector` it is the detector alone, behind the codecs of the sweep: for that of its
+    own training write ``salient:weights=OUTPUT_DIR/codec.safetensors``.
     Rows are made by the same code, from the same figures, as those of ``salcompress evaluate``, and written to
     ``OUTPUT_DIR/sweep/DATASET``: results.jsonl, summary.csv and report.html, in place of those of an earlier sweep.
 
@@ -154,9 +229,9 @@ def sweep(
         The rows, on the main process; empty on the others.
     """
     folder, rows = Path(cfg.OUTPUT_DIR) / "sweep" / dataset, []
+    model = model.detector if isinstance(model, CompressedDetector) else model
     for codec in load_codecs(*cfg.SALCOMPRESS.SWEEP):
-        mapper = CompressedDatasetMapper(cfg, is_train=False, measure_distortion=True, codec=configured_cache(cfg, codec))
-        loader = build_detection_test_loader(cfg, dataset, mapper=mapper)
+        loader = compressed_test_loader(cfg, dataset, configured_cache(cfg, codec), measure_distortion=True)
         output, rate = folder / digest(codec.fingerprint)[:12], CompressionEvaluator()
         inference_on_dataset(model, loader, DatasetEvaluators([build_ap_evaluator(dataset, output), rate]))
         if comm.is_main_process():

@@ -31,7 +31,7 @@ class CodecLogger(HookBase):
             return
         last, storage = self.model.last, get_event_storage()
         original = np.ascontiguousarray(last.original.permute(1, 2, 0).cpu().numpy())
-        found = code(self.model.deployed().with_quality(last.quality), original, with_maps=True).compared_to(original)
+        found = code(self.model.codec.deployed().with_quality(last.quality), original, with_maps=True).compared_to(original)
         figures = {"real_bpp": found.num_bits / original[..., 0].size, "real_psnr": found.psnr, "real_perceptual": found.perceptual}
         storage.put_scalars(smoothing_hint=False, **{f"salcompress/{name}": value for name, value in figures.items() if value is not None})
         bits = found.maps.bits / max(found.maps.bits.max(), 1e-9)
@@ -62,7 +62,7 @@ class CodecExporter(HookBase):
 
     def _export(self) -> None:
         if self.model.trains != "detector":
-            self.model.export_codec(self.folder / "codec.safetensors")
+            self.model.codec.export(self.folder / "codec.safetensors")
         if self.model.trains != "codec":
             path = self.folder / "detector.pth"
             torch.save({"model": self.model.detector.state_dict()}, path.with_suffix(".part"))

@@ -5,12 +5,12 @@ from typing import Any
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import AMPTrainer, SimpleTrainer, default_setup, default_writers, hooks
-from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from salcompress.detectron.engine import distribute
 from salcompress.detectron.hooks import CodecExporter, CodecLogger
 from salcompress.detectron.meta_arch import CompressedDetector
 from salcompress.detectron.scenes_dataset import register_scenes
@@ -24,7 +24,7 @@ def main(args: argparse.Namespace) -> Any:
     model = instantiate(cfg.model).to(cfg.train.device)
     if args.eval_only:
         DetectionCheckpointer(model).load(cfg.train.init_checkpoint)
-        return test(cfg, create_ddp_model(model))
+        return test(cfg, model)
     return train(cfg, model, resume=args.resume)
 
 
@@ -40,11 +40,9 @@ def test(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
 def train(cfg: DictConfig, model: nn.Module, resume: bool) -> None:
     """Train with checkpoints, evaluation and logs as the config's ``train`` says; go on from the last one if ``resume``."""
     (cfg.optimizer.params if "params" in cfg.optimizer else cfg.optimizer).model = model
-    codec_in_model = model if isinstance(model, CompressedDetector) else None
     optimizer = instantiate(cfg.optimizer)
-    model = create_ddp_model(model, **cfg.train.ddp)
     trainer_class = AMPTrainer if cfg.train.amp.enabled else SimpleTrainer
-    trainer = trainer_class(model, instantiate(cfg.dataloader.train), optimizer)
+    trainer = trainer_class(distribute(model, **cfg.train.ddp), instantiate(cfg.dataloader.train), optimizer)
     checkpointer = DetectionCheckpointer(model, cfg.train.output_dir, trainer=trainer)
     steps = [
         hooks.IterationTimer(), hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
@@ -52,9 +50,8 @@ def train(cfg: DictConfig, model: nn.Module, resume: bool) -> None:
     ]
     if comm.is_main_process():
         steps.insert(2, hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer))
-        if codec_in_model is not None:
-            steps += [CodecLogger(codec_in_model, cfg.train.log_codec_period),
-                      CodecExporter(codec_in_model, cfg.train.output_dir, cfg.train.checkpointer.period)]
+        if isinstance(model, CompressedDetector):
+            steps += [CodecLogger(model, cfg.train.log_codec_period), CodecExporter(model, cfg.train.output_dir, cfg.train.checkpointer.period)]
         steps.append(hooks.PeriodicWriter(default_writers(cfg.train.output_dir, cfg.train.max_iter), cfg.train.log_period))
     trainer.register_hooks(steps)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)

@@ -1,8 +1,5 @@
 """Any Detectron2 model behind the learned codec, which is differentiable in training and hard at test."""
-import copy
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,19 +7,16 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import SalientCodec
 from salcompress.detectron.augmentation import check_image_format
 from salcompress.detectron.device_transforms import apply_transforms
 from salcompress.errors import DataError, SettingError
-from salcompress.files import write_atomically
 from salcompress.image import bits_per_pixel
-from salcompress.models.compression_model import CompressionModel, save_model
-from salcompress.models.quality_map import CELL, NUM_LEVELS
-from salcompress.training.codec import shipped_perceptual
-from salcompress.training.losses import RateDistortion, lambda_of, rate_distortion, saliency_weights
+from salcompress.models.quality_map import NUM_LEVELS
+from salcompress.training.differentiable_codec import DifferentiableCodec, SoftlyCoded
+from salcompress.training.losses import lambda_of
 
 TRAINS = ("codec", "detector", "both")
 
@@ -61,8 +55,9 @@ class CompressedDetector(nn.Module):
     If a dict has ``transforms`` (from :class:`~salcompress.detectron.original_mapper.OriginalImageMapper`), its image is the original one,
     and the resize, flips and crops follow the codec; else the codec sees the image as it is.
 
-    In training the codec's values are rounded with straight-through gradients, and rates are estimated from likelihoods. At test each picture is what
-    the stream of :meth:`deployed`'s codec decodes to, and the dict gets that stream's ``num_bits`` (counted, within 64 bits) and ``bpp``.
+    A codec in training is a :class:`~salcompress.training.differentiable_codec.DifferentiableCodec`, whose rates are estimates. At test, and in
+    front of a detector that is trained alone, each picture is what the stream of the present weights decodes to, and the dict gets that stream's
+    ``num_bits`` (counted, within 64 bits) and ``bpp``.
 
     To the codec the loss of an image of quality level l, with lambda(l) as in the codec's own training, is in bits per pixel
     ``loss_rate`` + ``loss_distortion`` + ``loss_perceptual`` + task weight x lambda(l) / lambda(middle) x (the detector's losses +
@@ -82,7 +77,7 @@ class CompressedDetector(nn.Module):
         mixed_precision: bfloat16 in the transforms while training.
 
     Attributes:
-        codec: The networks (``salcompress.models.compression_model.CompressionModel``) being trained.
+        codec: The DifferentiableCodec.
         detector: The model.
 
     Raises:
@@ -115,17 +110,16 @@ class CompressedDetector(nn.Module):
         if distils and not (hasattr(detector, "backbone") and hasattr(detector, "preprocess_image")):
             raise SettingError(f"distillation compares backbone features, and {type(detector).__name__} has no backbone and preprocess_image")
         self.detector, self.image_format, self.weights, self.quality = detector, image_format, weights, quality
-        self.trains, self.labels, self.mixed_precision = trains, labels, mixed_precision
-        self.distilled_features, self._distils = tuple(distilled_features), distils
-        self._settings = codec  # a codec of its own keeps the start's networks apart from those being trained
+        self.trains, self.labels, self.distilled_features, self._distils = trains, labels, tuple(distilled_features), distils
         device = next((p.device for p in detector.parameters()), torch.device("cpu"))
-        self.codec: CompressionModel = copy.deepcopy(codec.model).to(device)
+        self.codec = DifferentiableCodec(codec, device, saliency_weight=weights.saliency, mixed_precision=mixed_precision,
+                                         perceptual_weight=0.0 if trains == "detector" else weights.perceptual)
         self.codec.requires_grad_(trains != "detector")
         if trains == "codec":
             detector.requires_grad_(False)
-        self.perceptual = shipped_perceptual(weights.perceptual, str(device)) if weights.perceptual and trains != "detector" else None
+        if trains != "detector" and hasattr(detector, "vis_period"):
+            detector.vis_period = 0  # Detectron2 would draw on pictures that carry gradients, and fail
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
-        self._deployed: SalientCodec | None = None
         self.last: LastImage | None = None
         self.train(self.training)
 
@@ -149,13 +143,11 @@ class CompressedDetector(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.codec.parameters()).device
+        return self.codec.device
 
     def train(self, mode: bool = True) -> "CompressedDetector":
         """Modules that are not trained keep the behaviour of evaluation, but for what a detector needs to give losses."""
         super().train(mode)
-        if mode:
-            self._deployed = None
         if mode and self.trains == "codec":
             for module in self.detector.modules():
                 if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
@@ -170,7 +162,7 @@ class CompressedDetector(nn.Module):
         """
         originals = [self._original(x) for x in batched_inputs]
         if not self.training:
-            return self.detector(self._compressed(batched_inputs, originals, self._settings.quality))
+            return self.detector(self._compressed(batched_inputs, originals, self.codec.start.quality))
         low, high = self.quality.range_at(int(self.iteration))
         self.iteration += 1
         if self.trains == "detector":
@@ -178,7 +170,6 @@ class CompressedDetector(nn.Module):
             if has_event_storage():
                 get_event_storage().put_scalar("salcompress/bpp", sum(x["num_bits"] for x in inputs) / sum(o[0].numel() for o in originals))
             return self.detector(inputs)
-        self._deployed = None
         qualities = (low + (high - low) * torch.rand(len(originals))).tolist()
         return self._losses(batched_inputs, originals, qualities)
 
@@ -197,7 +188,7 @@ class CompressedDetector(nn.Module):
 
     def _compressed(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], quality: float) -> list[dict]:
         """The dicts with the decoded images of real coding at one quality; their rates are noted in the dicts given, too."""
-        codec, inputs = self.deployed().with_quality(quality), []
+        codec, inputs = self.codec.deployed().with_quality(quality), []
         for x, original in zip(batched_inputs, originals):
             try:
                 found = codec.reconstruct(np.ascontiguousarray(original.permute(1, 2, 0).cpu().numpy()))
@@ -216,56 +207,23 @@ class CompressedDetector(nn.Module):
         return {key: value for key, value in x.items() if key != "transforms"} | {"image": image}
 
     def _losses(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], qualities: Sequence[float]) -> dict[str, Tensor]:
-        self.codec.prior.project()  # an optimizer may have led the weights out of the bounds in which the prior is exact
-        coded = [self._code(group, originals, qualities) for group in _by_cells(originals)]
-        share = [len(part.members) / len(originals) for part in coded]
-
-        def mean(term: str) -> Tensor:
-            return sum(s * (part.terms.balance * getattr(part.terms, term)).mean() for s, part in zip(share, coded))
-
-        losses = {"loss_rate": self.weights.rate * mean("rate"), "loss_distortion": self.weights.distortion * mean("distortion")}
-        if self.perceptual is not None:
-            losses["loss_perceptual"] = mean("perceptual")
-        pictures: dict[int, Tensor] = {}
-        for part in coded:
-            for k, picture in zip(part.members, part.pictures):
-                pictures[k] = picture
+        coded = self.codec(originals, qualities)
+        self.last = LastImage(originals[-1], qualities[-1])
+        balance = coded.terms.balance
+        losses = {"loss_rate": self.weights.rate * (balance * coded.terms.rate).mean(),
+                  "loss_distortion": self.weights.distortion * (balance * coded.terms.distortion).mean()}
+        if self.codec.perceptual is not None:
+            losses["loss_perceptual"] = (balance * coded.terms.perceptual).mean()
         # of the middle level: what a level's own lambda and the balance of the losses make of the task's weight
         worth = [(lambda_of(torch.tensor(q * (NUM_LEVELS - 1))) / lambda_of(torch.tensor(NUM_LEVELS / 2))).sqrt().item() for q in qualities]
         inputs = []
         for k, x in enumerate(batched_inputs):
-            picture = 255 * pictures[k].clamp(0, 1)
+            picture = 255 * coded.pictures[k].clamp(0, 1)
             picture.register_hook(lambda gradient, by=self.weights.task * worth[k]: by * gradient)
             inputs.append(self._seen(x, picture))
         losses |= self._task_losses(batched_inputs, originals, inputs)
         self._log(coded, originals)
         return losses
-
-    def _code(self, members: Sequence[int], originals: Sequence[Tensor], qualities: Sequence[float]) -> "_Coded":
-        """The differentiable codec on images of one padded size."""
-        rows, columns = (-(-side // CELL) for side in originals[members[0]].shape[1:])
-        images, inside, levels, saliency = [], [], [], []
-        for k in members:
-            height, width = originals[k].shape[1:]
-            padding = (0, columns * CELL - width, 0, rows * CELL - height)
-            images.append(F.pad(originals[k][None].float() / 255, padding, mode="replicate"))
-            inside.append(F.pad(torch.ones(1, 1, height, width, device=self.device), padding))
-            pixels = np.ascontiguousarray(originals[k].permute(1, 2, 0).cpu().numpy())
-            salient = self._settings.saliency(pixels)
-            levels.append(torch.from_numpy(self._settings.with_quality(qualities[k]).levels_for(salient).astype(np.int64)))
-            saliency.append(F.pad(torch.from_numpy(np.asarray(salient, np.float32)).to(self.device)[None, None], padding))
-        image, seen = torch.cat(images).contiguous(memory_format=torch.channels_last), torch.cat(inside)
-        cell_levels, salient = torch.stack(levels)[:, None].to(self.device), torch.cat(saliency)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            output = self.codec(image, cell_levels, hard=True)  # rates of values with noise are 1.5 to 2 times the real ones here
-        with torch.autocast(self.device.type, enabled=False):
-            weight = saliency_weights(salient, self.weights.saliency) if self.weights.saliency else None
-            terms = rate_distortion(output, image, cell_levels, weight, self.perceptual, seen)
-            bits = output.estimated_bits_1.detach()
-            places = F.avg_pool2d(salient, 16)[:, 0]
-        pictures = [picture[:, : originals[k].shape[1], : originals[k].shape[2]] for k, picture in zip(members, output.reconstruction.float())]
-        self.last = LastImage(originals[members[-1]], qualities[members[-1]])
-        return _Coded(members, pictures, terms, ((bits * places).sum() / bits.sum()).detach())
 
     def _task_losses(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], inputs: list[dict]) -> dict[str, Tensor]:
         """Losses of the detector, and of its features if they are compared."""
@@ -287,16 +245,15 @@ class CompressedDetector(nn.Module):
             wanted = self.detector.backbone(self.detector.preprocess_image(clean).tensor)
         return losses | {"loss_distillation": self.weights.distillation * feature_distance(caught[0], wanted, self.distilled_features)}
 
-    def _log(self, coded: Sequence["_Coded"], originals: Sequence[Tensor]) -> None:
+    def _log(self, coded: SoftlyCoded, originals: Sequence[Tensor]) -> None:
         if not has_event_storage():
             return
-        pixels = sum(original.shape[1] * original.shape[2] for original in originals)
-        bits = sum((part.terms.rate.detach() * torch.tensor([float(originals[k][0].numel()) for k in part.members], device=self.device)).sum() for part in coded)
-        figures = {"estimated_bpp": bits / pixels, "psnr": sum(part.terms.psnr for part in coded) / len(coded),
-                   "salient_share": sum(part.salient_share for part in coded) / len(coded)}
-        if self.perceptual is not None:
-            figures["perceptual"] = sum(part.terms.perceptual_distance.detach().mean() for part in coded) / len(coded)
-        get_event_storage().put_scalars(**{f"salcompress/{name}": float(value) for name, value in figures.items()})
+        pixels = torch.tensor([float(original[0].numel()) for original in originals], device=self.device)
+        figures = {"estimated_bpp": (coded.terms.rate * pixels).sum() / pixels.sum(), "psnr": coded.terms.psnr.mean(),
+                   "salient_share": coded.salient_share.mean()}
+        if self.codec.perceptual is not None:
+            figures["perceptual"] = coded.terms.perceptual_distance.mean()
+        get_event_storage().put_scalars(**{f"salcompress/{name}": value.item() for name, value in figures.items()})
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
         """Also takes a checkpoint of the detector alone: as that of the detector behind the codec as it is.
@@ -318,25 +275,6 @@ class CompressedDetector(nn.Module):
                                "begin with weights of the checkpoint's config")
         super()._load_from_state_dict(state_dict, prefix, *others)
 
-    def deployed(self) -> SalientCodec:
-        """The codec of the present weights as its users will have it: rounded to a weight file, and exact. Kept until training goes on."""
-        if self._deployed is None:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "codec.safetensors"
-                self.export_codec(path)
-                self._deployed = self._settings.with_weights(path, str(self.device))
-        return self._deployed
-
-    def export_codec(self, path: Path | str) -> None:
-        """Write the codec's present weights as a file for ``load_codec("salient:weights=PATH,q=...")``.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
-        model = copy.deepcopy(self.codec).cpu()
-        model.prior.project()
-        write_atomically(Path(path), save_model(model))
-
 
 class LastImage(NamedTuple):
     """The last training image that went through the codec, for the logs."""
@@ -344,18 +282,6 @@ class LastImage(NamedTuple):
     original: Tensor
     """uint8 (3, H, W), RGB."""
     quality: float
-
-
-class _Coded(NamedTuple):
-    """Images of one padded size behind the codec."""
-
-    members: Sequence[int]
-    """Their numbers in the batch."""
-    pictures: list[Tensor]
-    """(3, H, W), about [0, 1]."""
-    terms: RateDistortion
-    salient_share: Tensor
-    """Mean saliency of the places where the bits are."""
 
 
 def feature_distance(features: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Sequence[str] = ()) -> Tensor:
@@ -370,11 +296,3 @@ def feature_distance(features: Mapping[str, Tensor], wanted: Mapping[str, Tensor
     chosen = names or list(wanted)
     distances = [(features[name].float() - wanted[name].float()).square().mean() / wanted[name].float().square().mean().clamp(min=1e-9) for name in chosen]
     return sum(distances) / len(chosen)
-
-
-def _by_cells(originals: Sequence[Tensor]) -> list[list[int]]:
-    """Numbers of images that have one size in whole cells."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for k, original in enumerate(originals):
-        groups.setdefault(tuple(-(-side // CELL) for side in original.shape[1:]), []).append(k)
-    return list(groups.values())

@@ -81,7 +81,7 @@ def train_codec(
             output = model(batch.image, batch.cell_levels, hard=step >= switch)
         pixel_weight = saliency_weights(batch.saliency, saliency_weight) if saliency_weight else None
         found = rate_distortion(output, batch.image, batch.cell_levels, pixel_weight, perceptual)
-        logged = {"estimated_bpp": found.rate.mean(), "distortion_bpp": found.distortion.mean(), "psnr_dB": found.psnr}
+        logged = {"estimated_bpp": found.rate.mean(), "distortion_bpp": found.distortion.mean(), "psnr_dB": found.psnr.mean()}
         if perceptual is not None:
             logged |= {"perceptual_bpp": found.perceptual.mean(), "perceptual": found.perceptual_distance.mean()}
         return StepResult(found.loss, logged)

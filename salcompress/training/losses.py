@@ -37,7 +37,7 @@ class RateDistortion(NamedTuple):
     perceptual_distance: Tensor
     """The distance itself; 0 without."""
     psnr: Tensor
-    """dB of the whole batch (a scalar), without any weight."""
+    """dB, without any weight."""
 
     @property
     def loss(self) -> Tensor:
@@ -86,5 +86,5 @@ def rate_distortion(output: ModelOutput, image: Tensor, cell_levels: Tensor, pix
     distortion = mean(lambda_ * (squared if pixel_weight is None else pixel_weight * squared))
     felt = mean(lambda_ * distance) * (0.0 if perceptual is None else perceptual.weight)
     balance = (lambda_of(torch.tensor(NUM_LEVELS / 2)) / lambda_of(cell_levels.float().mean((1, 2, 3)))).sqrt()
-    psnr = 10 * torch.log10(255**2 / mean(squared.detach()).mean().clamp(min=1e-9))
+    psnr = 10 * torch.log10(255**2 / mean(squared.detach()).clamp(min=1e-9))
     return RateDistortion(bits / pixels, distortion, felt, balance, mean(distance), psnr)
