@@ -14,7 +14,7 @@ from salcompress.codecs.grouping import CELLS_AT_ONCE, by_shape, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient_coding import SymbolTensors, analyse_padded, split, synthesise_padded, write
 from salcompress.codecs.salient_models import default_device
-from salcompress.errors import DataError, SettingError
+from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.models.quality_map import CELL, allocate_levels_of_batch
 from salcompress.saliency import SHIPPED_NETWORK, NetworkSaliency, network_saliency, uniform_saliency
 
@@ -85,14 +85,8 @@ class BatchedCodec:
         for image, name in zip(images, named, strict=True):
             with refusal_named(name):
                 _check(image)
-        try:
+        with enough_memory(self.device, images):
             return self._start(images, named)
-        except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if type(error) is RuntimeError and "DefaultCPUAllocator" not in str(error):
-                raise
-            sizes = ", ".join(f"{image.shape[2]}x{image.shape[1]}" for image in images)
-            raise SettingError(f"not enough memory on {self.device} to compress images of {sizes}: take fewer images at a time or smaller ones, "
-                               "prefetch fewer batches, or compress on the CPU with device=cpu") from error
 
     def _start(self, images: Sequence[Tensor], names: list[str | None]) -> CompressedBatch:
         moved = [image.to(self.device, non_blocking=True) for image in images]
@@ -165,10 +159,23 @@ def refusal_named(name: str | None) -> Iterator[None]:
     """Within, what a codec says of an image names the image's file, if it has one."""
     try:
         yield
-    except SettingError as error:
+    except (SettingError, BitstreamError) as error:
         if name is None:
             raise
         raise DataError(f"{name}: {error}") from error
+
+
+@contextlib.contextmanager
+def enough_memory(device: torch.device, images: Sequence[Tensor]) -> Iterator[None]:
+    """Within, running out of memory is a SettingError that names the images' sizes, (3, H, W), and what helps."""
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and "DefaultCPUAllocator" not in str(error):
+            raise
+        sizes = ", ".join(f"{image.shape[2]}x{image.shape[1]}" for image in images)
+        raise SettingError(f"not enough memory on {device} to compress images of {sizes}: take fewer images at a time or smaller ones, "
+                           "prefetch fewer batches, or compress on the CPU with device=cpu") from error
 
 
 def _check(image: Tensor) -> None:
