@@ -19,6 +19,12 @@ training showed."""
 _LEAST_SIDE = 32  # of what the network sees, the stride of its deepest features
 
 
+def seen_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width at which the network sees an image."""
+    scale = NETWORK_SIDE / max(height, width)
+    return max(_LEAST_SIDE, round(height * scale)), max(_LEAST_SIDE, round(width * scale))
+
+
 def run_network(model: "SaliencyNet", image: np.ndarray) -> np.ndarray:
     """Saliency of an image by a network: scaled to :data:`NETWORK_SIDE`, and the map scaled back.
 
@@ -32,10 +38,10 @@ def run_network(model: "SaliencyNet", image: np.ndarray) -> np.ndarray:
 
     check_image(image)
     height, width = image.shape[:2]
-    scale = NETWORK_SIDE / max(height, width)
-    seen_height, seen_width = (max(_LEAST_SIDE, round(side * scale)) for side in (height, width))
+    seen_height, seen_width = seen_size(height, width)
     # averages where it gets smaller; INTER_AREA would be nearest neighbour where it gets larger
-    seen = cv2.resize(image, (seen_width, seen_height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    smaller = max(height, width) > NETWORK_SIDE
+    seen = cv2.resize(image, (seen_width, seen_height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     device = next(model.parameters()).device
     with torch.autocast(device.type, enabled=False):  # whatever the caller's training loop has set
         saliency = model.saliency(to_tensor(seen).to(device, memory_format=torch.channels_last))[0, 0].cpu().numpy()
@@ -69,13 +75,17 @@ class NetworkSaliency:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Saliency float32 (H, W) in [0, 1] of a uint8 (H, W, 3)."""
         if self._model is None:
-            from salcompress.models.saliency_network import load_saliency_network
-
-            self._model = load_saliency_network(self.weights, self.device)
+            self._model = self.load(self.device)
         return run_network(self._model, image)
 
+    def load(self, device: str) -> "SaliencyNet":
+        """A copy of the network on a device."""
+        from salcompress.models.saliency_network import load_saliency_network
 
-_SHIPPED = NetworkSaliency()
+        return load_saliency_network(self.weights, device)
+
+
+SHIPPED_NETWORK = NetworkSaliency()
 
 
 def network_saliency(image: np.ndarray) -> np.ndarray:
@@ -84,7 +94,7 @@ def network_saliency(image: np.ndarray) -> np.ndarray:
     Args:
         image: uint8 (H, W, 3), RGB, of any size.
     """
-    return _SHIPPED(image)
+    return SHIPPED_NETWORK(image)
 
 
 @functools.cache

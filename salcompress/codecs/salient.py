@@ -8,6 +8,7 @@ import numpy as np
 
 from salcompress.bitstream.container import CELL, NUM_LEVELS, check_size, read_stream
 from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
+from salcompress.codecs.grouping import by_shape, cells_of
 from salcompress.codecs.salient_models import check_device, default_device, load_shared, model_on_device
 from salcompress.codecs.steering import SaliencyFunction, as_function, steering_label
 from salcompress.errors import SettingError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from salcompress.models.compression_model import CompressionModel
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "codec.safetensors"
-_CELLS_AT_ONCE = 3072
-"""Cells, 12.6 megapixels, that go through the networks in one batch unless one image has more."""
 
 
 class Reconstruction(NamedTuple):
@@ -146,7 +145,7 @@ class SalientCodec(Codec):
         """:meth:`levels_of` an image that has this saliency map, (H, W) in [0, 1]."""
         from salcompress.models.quality_map import allocate_levels, block_means
 
-        return allocate_levels(self.quality, block_means(saliency, *_cells(*saliency.shape), CELL), self.saliency_strength)
+        return allocate_levels(self.quality, block_means(saliency, *cells_of(*saliency.shape), CELL), self.saliency_strength)
 
     def _saliency_of(self, image: np.ndarray) -> np.ndarray:
         saliency = np.asarray(self.saliency(image))
@@ -168,7 +167,7 @@ class SalientCodec(Codec):
 
         groups = [self.levels_of(image) for image in images]
         streams: list[bytes] = [b""] * len(images)
-        for members in _by_shape([levels.shape for levels in groups]):
+        for members in by_shape([levels.shape for levels in groups]):
             analysed: list[Analysed] = analyse(self.model, [images[k] for k in members], [groups[k] for k in members])
             for k, found in zip(members, analysed):
                 streams[k] = write(found, images[k].shape[:2], self.base_level, self.model_fingerprint)
@@ -183,9 +182,9 @@ class SalientCodec(Codec):
         from salcompress.codecs.salient_coding import read, synthesise
 
         opened = [read_stream(stream, self.model_fingerprint) for stream in streams]
-        shapes = [_cells(header.height, header.width) for header, _ in opened]
+        shapes = [cells_of(header.height, header.width) for header, _ in opened]
         images: list[np.ndarray | None] = [None] * len(streams)
-        for members in _by_shape(shapes):
+        for members in by_shape(shapes):
             decoded = read(self.model, [opened[k] for k in members], shapes[members[0]])
             for k, image in zip(members, synthesise(self.model, decoded.latent, decoded.cell_levels)):
                 images[k] = np.ascontiguousarray(image[: opened[k][0].height, : opened[k][0].width])
@@ -196,7 +195,7 @@ class SalientCodec(Codec):
         from salcompress.models.quality_map import block_means
 
         header, payload = read_stream(stream, self.model_fingerprint)
-        shape = _cells(header.height, header.width)
+        shape = cells_of(header.height, header.width)
         decoded = read(self.model, [(header, payload)], shape)
         levels = decoded.cell_levels[0, 0].cpu().numpy().astype(np.uint8)
         bits = spatial_bits(levels, [group[0] for group in decoded.groups], [tables[0] for tables in decoded.tables], header.level)
@@ -282,11 +281,6 @@ class SalientCodec(Codec):
         return self.with_quality(low / (NUM_LEVELS - 1))
 
 
-def _cells(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of cells of an image."""
-    return -(-height // CELL), -(-width // CELL)
-
-
 def _short(number: float) -> str:
     """A number as a person would write it, and exactly."""
     return f"{number:g}" if float(f"{number:g}") == number else repr(number)
@@ -296,12 +290,3 @@ def _rebuild(quality: float, arguments: dict[str, Any], steering: str) -> Salien
     codec = SalientCodec(quality, **arguments)
     codec._steering = steering
     return codec
-
-
-def _by_shape(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Numbers of images that go through the networks together: of one shape, in cells, and few enough to bound memory."""
-    members: dict[tuple[int, int], list[int]] = {}
-    for k, shape in enumerate(shapes):
-        members.setdefault(shape, []).append(k)
-    most = {shape: max(1, _CELLS_AT_ONCE // (shape[0] * shape[1])) for shape in members}
-    return [found[start : start + most[shape]] for shape, found in members.items() for start in range(0, len(found), most[shape])]

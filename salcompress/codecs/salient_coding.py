@@ -19,6 +19,8 @@ from salcompress.models.quality_map import CELL
 
 Group = tuple[np.ndarray, np.ndarray]
 """Symbols int32 (n,) and tables uint8 (n,)."""
+OVERHEAD_BITS = 8 * HEADER_BYTES + 32
+"""Of a stream beside what its symbols cost: the header, and half a word of the coder's state."""
 
 
 class Analysed(NamedTuple):
@@ -34,6 +36,19 @@ class Analysed(NamedTuple):
     """What the decoder will see, (1, C, h, w)."""
     cell_levels: Tensor
     """``levels`` as a tensor, (1, 1, rows, columns)."""
+
+
+class SymbolTensors(NamedTuple):
+    """Images of one padded size as symbols, on the networks' device."""
+
+    groups: list[Tensor]
+    """Symbols of each group, int32 (N, C', h', w'), level 2 first."""
+    tables: list[Tensor]
+    """Their tables, uint8 of the same shapes."""
+    latent: Tensor
+    """What the decoder will see, (N, C, h, w)."""
+    cell_levels: Tensor
+    """Integer (N, 1, rows, columns)."""
 
 
 class Decoded(NamedTuple):
@@ -57,24 +72,45 @@ def _coding(model: CompressionModel) -> Iterator[torch.device]:
         yield device
 
 
-def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> list[Analysed]:
-    """Symbols of images whose levels have one shape."""
-    groups: list[tuple[np.ndarray, np.ndarray]] = []
+def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor, mixed_precision: bool = False) -> SymbolTensors:
+    """Symbols of images of one padded size; all of it on the networks' device, without waiting for it.
+
+    Args:
+        images: uint8 (N, 3, 64 rows, 64 columns), RGB.
+        cell_levels: Integer (N, 1, rows, columns).
+        mixed_precision: The analysis in bfloat16; the prior is exact in any case.
+    """
+    groups: list[Tensor] = []
+    tables: list[Tensor] = []
 
     def code_group(group: GroupParameters) -> Tensor:
         target = take_group(hyper if group.level == 2 else latent, group.level, group.index)
         symbols = torch.round(target - group.mean).clamp_(-MAX_SYMBOL, MAX_SYMBOL)
-        groups.append((symbols.to(torch.int32).cpu().numpy(), group.table.to(torch.uint8).cpu().numpy()))
+        groups.append(symbols.to(torch.int32))
+        tables.append(group.table.to(torch.uint8))
         return symbols + group.mean
 
     with _coding(model) as device:
-        batch = torch.from_numpy(np.stack([_pad(image, found.shape) for image, found in zip(images, levels)])).to(device)
-        pixels = batch.permute(0, 3, 1, 2).float().div_(255)
-        cell_levels = torch.from_numpy(np.stack(levels)[:, None].astype(np.int64)).to(device)
-        latent, hyper = model.analyse(pixels, cell_levels)
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
+            latent, hyper = model.analyse(images.float().div_(255), cell_levels)
+        latent, hyper = latent.float(), hyper.float()
         decoded, _ = model.prior.traverse(cell_levels, code_group)
-    return [Analysed(levels[k], [s[k] for s, _ in groups], [t[k] for _, t in groups], decoded[k : k + 1], cell_levels[k : k + 1])
-            for k in range(len(images))]
+    return SymbolTensors(groups, tables, decoded, cell_levels)
+
+
+def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> list[Analysed]:
+    """Symbols of images whose levels have one shape."""
+    device = next(model.parameters()).device
+    batch = torch.from_numpy(np.stack([_pad(image, found.shape) for image, found in zip(images, levels)])).to(device)
+    cell_levels = torch.from_numpy(np.stack(levels)[:, None].astype(np.int64)).to(device)
+    found = analyse_padded(model, batch.permute(0, 3, 1, 2), cell_levels)
+    return split(levels, [group.cpu().numpy() for group in found.groups], [used.cpu().numpy() for used in found.tables], found)
+
+
+def split(levels: Sequence[np.ndarray], groups: Sequence[np.ndarray], tables: Sequence[np.ndarray], found: SymbolTensors) -> list[Analysed]:
+    """Image by image what was found of a batch, given what of it has come to the host."""
+    return [Analysed(levels[k], [s[k] for s in groups], [t[k] for t in tables], found.latent[k : k + 1], found.cell_levels[k : k + 1])
+            for k in range(len(levels))]
 
 
 def write(found: Analysed, size: tuple[int, int], level: int, fingerprint: bytes) -> bytes:
@@ -89,7 +125,7 @@ def write(found: Analysed, size: tuple[int, int], level: int, fingerprint: bytes
 def count(found: Analysed, level: int) -> tuple[int, np.ndarray]:
     """Length of the stream in bits by the integer tables, header included, and what of it :func:`spatial_bits` places."""
     places = spatial_bits(found.levels, found.groups, found.tables, level)
-    return int(np.ceil(places.sum())) + 8 * HEADER_BYTES + 32, places  # half a word of the coder's state
+    return int(np.ceil(places.sum())) + OVERHEAD_BITS, places
 
 
 def spatial_bits(levels: np.ndarray, groups: Sequence[np.ndarray], tables: Sequence[np.ndarray], level: int) -> np.ndarray:
@@ -151,11 +187,16 @@ def _check(right: bool) -> None:
                            "other tables than the one that encoded it")
 
 
+def synthesise_padded(model: CompressionModel, latents: Tensor, cell_levels: Tensor, mixed_precision: bool = False) -> Tensor:
+    """Padded images, uint8 (N, 3, H, W), on the networks' device; with ``mixed_precision`` computed in bfloat16."""
+    with _coding(model) as device, torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
+        image = model.synthesise(latents.float(), cell_levels)
+    return image.float().mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
 def synthesise(model: CompressionModel, latents: Tensor, cell_levels: Tensor) -> np.ndarray:
     """Padded images, uint8 (N, H, W, 3)."""
-    with _coding(model):
-        image = model.synthesise(latents.float(), cell_levels)
-    return image.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return synthesise_padded(model, latents, cell_levels).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, level: int, fingerprint: bytes) -> dict[str, float]:

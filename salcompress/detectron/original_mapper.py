@@ -11,6 +11,7 @@ from detectron2.data import transforms as T
 from salcompress.detectron.augmentation import RandomCompression, check_image_format
 from salcompress.detectron.config import configured_random_compression
 from salcompress.detectron.device_transforms import check_transforms
+from salcompress.errors import DataError
 
 
 class OriginalImageMapper(DatasetMapper):
@@ -65,8 +66,15 @@ class OriginalImageMapper(DatasetMapper):
         return arguments
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """Map one picture."""
-        mapped = super().__call__(dataset_dict)
+        """Map one picture.
+
+        Raises:
+            DataError: It cannot be read; the message names the file.
+        """
+        try:
+            mapped = super().__call__(dataset_dict)
+        except OSError as error:
+            raise DataError(f"{dataset_dict['file_name']}: {error}") from error
         original = self.augmentations.original
         mapped.update(
             image=torch.as_tensor(np.ascontiguousarray(original.transpose(2, 0, 1))), transforms=self.augmentations.transforms,

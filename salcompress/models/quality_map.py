@@ -49,6 +49,27 @@ def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np
     return np.rint(np.clip(wanted + high, 0, NUM_LEVELS - 1)).astype(np.uint8)
 
 
+def allocate_levels_of_batch(quality: float, saliency: Tensor, strength: float) -> Tensor:
+    """:func:`allocate_levels` of several images on their device, without waiting for it: the same offsets, found in 5 steps of 8 bits.
+
+    Args:
+        saliency: Of each cell in [0, 1], float64 (N, rows, columns).
+
+    Returns:
+        int64 (N, rows, columns), 0 .. 63.
+    """
+    wanted = strength * saliency.flatten(1)
+    base, parts = quality * (NUM_LEVELS - 1), 2**8
+    low = -wanted.amax(1)
+    high = torch.full_like(low, NUM_LEVELS - 1.0)
+    for _ in range(5):
+        step = (high - low) / parts
+        offsets = low[:, None] + step[:, None] * torch.arange(1, parts, dtype=low.dtype, device=low.device)
+        below = ((wanted[:, None] + offsets[..., None]).clamp_(0, NUM_LEVELS - 1).mean(2) < base).sum(1)
+        low, high = low + step * below, torch.where(below == parts - 1, high, low + step * (below + 1))
+    return (wanted + high[:, None]).clamp_(0, NUM_LEVELS - 1).round_().long().view(saliency.shape)
+
+
 def block_means(saliency: np.ndarray, rows: int, columns: int, side: int) -> np.ndarray:
     """Mean of a map (H, W) over each block of ``side`` x ``side`` pixels of the padded image; beyond the image's edge nothing
     counts, and blocks that lie there as a whole repeat the last ones. float64 (rows, columns)."""

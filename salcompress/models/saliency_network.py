@@ -99,7 +99,8 @@ def border_contrast(image: Tensor) -> Tensor:
         colours = strip.flatten(2)
         mean = colours.mean(2, keepdim=True)
         covariance = (colours - mean) @ (colours - mean).transpose(1, 2) / colours.shape[2]
-        inverse = torch.linalg.inv(covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype))  # 8 grey levels: a flat border is no point
+        # 8 grey levels: a flat border is no point. It always has an inverse; inv_ex does not wait for the device to hear so
+        inverse = torch.linalg.inv_ex(covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype)).inverse
         away = image.flatten(2) - mean
         distance = ((inverse @ away) * away).sum(1).clamp(min=0).sqrt()
         distances.append(distance / distance.amax(1, keepdim=True).clamp(min=1))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from salcompress.bitstream.container import HEADER_BYTES, read_header
 from salcompress.codecs import load_codec
-from salcompress.codecs.salient import WEIGHTS, SalientCodec, _by_shape
+from salcompress.codecs.grouping import by_shape
+from salcompress.codecs.salient import WEIGHTS, SalientCodec
 from salcompress.errors import SettingError
 from salcompress.image import read_image
 from salcompress.metrics.distortion import psnr
@@ -73,7 +74,7 @@ def test_pure_black_and_white_keep_their_quality():
 
 
 def test_large_batches_are_cut_to_bound_memory():
-    batches = _by_shape([(1, 1), (40, 40), (1, 1), (40, 40), (40, 40), (90, 90)])
+    batches = by_shape([(1, 1), (40, 40), (1, 1), (40, 40), (40, 40), (90, 90)])
     assert batches == [[0, 2], [1], [3], [4], [5]]
 
 

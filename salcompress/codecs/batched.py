@@ -1,0 +1,216 @@
+"""The learned codec for batches of images that are tensors: compressed and reconstructed on the codec's device."""
+import concurrent.futures
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salcompress.bitstream.container import check_size
+from salcompress.codecs.device_bits import BitCounter
+from salcompress.codecs.device_levels import DeviceSaliency
+from salcompress.codecs.grouping import CELLS_AT_ONCE, by_shape, cells_of
+from salcompress.codecs.salient import SalientCodec
+from salcompress.codecs.salient_coding import SymbolTensors, analyse_padded, split, synthesise_padded, write
+from salcompress.codecs.salient_models import default_device
+from salcompress.errors import BitstreamError, DataError, SettingError
+from salcompress.models.quality_map import CELL, allocate_levels_of_batch
+from salcompress.saliency import SHIPPED_NETWORK, NetworkSaliency, network_saliency, uniform_saliency
+
+_CELLS_AT_ONCE_ON_CPU = 80
+"""One COCO image: two at once leave the caches of a CPU, and the synthesis then takes a quarter longer."""
+
+
+class CompressedBatch:
+    """Images that went through the codec; their rates may still be on their way.
+
+    Attributes:
+        images: uint8 (3, H, W), RGB, on the codec's device: what decoding gives, up to one grey level in rare places. On CUDA, valid on the
+            stream that was current when the batch was started.
+    """
+
+    def __init__(self, images: list[Tensor], rates: Callable[[], list[int]], streams: list[concurrent.futures.Future]):
+        self.images, self._rates, self._streams = images, rates, streams
+
+    def num_bits(self) -> list[int]:
+        """Of each image, waiting until they are known: 8 x the length of its stream, or that length by the integer tables."""
+        return self._rates()
+
+    def streams(self) -> list[bytes]:
+        """The .salc streams, where real ones were asked for; waits until they are written."""
+        return [stream.result() for stream in self._streams]
+
+
+class BatchedCodec:
+    """Compresses batches of images of different sizes; each image comes out as if alone.
+
+    Images of one padded size go through the networks together. On the CPU levels and streams equal those of ``codec.encode``. On CUDA the
+    saliency network, too, runs there and in batches, which moves a level by one in rare cells, and what is real-valued rounds otherwise than
+    on a CPU; streams decode everywhere in any case. Nothing waits for the device but the rates, other saliency functions than the network
+    (they run on the host), and what is first used.
+
+    Args:
+        codec: At its quality, saliency and device.
+        real_streams: Write the streams, in ``pool``; else count their lengths by the integer tables, within 64 bits each.
+        mixed_precision: Transforms in bfloat16: quicker on recent GPUs. Pixels then differ from those that decoding gives, by a grey level
+            or two; the rate is that of the symbols from which they were made. The prior is exact in any case.
+        pool: Writes streams; one thread of its own if None. More threads help little: the coder keeps Python's lock while it codes (measured
+            with constriction 0.5), so they code while the networks run, and one after another.
+        cells_at_once: 64x64 cells that go through the networks together, unless one image has more: bounds memory. As suits the device if None.
+    """
+
+    def __init__(self, codec: SalientCodec, *, real_streams: bool = False, mixed_precision: bool = False,
+                 pool: concurrent.futures.ThreadPoolExecutor | None = None, cells_at_once: int | None = None):
+        self.codec, self.real_streams, self.mixed_precision = codec, real_streams, mixed_precision
+        self.device = torch.device(codec.device or default_device())
+        self.cells_at_once = cells_at_once or (_CELLS_AT_ONCE_ON_CPU if self.device.type == "cpu" else CELLS_AT_ONCE)
+        self._pool = pool or (concurrent.futures.ThreadPoolExecutor(1, "salcompress-coder") if real_streams else None)
+        self._count = BitCounter(self.device)
+        network = SHIPPED_NETWORK if codec.saliency is network_saliency else codec.saliency
+        on_device = self.device.type == "cuda" and isinstance(network, NetworkSaliency)
+        self._saliency = DeviceSaliency(network.load(str(self.device))) if on_device else None
+
+    def start(self, images: Sequence[Tensor], names: Sequence[str] | None = None) -> CompressedBatch:
+        """Compress images, uint8 (3, H, W), RGB. They may lie on the host, best in pinned memory, or on the codec's device.
+
+        Args:
+            names: Of the images' files, for errors.
+
+        Raises:
+            SettingError: One is no image or too large, the saliency function's map does not fit, or there is not enough memory.
+            DataError: In place of a SettingError about one image if it has a name.
+        """
+        named = [None] * len(images) if names is None else list(names)
+        for image, name in zip(images, named, strict=True):
+            with refusal_named(name):
+                _check(image)
+        with enough_memory(self.device, images):
+            return self._start(images, named)
+
+    def _start(self, images: Sequence[Tensor], names: list[str | None]) -> CompressedBatch:
+        moved = [image.to(self.device, non_blocking=True) for image in images]
+        levels = self._levels(images, moved, names)
+        decoded: list[Tensor | None] = [None] * len(images)
+        rates: list[tuple[list[int], Callable[[], list[int]]]] = []
+        streams: list[concurrent.futures.Future | None] = [None] * len(images)
+        model = self.codec.model
+        for members in by_shape([tuple(found.shape) for found in levels], self.cells_at_once):
+            cell_levels = torch.stack([levels[k] for k in members])[:, None]
+            found = analyse_padded(model, _padded([moved[k] for k in members], tuple(cell_levels.shape[2:])), cell_levels, self.mixed_precision)
+            sizes = [tuple(images[k].shape[1:]) for k in members]
+            if self.real_streams:
+                for k, stream in zip(members, self._write(found, sizes)):
+                    streams[k] = stream
+            else:
+                rates.append((members, _on_host([self._count(found, self.codec.base_level)])))
+            pixels = synthesise_padded(model, found.latent, found.cell_levels, self.mixed_precision)
+            for k, image, (height, width) in zip(members, pixels, sizes):
+                decoded[k] = image[:, :height, :width].contiguous()
+        if self.real_streams:
+            return CompressedBatch(decoded, lambda: [8 * len(stream.result()) for stream in streams], streams)
+
+        def counted() -> list[int]:
+            by_image = {k: bits for members, arrived in rates for k, bits in zip(members, arrived()[0].tolist())}
+            return [by_image[k] for k in range(len(images))]
+
+        return CompressedBatch(decoded, counted, [])
+
+    def _levels(self, images: Sequence[Tensor], moved: Sequence[Tensor], names: list[str | None]) -> list[Tensor]:
+        """Of each image, int64 (rows, columns) on the device."""
+        shapes = [cells_of(*image.shape[1:]) for image in images]
+        cells: dict[int, Tensor] = {}
+        if self.codec.saliency is uniform_saliency:
+            cells = {k: torch.zeros(shape, dtype=torch.float64, device=self.device) for k, shape in enumerate(shapes)}
+        elif self._saliency is not None:
+            fitting = [k for k, image in enumerate(images) if self._saliency.fits(*image.shape[1:])]
+            cells = dict(zip(fitting, self._saliency([moved[k] for k in fitting])))
+        levels: list[Tensor | None] = [None] * len(images)
+        for members in by_shape(shapes):
+            steered = [k for k in members if k in cells]
+            if steered:
+                allocated = allocate_levels_of_batch(self.codec.quality, torch.stack([cells[k] for k in steered]), self.codec.saliency_strength)
+                for k, found in zip(steered, allocated):
+                    levels[k] = found
+        for k, image in enumerate(images):
+            if levels[k] is None:
+                with refusal_named(names[k]):
+                    found = self.codec.levels_of(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+                levels[k] = _to_device(torch.from_numpy(found.astype(np.int64)), self.device)
+        return levels
+
+    def _write(self, found: SymbolTensors, sizes: Sequence[tuple[int, int]]) -> list[concurrent.futures.Future]:
+        """Streams of a group, by the pool."""
+        count = len(found.groups)
+        arrived = _on_host([*(group.to(torch.int16) for group in found.groups), *found.tables, found.cell_levels[:, 0].to(torch.uint8)])
+        codec = self.codec
+
+        def one(k: int) -> bytes:
+            parts = [part.numpy() for part in arrived()]
+            here = [part[k : k + 1] for part in parts]
+            image, = split(here[-1], [group.astype(np.int32) for group in here[:count]], here[count:-1], found)
+            return write(image, sizes[k], codec.base_level, codec.model_fingerprint)
+
+        return [self._pool.submit(one, k) for k in range(len(sizes))]
+
+
+@contextlib.contextmanager
+def refusal_named(name: str | None) -> Iterator[None]:
+    """Within, what a codec says of an image names the image's file, if it has one."""
+    try:
+        yield
+    except (SettingError, BitstreamError) as error:
+        if name is None:
+            raise
+        raise DataError(f"{name}: {error}") from error
+
+
+@contextlib.contextmanager
+def enough_memory(device: torch.device, images: Sequence[Tensor]) -> Iterator[None]:
+    """Within, running out of memory is a SettingError that names the images' sizes, (3, H, W), and what helps."""
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and "DefaultCPUAllocator" not in str(error):
+            raise
+        sizes = ", ".join(f"{image.shape[2]}x{image.shape[1]}" for image in images)
+        raise SettingError(f"not enough memory on {device} to compress images of {sizes}: take fewer images at a time or smaller ones, "
+                           "prefetch fewer batches, or compress on the CPU with device=cpu") from error
+
+
+def _check(image: Tensor) -> None:
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.dim() != 3 or image.shape[0] != 3 or image.numel() == 0:
+        came = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+        raise SettingError(f"image must be a uint8 tensor (3, H, W) with at least one pixel, got {came}")
+    check_size(*image.shape[1:])
+
+
+def _padded(images: Sequence[Tensor], cells: tuple[int, int]) -> Tensor:
+    """One batch (N, 3, 64 rows, 64 columns); beyond an image's edge its last row and column repeat."""
+    shape = (len(images), 3, cells[0] * CELL, cells[1] * CELL)
+    batch = torch.empty(shape, dtype=torch.uint8, device=images[0].device, memory_format=torch.channels_last)
+    for padded, image in zip(batch, images):
+        height, width = image.shape[1:]
+        padded[:, :height, :width] = image
+        padded[:, :height, width:] = image[:, :, -1:]
+        padded[:, height:] = padded[:, height - 1 : height]
+    return batch
+
+
+def _to_device(values: Tensor, device: torch.device) -> Tensor:
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
+def _on_host(values: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
+    """Begin to bring tensors to the host; calling what is returned, in any thread, waits for them."""
+    if values[0].device.type != "cuda":
+        return lambda: list(values)
+    arriving = [torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True) for value in values]
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(values[0].device))
+
+    def wait() -> list[Tensor]:
+        arrived.synchronize()
+        return arriving
+
+    return wait

@@ -1,0 +1,21 @@
+"""Images padded to whole cells: how many cells, and which images go through the networks together."""
+from collections.abc import Sequence
+
+from salcompress.bitstream.container import CELL
+
+CELLS_AT_ONCE = 3072
+"""Cells, 12.6 megapixels, that go through the networks in one batch unless one image has more."""
+
+
+def cells_of(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of cells of an image."""
+    return -(-height // CELL), -(-width // CELL)
+
+
+def by_shape(shapes: Sequence[tuple[int, int]], cells_at_once: int = CELLS_AT_ONCE) -> list[list[int]]:
+    """Numbers of images that go through the networks together: of one shape, in cells, and few enough to bound memory."""
+    members: dict[tuple[int, int], list[int]] = {}
+    for k, shape in enumerate(shapes):
+        members.setdefault(shape, []).append(k)
+    most = {shape: max(1, cells_at_once // (shape[0] * shape[1])) for shape in members}
+    return [found[start : start + most[shape]] for shape, found in members.items() for start in range(0, len(found), most[shape])]
