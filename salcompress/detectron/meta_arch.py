@@ -2,17 +2,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from salcompress.codecs import load_codec
+from salcompress.codecs.batched import BatchedCodec
 from salcompress.codecs.salient import SalientCodec
 from salcompress.detectron.augmentation import check_image_format
 from salcompress.detectron.device_transforms import apply_transforms
-from salcompress.errors import DataError, SettingError
+from salcompress.errors import SettingError
 from salcompress.image import bits_per_pixel
 from salcompress.models.quality_map import NUM_LEVELS
 from salcompress.training.differentiable_codec import DifferentiableCodec, SoftlyCoded
@@ -159,6 +159,7 @@ class CompressedDetector(nn.Module):
 
         Raises:
             SettingError: A dict has no image of a kind that a codec takes.
+            DataError: (at test) The codec cannot hold an image; the message names its file.
         """
         originals = [self._original(x) for x in batched_inputs]
         if not self.training:
@@ -186,17 +187,15 @@ class CompressedDetector(nn.Module):
             image = image.round().clamp(0, 255).to(torch.uint8)
         return image.flip(0) if self.image_format == "BGR" else image
 
+    @torch.no_grad()
     def _compressed(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], quality: float) -> list[dict]:
         """The dicts with the decoded images of real coding at one quality; their rates are noted in the dicts given, too."""
-        codec, inputs = self.codec.deployed().with_quality(quality), []
-        for x, original in zip(batched_inputs, originals):
-            try:
-                found = codec.reconstruct(np.ascontiguousarray(original.permute(1, 2, 0).cpu().numpy()))
-            except SettingError as error:
-                raise DataError(f"{x.get('file_name', 'an image')}: {error}") from error
+        batch = BatchedCodec(self.codec.deployed().with_quality(quality)).start(originals, [x.get("file_name") for x in batched_inputs])
+        inputs = []
+        for x, original, image, num_bits in zip(batched_inputs, originals, batch.images, batch.num_bits()):
             size = tuple(original.shape[1:])
-            x.update(num_bits=found.num_bits, bpp=bits_per_pixel(found.num_bits, *size), original_size=size)
-            inputs.append(self._seen(x, torch.from_numpy(found.image).permute(2, 0, 1).to(self.device)))
+            x.update(num_bits=num_bits, bpp=bits_per_pixel(num_bits, *size), original_size=size)
+            inputs.append(self._seen(x, image))
         return inputs
 
     def _seen(self, x: Mapping[str, Any], image: Tensor) -> dict[str, Any]:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salcompress.codecs.grouping import by_shape, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
 from salcompress.files import write_atomically
 from salcompress.image import PLACE
 from salcompress.models.compression_model import save_model
 from salcompress.models.quality_map import CELL
+from salcompress.saliency import NetworkSaliency, network_saliency
 from salcompress.training.codec import shipped_perceptual
 from salcompress.training.losses import RateDistortion, rate_distortion, saliency_weights
 
@@ -56,6 +58,7 @@ class DifferentiableCodec(nn.Module):
         if saliency_weight < 0 or perceptual_weight < 0:
             raise SettingError(f"weights of saliency and perceptual distance must be at least 0, got {saliency_weight} and {perceptual_weight}")
         self.start, self.saliency_weight, self.mixed_precision = start, saliency_weight, mixed_precision
+        self._saliency = NetworkSaliency(device=str(device)) if start.saliency is network_saliency else start.saliency
         self.networks = copy.deepcopy(start.model).to(device)
         self.perceptual = shipped_perceptual(perceptual_weight, str(device)) if perceptual_weight else None
         self._deployed: SalientCodec | None = None
@@ -74,7 +77,7 @@ class DifferentiableCodec(nn.Module):
         self._deployed = None  # the weights are about to change
         self.networks.prior.project()  # an optimizer may have led them out of the bounds within which the prior is exact
         order, parts = [], []
-        for members in group_by_cells([image.shape[1:] for image in images]):
+        for members in by_shape([cells_of(*image.shape[1:]) for image in images]):
             order += members
             parts.append(self._code([images[k] for k in members], [qualities[k] for k in members]))
         place = torch.tensor(order).argsort().to(self.device)
@@ -83,13 +86,13 @@ class DifferentiableCodec(nn.Module):
         return SoftlyCoded([pictures[k] for k in place.tolist()], terms, torch.cat([part.salient_share for part in parts])[place])
 
     def _code(self, images: Sequence[Tensor], qualities: Sequence[float]) -> SoftlyCoded:
-        rows, columns = (-(-side // CELL) for side in images[0].shape[1:])
+        rows, columns = cells_of(*images[0].shape[1:])
         padded, inside, levels, saliency = [], [], [], []
         for image, quality in zip(images, qualities):
             padding = (0, columns * CELL - image.shape[2], 0, rows * CELL - image.shape[1])
             padded.append(F.pad(image[None].float() / 255, padding, mode="replicate"))
             inside.append(F.pad(torch.ones_like(padded[0][:, :1, : image.shape[1], : image.shape[2]]), padding))
-            salient = np.asarray(self.start.saliency(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())), np.float32)
+            salient = np.asarray(self._saliency(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())), np.float32)
             levels.append(torch.from_numpy(self.start.with_quality(quality).levels_for(salient).astype(np.int64)))
             saliency.append(F.pad(torch.from_numpy(salient)[None, None], padding))
         image, seen, salient = torch.cat(padded).contiguous(memory_format=torch.channels_last), torch.cat(inside), torch.cat(saliency).to(self.device)
@@ -122,11 +125,3 @@ class DifferentiableCodec(nn.Module):
         model = copy.deepcopy(self.networks).cpu()
         model.prior.project()
         write_atomically(Path(path), save_model(model))
-
-
-def group_by_cells(sizes: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Numbers of images (height, width) that have one size in whole cells."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for k, size in enumerate(sizes):
-        groups.setdefault(tuple(-(-side // CELL) for side in size), []).append(k)
-    return list(groups.values())
