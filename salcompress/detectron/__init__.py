@@ -8,9 +8,14 @@ from salcompress.detectron.config import add_salcompress_config
 from salcompress.detectron.dataset_mapper import CompressedDatasetMapper
 from salcompress.detectron.engine import CompressionTrainer
 from salcompress.detectron.evaluators import CompressionEvaluator
+from salcompress.detectron.gpu_stage import CompressedLoader
+from salcompress.detectron.meta_arch import CompressedDetector, LossWeights, QualitySchedule
+from salcompress.detectron.optimizer import ClippedAdamW
+from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
 
 __all__ = [
-    "CodecTransform", "CompressedDatasetMapper", "CompressionEvaluator", "CompressionTrainer", "RandomCompression",
-    "add_salcompress_config", "register_scenes",
+    "ClippedAdamW", "CodecTransform", "CompressedDatasetMapper", "CompressedDetector", "CompressedLoader", "CompressionEvaluator",
+    "CompressionTrainer", "LossWeights", "OriginalImageMapper", "QualitySchedule", "RandomCompression", "add_salcompress_config",
+    "register_scenes",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.codecs import Codec, SalientCodec, load_codec
+from salcompress.codecs import Codec, SalientCodec, load_codec, load_codecs
 from salcompress.codecs.base import IdentityCodec
 from salcompress.codecs.batched import BatchedCodec, enough_memory, refusal_named
 from salcompress.codecs.classical import PillowCodec
@@ -42,7 +42,7 @@ class CompressedLoader:
         loader: Gives lists of dicts; finite or not, with worker processes or without. It may be iterated again where that can be.
         codec: A codec or its specification. Under "none" the rate is that of the source file and the pixels are untouched.
         random_codecs: What ``codec_index`` of a picture draws from, 1 being the first; as
-            :attr:`RandomCompression.settings <salcompress.detectron.augmentation.RandomCompression>`. Works after ``codec``, and its rate counts.
+            :attr:`RandomCompression.settings <salcompress.detectron.augmentation.RandomCompression>`, or the same specifications. Works after ``codec``, and its rate counts.
         image_format: "BGR" or "RGB", how the pictures' channels lie.
         real_streams: The learned codec writes streams, whose length is the rate; else their length is counted by the integer tables, within 64 bits.
         prefetch: Batches that are begun before the detector asks for them; None takes 2 on CUDA, and 0 on the CPU, where they would only compete.
@@ -55,13 +55,14 @@ class CompressedLoader:
         DataError: (while iterating) A codec cannot hold a picture; the message names its file. Batches before that one are still given.
     """
 
-    def __init__(self, loader: Iterable[list[dict[str, Any]]], codec: Codec | str, *, random_codecs: Sequence[Codec] = (), image_format: str = "BGR",
+    def __init__(self, loader: Iterable[list[dict[str, Any]]], codec: Codec | str, *, random_codecs: Sequence[Codec | str] = (), image_format: str = "BGR",
                  real_streams: bool = False, prefetch: int | None = None, measure_distortion: bool = False, mixed_precision: bool = False):
         check_image_format(image_format)
         if prefetch is not None and prefetch < 0:
             raise SettingError(f"prefetch must be at least 0, or None, got {prefetch}")
         self.loader, self.codec = loader, load_codec(codec) if isinstance(codec, str) else codec
-        self.random_codecs, self.image_format = list(random_codecs), image_format
+        self.random_codecs = [c for given in random_codecs for c in (load_codecs(given) if isinstance(given, str) else [given])]
+        self.image_format = image_format
         self.real_streams, self.measure_distortion, self.mixed_precision = real_streams, measure_distortion, mixed_precision
         learned = [c for c in (self.codec, *self.random_codecs) if isinstance(c, SalientCodec)]
         self.device = torch.device((learned[0].device if learned else None) or default_device())

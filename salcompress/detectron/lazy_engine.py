@@ -46,7 +46,7 @@ def train(cfg: DictConfig, model: nn.Module, resume: bool) -> None:
     checkpointer = DetectionCheckpointer(model, cfg.train.output_dir, trainer=trainer)
     steps = [
         hooks.IterationTimer(), hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
-        hooks.EvalHook(cfg.train.eval_period, lambda: test(cfg, model)),
+        hooks.EvalHook(cfg.train.eval_period, lambda: test(cfg, model)) if "test" in cfg.dataloader else None,
     ]
     if comm.is_main_process():
         steps.insert(2, hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer))

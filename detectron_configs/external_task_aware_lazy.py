@@ -1,0 +1,35 @@
+"""LazyConfig: train the learned codec for a Detectron2 model that a Python file builds, weights and all, on a folder of pictures.
+
+    tools/lazyconfig_train_net.py --config-file detectron_configs/external_task_aware_lazy.py --num-gpus 0 model.detector.path=model.py \\
+        dataloader.train.dataset.json_file=instances.json dataloader.train.dataset.image_root=images train.output_dir=task_aware
+
+The codec sees the pictures as they are; the detector sees them at a random size, here for pictures of 320 pixels whose detector looks at
+0.7 times the size. No labels are used. ``task_aware/codec.safetensors`` then is a codec for ``salcompress evaluate`` and all else.
+"""
+from detectron2.config import LazyCall as L
+from detectron2.data import build_detection_train_loader
+from detectron2.data import transforms as T
+from detectron2.data.datasets import load_coco_json
+from detectron2.solver import WarmupParamScheduler
+from fvcore.common.param_scheduler import CosineParamScheduler
+from omegaconf import OmegaConf
+
+from salcompress.detectors.base import load_external
+from salcompress.detectron import ClippedAdamW, CompressedDetector, LossWeights, OriginalImageMapper, QualitySchedule
+
+model = L(CompressedDetector)(
+    detector=L(load_external)(path="model.py", factory="build_model"), codec="salient:q=0.1,saliency=uniform", trains="codec", labels=False,
+    weights=L(LossWeights)(distortion=0.1, task=6.0, distillation=1.0),
+    quality=L(QualitySchedule)(low=0.0, high=0.3, start_low=0.0, start_high=0.3))
+dataloader = OmegaConf.create()
+dataloader.train = L(build_detection_train_loader)(
+    dataset=L(load_coco_json)(json_file="instances.json", image_root="images"),
+    mapper=L(OriginalImageMapper)(
+        is_train=True, image_format="BGR", use_instance_mask=True,
+        augmentations=[L(T.ResizeShortestEdge)(short_edge_length=[160, 192, 224, 256], max_size=320, sample_style="choice"), L(T.RandomFlip)()]),
+    total_batch_size=4, num_workers=0)
+optimizer = L(ClippedAdamW)(codec_lr=1e-4)
+lr_multiplier = L(WarmupParamScheduler)(scheduler=L(CosineParamScheduler)(start_value=1, end_value=0.0), warmup_length=0.02, warmup_factor=0.01)
+train = OmegaConf.create(dict(
+    output_dir="task_aware", init_checkpoint="", max_iter=2500, device="cpu", eval_period=0, log_period=25, log_codec_period=250,
+    amp=dict(enabled=False), ddp=dict(), checkpointer=dict(period=250, max_to_keep=2)))
