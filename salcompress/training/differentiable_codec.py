@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salcompress.bitstream.container import check_size
+from salcompress.codecs.batched import enough_memory
 from salcompress.codecs.grouping import by_shape, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
@@ -73,7 +75,16 @@ class DifferentiableCodec(nn.Module):
         Args:
             images: uint8 (3, H, W), RGB, on the codec's device.
             qualities: Base quality of each, in [0, 1].
+
+        Raises:
+            SettingError: An image is larger than a stream may be, or there is not enough memory.
         """
+        for image in images:
+            check_size(*image.shape[1:])
+        with enough_memory(self.device, images):
+            return self._forward(images, qualities)
+
+    def _forward(self, images: Sequence[Tensor], qualities: Sequence[float]) -> SoftlyCoded:
         self._deployed = None  # the weights are about to change
         self.networks.prior.project()  # an optimizer may have led them out of the bounds within which the prior is exact
         order, parts = [], []

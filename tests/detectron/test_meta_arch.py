@@ -246,6 +246,8 @@ def test_bad_input_is_named(slim, batch):
         model([{"sem_seg": 1, "instances": 2}])
     with pytest.raises(SettingError, match=r"must be a tensor \(3, H, W\), got \(1, 8, 8\)"):
         model([{"image": torch.zeros(1, 8, 8)}])
+    with pytest.raises(SettingError, match="67"):
+        model.train()([{"image": torch.zeros(3, 1, 1, dtype=torch.uint8).expand(3, 10000, 10000)}])
     for arguments, message in [
         ({"codec": "jpeg:q=30"}, "only the learned codec is differentiable"), ({"trains": "all"}, "trains must be one of codec, detector, both"),
         ({"weights": (1, -1)}, "weights must be at least 0"), ({"quality": (0.5, 0.2)}, r"0 <= low <= high <= 1, got \[0.5, 0.2\]"),
