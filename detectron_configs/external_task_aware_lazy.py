@@ -23,7 +23,7 @@ model = L(CompressedDetector)(
     quality=L(QualitySchedule)(low=0.0, high=0.3, start_low=0.0, start_high=0.3))
 dataloader = OmegaConf.create()
 dataloader.train = L(build_detection_train_loader)(
-    dataset=L(load_coco_json)(json_file="instances.json", image_root="images"),
+    dataset=L(load_coco_json)(json_file="instances.json", image_root="images", dataset_name="external_train"),
     mapper=L(OriginalImageMapper)(
         is_train=True, image_format="BGR", use_instance_mask=True,
         augmentations=[L(T.ResizeShortestEdge)(short_edge_length=[160, 192, 224, 256], max_size=320, sample_style="choice"), L(T.RandomFlip)()]),

@@ -49,9 +49,9 @@ class CompressionTrainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode):
-        check_stage(cfg)
         for name in cfg.DATASETS.TEST:
             self.check_evaluable(name)
+        check_stage(cfg)
         # what DefaultTrainer's own constructor does, but for the ids of devices that it gives DDP, and that a model on CPUs refuses
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
