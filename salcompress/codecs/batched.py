@@ -71,26 +71,28 @@ class BatchedCodec:
         on_device = self.device.type == "cuda" and isinstance(network, NetworkSaliency)
         self._saliency = DeviceSaliency(network.load(str(self.device))) if on_device else None
 
-    def start(self, images: Sequence[Tensor], names: Sequence[str] | None = None) -> CompressedBatch:
+    def start(self, images: Sequence[Tensor], names: Sequence[str] | None = None, qualities: Sequence[float] | None = None) -> CompressedBatch:
         """Compress images, uint8 (3, H, W), RGB. They may lie on the host, best in pinned memory, or on the codec's device.
 
         Args:
             names: Of the images' files, for errors.
+            qualities: Base quality of each image in [0, 1]; the codec's if None.
 
         Raises:
             SettingError: One is no image or too large, the saliency function's map does not fit, or there is not enough memory.
             DataError: In place of a SettingError about one image if it has a name.
         """
         named = [None] * len(images) if names is None else list(names)
+        codecs = [self.codec] * len(images) if qualities is None else [self.codec.with_quality(quality) for quality in qualities]
         for image, name in zip(images, named, strict=True):
             with refusal_named(name):
                 _check(image)
         with enough_memory(self.device, images):
-            return self._start(images, named)
+            return self._start(images, named, codecs)
 
-    def _start(self, images: Sequence[Tensor], names: list[str | None]) -> CompressedBatch:
+    def _start(self, images: Sequence[Tensor], names: list[str | None], codecs: Sequence[SalientCodec]) -> CompressedBatch:
         moved = [image.to(self.device, non_blocking=True) for image in images]
-        levels = self._levels(images, moved, names)
+        levels = self._levels(images, moved, names, codecs)
         decoded: list[Tensor | None] = [None] * len(images)
         rates: list[tuple[list[int], Callable[[], list[int]]]] = []
         streams: list[concurrent.futures.Future | None] = [None] * len(images)
@@ -100,10 +102,11 @@ class BatchedCodec:
             found = analyse_padded(model, _padded([moved[k] for k in members], tuple(cell_levels.shape[2:])), cell_levels, self.mixed_precision)
             sizes = [tuple(images[k].shape[1:]) for k in members]
             if self.real_streams:
-                for k, stream in zip(members, self._write(found, sizes)):
+                for k, stream in zip(members, self._write(found, sizes, [codecs[k] for k in members])):
                     streams[k] = stream
             else:
-                rates.append((members, _on_host([self._count(found, self.codec.base_level)])))
+                base = _to_device(torch.tensor([codecs[k].base_level for k in members]), self.device)
+                rates.append((members, _on_host([self._count(found, base)])))
             pixels = synthesise_padded(model, found.latent, found.cell_levels, self.mixed_precision)
             for k, image, (height, width) in zip(members, pixels, sizes):
                 decoded[k] = image[:, :height, :width].contiguous()
@@ -116,7 +119,7 @@ class BatchedCodec:
 
         return CompressedBatch(decoded, counted, [])
 
-    def _levels(self, images: Sequence[Tensor], moved: Sequence[Tensor], names: list[str | None]) -> list[Tensor]:
+    def _levels(self, images: Sequence[Tensor], moved: Sequence[Tensor], names: list[str | None], codecs: Sequence[SalientCodec]) -> list[Tensor]:
         """Of each image, int64 (rows, columns) on the device."""
         shapes = [cells_of(*image.shape[1:]) for image in images]
         cells: dict[int, Tensor] = {}
@@ -129,27 +132,27 @@ class BatchedCodec:
         for members in by_shape(shapes):
             steered = [k for k in members if k in cells]
             if steered:
-                allocated = allocate_levels_of_batch(self.codec.quality, torch.stack([cells[k] for k in steered]), self.codec.saliency_strength)
+                quality = _to_device(torch.tensor([codecs[k].quality for k in steered], dtype=torch.float64), self.device)
+                allocated = allocate_levels_of_batch(quality, torch.stack([cells[k] for k in steered]), self.codec.saliency_strength)
                 for k, found in zip(steered, allocated):
                     levels[k] = found
         for k, image in enumerate(images):
             if levels[k] is None:
                 with refusal_named(names[k]):
-                    found = self.codec.levels_of(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+                    found = codecs[k].levels_of(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
                 levels[k] = _to_device(torch.from_numpy(found.astype(np.int64)), self.device)
         return levels
 
-    def _write(self, found: SymbolTensors, sizes: Sequence[tuple[int, int]]) -> list[concurrent.futures.Future]:
+    def _write(self, found: SymbolTensors, sizes: Sequence[tuple[int, int]], codecs: Sequence[SalientCodec]) -> list[concurrent.futures.Future]:
         """Streams of a group, by the pool."""
         count = len(found.groups)
         arrived = _on_host([*(group.to(torch.int16) for group in found.groups), *found.tables, found.cell_levels[:, 0].to(torch.uint8)])
-        codec = self.codec
 
         def one(k: int) -> bytes:
             parts = [part.numpy() for part in arrived()]
             here = [part[k : k + 1] for part in parts]
             image, = split(here[-1], [group.astype(np.int32) for group in here[:count]], here[count:-1], found)
-            return write(image, sizes[k], codec.base_level, codec.model_fingerprint)
+            return write(image, sizes[k], codecs[k].base_level, codecs[k].model_fingerprint)
 
         return [self._pool.submit(one, k) for k in range(len(sizes))]
 

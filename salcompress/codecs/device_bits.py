@@ -2,7 +2,6 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from salcompress.bitstream.entropy_coder import EDGE, MAX_SYMBOL, NUM_TABLES, TABLE_BITS, count_bits
 from salcompress.codecs.salient_coding import OVERHEAD_BITS, SymbolTensors
@@ -23,17 +22,17 @@ class BitCounter:
         self._bits = torch.from_numpy(bits).to(device)  # of every symbol under every table, so that one look-up is enough
         self._table_bits = torch.from_numpy(TABLE_BITS).to(device)
 
-    def __call__(self, found: SymbolTensors, level: int) -> Tensor:
-        """Length of each image's stream, headers included, int64 (N,); images were coded at base ``level``."""
+    def __call__(self, found: SymbolTensors, levels: Tensor) -> Tensor:
+        """Length of each image's stream, headers included, int64 (N,); images were coded at base ``levels``, int64 (N,)."""
         symbols = torch.cat([group.flatten(1) for group in found.groups], 1)
         tables = torch.cat([used.flatten(1) for used in found.tables], 1)
         # take, not index: it neither waits for the device nor makes a second index tensor
         bits = torch.take(self._bits, tables.to(torch.int64).mul_(_NUM_SYMBOLS).add_(symbols).add_(MAX_SYMBOL)).sum(1)
-        return torch.ceil(bits + self._map_bits(found.cell_levels[:, 0], level)).long() + OVERHEAD_BITS
+        return torch.ceil(bits + self._map_bits(found.cell_levels[:, 0], levels[:, None, None])).long() + OVERHEAD_BITS
 
-    def _map_bits(self, levels: Tensor, level: int) -> Tensor:
+    def _map_bits(self, levels: Tensor, base: Tensor) -> Tensor:
         """Of quality maps (N, rows, columns): differences from the cell before, by the table that suits each map best; float64 (N,)."""
-        first_column = F.pad(levels[:, :-1, :1], (0, 0, 1, 0), value=level)
+        first_column = torch.cat([base, levels[:, :-1, :1]], 1)
         differences = (levels - torch.cat([first_column, levels[:, :, :-1]], 2)).flatten(1)
         bits = self._table_bits[:, differences + EDGE].sum(2).amin(0)
-        return torch.where((levels == level).flatten(1).all(1), torch.zeros_like(bits), bits)
+        return torch.where((levels == base).flatten(1).all(1), torch.zeros_like(bits), bits)

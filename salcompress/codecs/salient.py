@@ -115,6 +115,9 @@ class SalientCodec(Codec):
         other.__dict__.update(self.__dict__)
         return other
 
+    def __deepcopy__(self, memo: dict) -> "SalientCodec":
+        return self.__copy__()  # nothing of it changes
+
     @property
     def base_level(self) -> int:
         """Base quality as the stream has it, 0 .. 63."""
@@ -139,7 +142,7 @@ class SalientCodec(Codec):
         """
         check_image(image)
         check_size(*image.shape[:2])
-        return self.levels_for(self._saliency_of(image))
+        return self.levels_for(self.saliency_of(image))
 
     def levels_for(self, saliency: np.ndarray) -> np.ndarray:
         """:meth:`levels_of` an image that has this saliency map, (H, W) in [0, 1]."""
@@ -147,7 +150,12 @@ class SalientCodec(Codec):
 
         return allocate_levels(self.quality, block_means(saliency, *cells_of(*saliency.shape), CELL), self.saliency_strength)
 
-    def _saliency_of(self, image: np.ndarray) -> np.ndarray:
+    def saliency_of(self, image: np.ndarray) -> np.ndarray:
+        """The map that steers the encoder on an image, (H, W) in [0, 1].
+
+        Raises:
+            SettingError: The saliency function gave a map of another size, or out of [0, 1].
+        """
         saliency = np.asarray(self.saliency(image))
         if saliency.shape != image.shape[:2]:
             raise SettingError(f"the saliency map is {saliency.shape}, and the image {image.shape[:2]} (height, width); maps are never rescaled: "
@@ -200,7 +208,7 @@ class SalientCodec(Codec):
         levels = decoded.cell_levels[0, 0].cpu().numpy().astype(np.uint8)
         bits = spatial_bits(levels, [group[0] for group in decoded.groups], [tables[0] for tables in decoded.tables], header.level)
         per_cell = CELL // PLACE
-        saliency = block_means(self._saliency_of(image), *(per_cell * side for side in shape), PLACE)
+        saliency = block_means(self.saliency_of(image), *(per_cell * side for side in shape), PLACE)
         quality = np.kron(levels / (NUM_LEVELS - 1), np.ones((per_cell, per_cell)))
         return CodingMaps(saliency.astype(np.float32), quality.astype(np.float32), bits.astype(np.float32))
 

@@ -29,12 +29,16 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     node.CACHE_MIB = 0
     # With --eval-only: specifications to evaluate at, one RatePoint row each, into OUTPUT_DIR/sweep.
     node.SWEEP = []
-    # Stage "gpu": whether the learned codec writes real streams, whose length is then the rate, or counts their bits from the
-    # coder's integer tables: within 64 bits of the stream's, and faster. In training, and in tests.
+    # Stages "gpu" and "model": whether the learned codec writes real streams, whose length is then the rate, or counts their bits from
+    # the coder's integer tables: within 64 bits of the stream's, and faster. In training (stage "gpu"), and in tests; sweeps always write.
     node.TRAIN_STREAMS = False
     node.TEST_STREAMS = True
     # Stage "gpu": test images in a batch. The detector sees them together, padded to one size.
     node.TEST_BATCH = 1
+    # Stage "gpu": bfloat16 in the learned codec's transforms, quicker on recent GPUs; pixels are a grey level or two apart.
+    node.MIXED_PRECISION = False
+    # Stage "gpu": batches compressed ahead of the detector; -1 for 2 on a GPU and 0 on the CPU.
+    node.PREFETCH = -1
 
     model = node.MODEL = CfgNode()
     # The codec to begin with, "salient:..."; its q is the quality of tests, weights=FILE another start than the shipped weights.
@@ -61,8 +65,10 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     model.QUALITY = [0.0, 0.4]
     model.QUALITY_START = [0.0, 0.4]
     model.QUALITY_ITERS = 0
-    # Learning rate of the codec, by AdamW. Where both are trained AdamW trains the detector, too, at SOLVER.BASE_LR.
+    # Learning rates of the codec, and of the detector where both are trained: by AdamW without weight decay, with the gradients' norm clipped to
+    # SOLVER.CLIP_GRADIENTS.CLIP_VALUE, or to 1 where that is not enabled. A detector trained alone has the optimizer of SOLVER.
     model.CODEC_LR = 1e-4
+    model.DETECTOR_LR = 1e-4
     # bfloat16 in the codec's transforms while training; never in its prior.
     model.MIXED_PRECISION = True
     # Iterations between measured rates, pictures and bits maps in the logs; 0 for none.
@@ -70,10 +76,10 @@ def add_salcompress_config(cfg: CfgNode) -> None:
 
 
 def check_stage(cfg: CfgNode) -> None:
-    """Raise unless the stage and what is set for it fit.
+    """Raise unless the stage is known and no codec or cache is set that it would pass by.
 
     Raises:
-        SettingError: An unknown stage, or a key that the stage would not heed.
+        SettingError: It is unknown, or CACHE_DIR, TRAIN_CODEC, TEST_CODEC or RANDOM_CODECS is of another.
     """
     node = cfg.SALCOMPRESS
     if node.STAGE not in STAGES:

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from salcompress.errors import SettingError
 
 
-
 def flatten(transforms: Transform) -> Iterable[Transform]:
     """The transforms of nested lists, in order, without those that do nothing."""
     if isinstance(transforms, TransformList):
@@ -33,6 +32,19 @@ def check_transforms(transforms: Transform) -> None:
         if not known:
             raise SettingError(f"{type(transform).__name__} cannot follow the codec on its device: there it is bilinear resizes, flips, "
                                "crops and padding; leave that augmentation out, or use SALCOMPRESS.STAGE mapper")
+
+
+def transformed_size(size: tuple[int, int], transforms: Transform) -> tuple[int, int]:
+    """Height and width of a picture of the given ones after ``transforms``."""
+    height, width = size
+    for transform in flatten(transforms):
+        if isinstance(transform, CropTransform):
+            height, width = max(0, min(transform.h, height - transform.y0)), max(0, min(transform.w, width - transform.x0))
+        elif isinstance(transform, PadTransform):
+            height, width = height + transform.y0 + transform.y1, width + transform.x0 + transform.x1
+        elif isinstance(transform, T.ResizeTransform):
+            height, width = transform.new_h, transform.new_w
+    return height, width
 
 
 def apply_transforms(image: Tensor, transforms: Transform) -> Tensor:

@@ -1,6 +1,7 @@
 """Training, evaluation and sweeps of stock Detectron2 models on compressed pictures."""
 import argparse
 import json
+import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTraine
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators, inference_on_dataset, verify_results
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 from torch import distributed, nn
 from torch.optim import Optimizer
 
@@ -52,6 +54,8 @@ class CompressionTrainer(DefaultTrainer):
         for name in cfg.DATASETS.TEST:
             self.check_evaluable(name)
         check_stage(cfg)
+        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
+            setup_logger()
         # what DefaultTrainer's own constructor does, but for the ids of devices that it gives DDP, and that a model on CPUs refuses
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
@@ -73,8 +77,10 @@ class CompressionTrainer(DefaultTrainer):
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
         if not isinstance(model, CompressedDetector) or model.trains == "detector":
             return super().build_optimizer(cfg, model)
-        clip = cfg.SOLVER.CLIP_GRADIENTS
-        return ClippedAdamW(model, cfg.SALCOMPRESS.MODEL.CODEC_LR, cfg.SOLVER.BASE_LR, max_norm=clip.CLIP_VALUE if clip.ENABLED else 1.0)
+        clip, node = cfg.SOLVER.CLIP_GRADIENTS, cfg.SALCOMPRESS.MODEL
+        if clip.ENABLED and (clip.CLIP_TYPE != "norm" or clip.NORM_TYPE != 2.0):
+            raise SettingError("a codec is trained with the 2-norm of its gradients clipped: set SOLVER.CLIP_GRADIENTS.CLIP_TYPE to norm and NORM_TYPE to 2.0")
+        return ClippedAdamW(model, node.CODEC_LR, node.DETECTOR_LR, max_norm=clip.CLIP_VALUE if clip.ENABLED else 1.0)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
@@ -85,13 +91,13 @@ class CompressionTrainer(DefaultTrainer):
             return loader
         drawn = configured_random_compression(cfg)
         return CompressedLoader(loader, configured_codec(cfg, is_train=True), random_codecs=drawn.settings if drawn else (),
-                                image_format=cfg.INPUT.FORMAT, real_streams=cfg.SALCOMPRESS.TRAIN_STREAMS)
+                                real_streams=cfg.SALCOMPRESS.TRAIN_STREAMS, logs=True, **_stage_options(cfg))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
         if cfg.SALCOMPRESS.STAGE == "model":
             return build_detection_test_loader(cfg, dataset_name, mapper=OriginalImageMapper(cfg, is_train=False))
-        return compressed_test_loader(cfg, dataset_name, configured_codec(cfg, is_train=False))
+        return compressed_test_loader(cfg, dataset_name, configured_codec(cfg, is_train=False), cfg.SALCOMPRESS.TEST_STREAMS)
 
     def build_hooks(self) -> list[HookBase]:
         hooks = super().build_hooks()
@@ -141,14 +147,18 @@ def distribute(model: nn.Module, **options: Any) -> nn.Module:
     return create_ddp_model(model, **{"broadcast_buffers": False, **options, **on_cpu})
 
 
-def compressed_test_loader(cfg: CfgNode, dataset_name: str, codec: Codec, measure_distortion: bool = False):
+def _stage_options(cfg: CfgNode) -> dict[str, Any]:
+    node = cfg.SALCOMPRESS
+    return {"image_format": cfg.INPUT.FORMAT, "mixed_precision": node.MIXED_PRECISION, "prefetch": None if node.PREFETCH < 0 else node.PREFETCH}
+
+
+def compressed_test_loader(cfg: CfgNode, dataset_name: str, codec: Codec, real_streams: bool, measure_distortion: bool = False):
     """Loader of test pictures behind a codec, in the stage of the config; in front of stage "model" in the mapper."""
     if cfg.SALCOMPRESS.STAGE != "gpu":
         mapper = CompressedDatasetMapper(cfg, is_train=False, measure_distortion=measure_distortion, codec=codec)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
     loader = build_detection_test_loader(cfg, dataset_name, mapper=OriginalImageMapper(cfg, is_train=False), batch_size=cfg.SALCOMPRESS.TEST_BATCH)
-    return CompressedLoader(loader, codec, image_format=cfg.INPUT.FORMAT, real_streams=cfg.SALCOMPRESS.TEST_STREAMS,
-                            measure_distortion=measure_distortion)
+    return CompressedLoader(loader, codec, real_streams=real_streams, measure_distortion=measure_distortion, **_stage_options(cfg))
 
 
 def run_and_leave(work: Callable[..., Any], *arguments: Any) -> None:
@@ -231,7 +241,7 @@ def sweep(
     folder, rows = Path(cfg.OUTPUT_DIR) / "sweep" / dataset, []
     model = model.detector if isinstance(model, CompressedDetector) else model
     for codec in load_codecs(*cfg.SALCOMPRESS.SWEEP):
-        loader = compressed_test_loader(cfg, dataset, configured_cache(cfg, codec), measure_distortion=True)
+        loader = compressed_test_loader(cfg, dataset, configured_cache(cfg, codec), real_streams=True, measure_distortion=True)
         output, rate = folder / digest(codec.fingerprint)[:12], CompressionEvaluator()
         inference_on_dataset(model, loader, DatasetEvaluators([build_ap_evaluator(dataset, output), rate]))
         if comm.is_main_process():

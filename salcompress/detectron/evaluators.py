@@ -9,7 +9,7 @@ from salcompress.reporting.run_folder import ImageRecord
 
 
 class CompressionEvaluator(DatasetEvaluator):
-    """Pools the rate that :class:`~salcompress.detectron.dataset_mapper.CompressedDatasetMapper` recorded.
+    """Pools the rate that the mapper, the loader or the model of this package noted with each picture.
 
     Results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean`` (mean over images),
     ``num_images``, and ``psnr``, ``ms_ssim`` and ``perceptual`` where the mapper measured them. With several processes each
@@ -29,11 +29,11 @@ class CompressionEvaluator(DatasetEvaluator):
         """Note the rate of a batch.
 
         Raises:
-            SettingError: The pictures were not mapped by CompressedDatasetMapper.
+            SettingError: None of them did.
         """
         for mapped in inputs:
             if "num_bits" not in mapped:
-                raise SettingError("CompressionEvaluator needs pictures mapped by CompressedDatasetMapper: num_bits is missing")
+                raise SettingError("CompressionEvaluator needs pictures from CompressedDatasetMapper, CompressedLoader or CompressedDetector: num_bits is missing")
             height, width = mapped["original_size"]
             record = ImageRecord(mapped["image_id"], mapped["file_name"], height, width, num_bits=mapped["num_bits"])
             if "coded" in mapped:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
 from salcompress.codecs import Codec, SalientCodec, load_codec, load_codecs
@@ -48,6 +49,7 @@ class CompressedLoader:
         prefetch: Batches that are begun before the detector asks for them; None takes 2 on CUDA, and 0 on the CPU, where they would only compete.
         measure_distortion: Also take PSNR, MS-SSIM and the perceptual metric, on the host.
         mixed_precision: Transforms of the learned codec in bfloat16: quicker, pixels a grey level or two apart.
+        logs: Put each batch's ``salcompress/bpp`` into Detectron2's event storage, if there is one.
 
     Raises:
         SettingError: The codec, the format or ``prefetch`` is wrong. While iterating: pictures are not those of that mapper, or too much
@@ -56,20 +58,20 @@ class CompressedLoader:
     """
 
     def __init__(self, loader: Iterable[list[dict[str, Any]]], codec: Codec | str, *, random_codecs: Sequence[Codec | str] = (), image_format: str = "BGR",
-                 real_streams: bool = False, prefetch: int | None = None, measure_distortion: bool = False, mixed_precision: bool = False):
+                 real_streams: bool = False, prefetch: int | None = None, measure_distortion: bool = False, mixed_precision: bool = False, logs: bool = False):
         check_image_format(image_format)
         if prefetch is not None and prefetch < 0:
             raise SettingError(f"prefetch must be at least 0, or None, got {prefetch}")
         self.loader, self.codec = loader, load_codec(codec) if isinstance(codec, str) else codec
         self.random_codecs = [c for given in random_codecs for c in (load_codecs(given) if isinstance(given, str) else [given])]
         self.image_format = image_format
-        self.real_streams, self.measure_distortion, self.mixed_precision = real_streams, measure_distortion, mixed_precision
+        self.real_streams, self.measure_distortion, self.mixed_precision, self.logs = real_streams, measure_distortion, mixed_precision, logs
         learned = [c for c in (self.codec, *self.random_codecs) if isinstance(c, SalientCodec)]
         self.device = torch.device((learned[0].device if learned else None) or default_device())
         """Where pictures lie that are given: the learned codec's, or CUDA where there is one."""
         self.prefetch = prefetch if prefetch is not None else 2 if self.device.type == "cuda" else 0
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
-        self._batched: dict[int, BatchedCodec] = {}
+        self._batched: dict[Any, BatchedCodec] = {}
         self._side: torch.cuda.Stream | None = None
 
     def __len__(self) -> int:
@@ -99,13 +101,12 @@ class CompressedLoader:
 
     def _begin(self, entries: list[dict[str, Any]]) -> "_Batch":
         """Queue all work on a batch that needs no waiting."""
-        pictures = [_Picture(entry, self._as_rgb(entry)) for entry in entries]
+        with enough_memory(self.device, [entry["image"] for entry in entries if "image" in entry]):
+            pictures = [_Picture(entry, self._as_rgb(entry)) for entry in entries]
         with self._queued(), enough_memory(self.device, [picture.original for picture in pictures]):
-            self._compress(self.codec, pictures)
-            for k, codec in enumerate(self.random_codecs, 1):
-                drawn = [picture for picture in pictures if picture.entry["codec_index"] == k]
-                if drawn:
-                    self._compress(codec, drawn, again=True)
+            self._compress([self.codec] * len(pictures), pictures)
+            for drawn in self._by_drawn_codec(pictures):
+                self._compress([self.random_codecs[picture.entry["codec_index"] - 1] for picture in drawn], drawn, again=True)
             for picture in pictures:
                 if isinstance(picture.decoded, Tensor):
                     self._transform(picture)
@@ -132,6 +133,9 @@ class CompressedLoader:
                     coded = (picture.coded or CodedImage(None, num_bits, None, None))._replace(decoded=_as_array(picture.decoded))
                 entry["coded"] = coded.compared_to(_as_array(picture.original))._replace(decoded=None)
             finished.append(entry)
+        if self.logs and has_event_storage():
+            pixels = sum(entry["original_size"][0] * entry["original_size"][1] for entry in finished)
+            get_event_storage().put_scalar("salcompress/bpp", sum(entry["num_bits"] for entry in finished) / pixels)
         if done is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_event(done)
@@ -139,15 +143,24 @@ class CompressedLoader:
                 entry["image"].record_stream(current)
         return finished
 
-    def _compress(self, codec: Codec, pictures: Sequence["_Picture"], again: bool = False) -> None:
-        """Send pictures through a codec; ``again``: a drawn one, after the first."""
+    def _by_drawn_codec(self, pictures: Sequence["_Picture"]) -> Iterable[list["_Picture"]]:
+        """Pictures that drew a codec, by what they drew."""
+        groups: dict[Any, list[_Picture]] = {}
+        for picture in pictures:
+            if picture.entry["codec_index"]:
+                groups.setdefault(_family(self.random_codecs[picture.entry["codec_index"] - 1]), []).append(picture)
+        return groups.values()
+
+    def _compress(self, codecs: Sequence[Codec], pictures: Sequence["_Picture"], again: bool = False) -> None:
+        """Send pictures through codecs of one family; ``again``: drawn ones, after the first."""
+        codec = codecs[0]
         if isinstance(codec, IdentityCodec):
             for picture in pictures:
                 bits = 8 * len(codec.encode(_as_array(picture.original))) if again else picture.entry["source_bits"]
                 picture.num_bits = lambda bits=bits: bits
         elif isinstance(codec, SalientCodec):
             images = [p.decoded if isinstance(p.decoded, Tensor) else torch.from_numpy(p.decoded.result().decoded).permute(2, 0, 1) for p in pictures]
-            batch = self._batched_codec(codec).start(images, [picture.name for picture in pictures])
+            batch = self._batched_codec(codec).start(images, [picture.name for picture in pictures], [c.quality for c in codecs])
             for k, picture in enumerate(pictures):
                 picture.decoded, picture.num_bits, picture.coded = batch.images[k], lambda k=k: batch.num_bits()[k], None
         else:
@@ -161,9 +174,10 @@ class CompressedLoader:
                 picture.decoded, picture.num_bits = coded, lambda coded=coded: coded.result().num_bits
 
     def _batched_codec(self, codec: SalientCodec) -> BatchedCodec:
-        if id(codec) not in self._batched:
-            self._batched[id(codec)] = BatchedCodec(codec, real_streams=self.real_streams, mixed_precision=self.mixed_precision, pool=self._pool)
-        return self._batched[id(codec)]
+        family = _family(codec)
+        if family not in self._batched:
+            self._batched[family] = BatchedCodec(codec, real_streams=self.real_streams, mixed_precision=self.mixed_precision, pool=self._pool)
+        return self._batched[family]
 
     def _as_rgb(self, entry: dict[str, Any]) -> Tensor:
         """A copy of a dict's picture as RGB, on the host; in pinned memory if it is to go to a GPU."""
@@ -220,6 +234,11 @@ class _Batch:
 
     def __init__(self, pictures: list[_Picture], done: "torch.cuda.Event | None"):
         self.pictures, self.done = pictures, done
+
+
+def _family(codec: Codec) -> Any:
+    """The same of settings of one learned codec that differ in quality alone: they go through the networks together."""
+    return (codec.device, codec.with_quality(0).fingerprint) if isinstance(codec, SalientCodec) else id(codec)
 
 
 def _code(codec: Codec, image: np.ndarray | concurrent.futures.Future, name: str | None) -> CodedImage:

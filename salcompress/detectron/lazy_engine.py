@@ -30,8 +30,8 @@ def main(args: argparse.Namespace) -> Any:
 
 def test(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
     """Results of the config's evaluators on its test data; empty but on the main process."""
-    evaluators = list(instantiate(cfg.dataloader.evaluator))
-    results = inference_on_dataset(model, instantiate(cfg.dataloader.test), evaluators)
+    loader = instantiate(cfg.dataloader.test)  # before the evaluators: it draws the scenes if they are asked for
+    results = inference_on_dataset(model, loader, list(instantiate(cfg.dataloader.evaluator)))
     if comm.is_main_process():
         print_csv_format(results)
     return results

@@ -1,4 +1,5 @@
 """Any Detectron2 model behind the learned codec, which is differentiable in training and hard at test."""
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from salcompress.errors import SettingError
 from salcompress.image import bits_per_pixel
 from salcompress.models.quality_map import NUM_LEVELS
 from salcompress.training.differentiable_codec import DifferentiableCodec, SoftlyCoded
-from salcompress.training.losses import lambda_of
+from salcompress.training.losses import feature_distance, lambda_of
 
+logger = logging.getLogger(__name__)
 TRAINS = ("codec", "detector", "both")
 
 
@@ -53,7 +55,7 @@ class CompressedDetector(nn.Module):
 
     Around any model that takes Detectron2's list of dicts and reads ``x["image"]``: in training it returns a dict of losses, at test a list.
     If a dict has ``transforms`` (from :class:`~salcompress.detectron.original_mapper.OriginalImageMapper`), its image is the original one,
-    and the resize, flips and crops follow the codec; else the codec sees the image as it is.
+    and the resize, flips and crops follow the codec; else the codec sees the image as it is, and rates are per pixel of that.
 
     A codec in training is a :class:`~salcompress.training.differentiable_codec.DifferentiableCodec`, whose rates are estimates. At test, and in
     front of a detector that is trained alone, each picture is what the stream of the present weights decodes to, and the dict gets that stream's
@@ -75,10 +77,14 @@ class CompressedDetector(nn.Module):
         image_format: "BGR" or "RGB", how the images' channels lie.
         distilled_features: Names of the features compared; all if empty.
         mixed_precision: bfloat16 in the transforms while training.
+        real_streams: At test, write streams, whose length is the rate; else it is counted, within 64 bits.
 
     Attributes:
-        codec: The DifferentiableCodec.
+        codec: The DifferentiableCodec. It lies on the detector's device, whatever its specification says.
         detector: The model.
+        iteration: Of the schedule: that of Detectron2's event storage where there is one, so that it resumes with the training; else of training
+            passes so far.
+        last: The LastImage that went through the codec in training, for the logs; None before.
 
     Raises:
         SettingError: A setting is wrong, there is nothing to learn from, or the detector has no backbone for distillation.
@@ -87,7 +93,7 @@ class CompressedDetector(nn.Module):
     def __init__(
         self, detector: nn.Module, codec: SalientCodec | str = "salient:q=0.3", *, trains: str = "codec", labels: bool = True,
         weights: LossWeights | Sequence[float] = LossWeights(), quality: QualitySchedule | Sequence[float] = QualitySchedule(),
-        image_format: str = "BGR", distilled_features: Sequence[str] = (), mixed_precision: bool = True,
+        image_format: str = "BGR", distilled_features: Sequence[str] = (), mixed_precision: bool = True, real_streams: bool = False,
     ):
         super().__init__()
         check_image_format(image_format)
@@ -111,6 +117,7 @@ class CompressedDetector(nn.Module):
             raise SettingError(f"distillation compares backbone features, and {type(detector).__name__} has no backbone and preprocess_image")
         self.detector, self.image_format, self.weights, self.quality = detector, image_format, weights, quality
         self.trains, self.labels, self.distilled_features, self._distils = trains, labels, tuple(distilled_features), distils
+        self.real_streams = real_streams
         device = next((p.device for p in detector.parameters()), torch.device("cpu"))
         self.codec = DifferentiableCodec(codec, device, saliency_weight=weights.saliency, mixed_precision=mixed_precision,
                                          perceptual_weight=0.0 if trains == "detector" else weights.perceptual)
@@ -119,8 +126,8 @@ class CompressedDetector(nn.Module):
             detector.requires_grad_(False)
         if trains != "detector" and hasattr(detector, "vis_period"):
             detector.vis_period = 0  # Detectron2 would draw on pictures that carry gradients, and fail
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
-        self.last: LastImage | None = None
+        self.iteration, self.last = 0, None
+        self._batched: BatchedCodec | None = None
         self.train(self.training)
 
     @classmethod
@@ -139,7 +146,7 @@ class CompressedDetector(nn.Module):
         return cls(
             detector, node.CODEC, trains=node.TRAINS, labels=node.LABELS, weights=weights, image_format=cfg.INPUT.FORMAT,
             quality=QualitySchedule(*node.QUALITY, *node.QUALITY_START, node.QUALITY_ITERS), mixed_precision=node.MIXED_PRECISION,
-            distilled_features=node.DISTILLATION_FEATURES)
+            distilled_features=node.DISTILLATION_FEATURES, real_streams=cfg.SALCOMPRESS.TEST_STREAMS)
 
     @property
     def device(self) -> torch.device:
@@ -159,19 +166,22 @@ class CompressedDetector(nn.Module):
 
         Raises:
             SettingError: A dict has no image of a kind that a codec takes.
-            DataError: (at test) The codec cannot hold an image; the message names its file.
+            DataError: The codec cannot hold an image; the message names its file.
         """
         originals = [self._original(x) for x in batched_inputs]
         if not self.training:
-            return self.detector(self._compressed(batched_inputs, originals, self.codec.start.quality))
-        low, high = self.quality.range_at(int(self.iteration))
-        self.iteration += 1
+            return self.detector(self._compressed(batched_inputs, originals, [self.codec.start.quality] * len(originals)))
+        if has_event_storage():
+            self.iteration = get_event_storage().iter
+        low, high = self.quality.range_at(self.iteration)
+        self.iteration += torch.is_grad_enabled()
+        qualities = (low + (high - low) * torch.rand(len(originals))).tolist()
+        self.last = LastImage(originals[-1], qualities[-1])
         if self.trains == "detector":
-            inputs = self._compressed(batched_inputs, originals, low + (high - low) * torch.rand(()).item())
+            inputs = self._compressed(batched_inputs, originals, qualities)
             if has_event_storage():
                 get_event_storage().put_scalar("salcompress/bpp", sum(x["num_bits"] for x in inputs) / sum(o[0].numel() for o in originals))
             return self.detector(inputs)
-        qualities = (low + (high - low) * torch.rand(len(originals))).tolist()
         return self._losses(batched_inputs, originals, qualities)
 
     def _original(self, x: Mapping[str, Any]) -> Tensor:
@@ -188,9 +198,12 @@ class CompressedDetector(nn.Module):
         return image.flip(0) if self.image_format == "BGR" else image
 
     @torch.no_grad()
-    def _compressed(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], quality: float) -> list[dict]:
-        """The dicts with the decoded images of real coding at one quality; their rates are noted in the dicts given, too."""
-        batch = BatchedCodec(self.codec.deployed().with_quality(quality)).start(originals, [x.get("file_name") for x in batched_inputs])
+    def _compressed(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], qualities: Sequence[float]) -> list[dict]:
+        """The dicts with the decoded images of real coding; their rates are noted in the dicts given, too."""
+        codec, real = self.codec.deployed(), self.real_streams and not self.training
+        if self._batched is None or self._batched.codec is not codec or self._batched.real_streams != real:
+            self._batched = BatchedCodec(codec, real_streams=real)
+        batch = self._batched.start(originals, [x.get("file_name") for x in batched_inputs], qualities)
         inputs = []
         for x, original, image, num_bits in zip(batched_inputs, originals, batch.images, batch.num_bits()):
             size = tuple(original.shape[1:])
@@ -206,19 +219,19 @@ class CompressedDetector(nn.Module):
         return {key: value for key, value in x.items() if key != "transforms"} | {"image": image}
 
     def _losses(self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], qualities: Sequence[float]) -> dict[str, Tensor]:
-        coded = self.codec(originals, qualities)
-        self.last = LastImage(originals[-1], qualities[-1])
+        coded = self.codec(originals, qualities, [x.get("file_name") for x in batched_inputs])
         balance = coded.terms.balance
         losses = {"loss_rate": self.weights.rate * (balance * coded.terms.rate).mean(),
                   "loss_distortion": self.weights.distortion * (balance * coded.terms.distortion).mean()}
-        if self.codec.perceptual is not None:
+        if self.codec.perceptual_weight:
             losses["loss_perceptual"] = (balance * coded.terms.perceptual).mean()
         # of the middle level: what a level's own lambda and the balance of the losses make of the task's weight
         worth = [(lambda_of(torch.tensor(q * (NUM_LEVELS - 1))) / lambda_of(torch.tensor(NUM_LEVELS / 2))).sqrt().item() for q in qualities]
         inputs = []
         for k, x in enumerate(batched_inputs):
             picture = 255 * coded.pictures[k].clamp(0, 1)
-            picture.register_hook(lambda gradient, by=self.weights.task * worth[k]: by * gradient)
+            if picture.requires_grad:  # it does not where losses are only looked at
+                picture.register_hook(lambda gradient, by=self.weights.task * worth[k]: by * gradient)
             inputs.append(self._seen(x, picture))
         losses |= self._task_losses(batched_inputs, originals, inputs)
         self._log(coded, originals)
@@ -250,7 +263,7 @@ class CompressedDetector(nn.Module):
         pixels = torch.tensor([float(original[0].numel()) for original in originals], device=self.device)
         figures = {"estimated_bpp": (coded.terms.rate * pixels).sum() / pixels.sum(), "psnr": coded.terms.psnr.mean(),
                    "salient_share": coded.salient_share.mean()}
-        if self.codec.perceptual is not None:
+        if self.codec.perceptual_weight:
             figures["perceptual"] = coded.terms.perceptual_distance.mean()
         get_event_storage().put_scalars(**{f"salcompress/{name}": value.item() for name, value in figures.items()})
 
@@ -267,6 +280,11 @@ class CompressedDetector(nn.Module):
                 state_dict[f"{prefix}detector.{name.removeprefix(prefix)}"] = state_dict.pop(name)
         if not codec:
             state_dict.update({f"{prefix}{name}": value for name, value in own.items()})
+        for name, value in self.state_dict().items():  # as Detectron2 does for a detector alone, before it knows these names
+            given = state_dict.get(f"{prefix}{name}")
+            if name.startswith("detector.") and given is not None and given.shape != value.shape:
+                logger.warning("%s stays as it is: %s in the checkpoint, %s in the model", name, tuple(given.shape), tuple(value.shape))
+                state_dict[f"{prefix}{name}"] = value
         wanted = {name for name in own if name.startswith("codec.")}
         other = wanted ^ codec or {name for name in wanted if state_dict[f"{prefix}{name}"].shape != own[name].shape} if codec else set()
         if other:
@@ -281,27 +299,3 @@ class LastImage(NamedTuple):
     original: Tensor
     """uint8 (3, H, W), RGB."""
     quality: float
-
-
-def feature_distance(features: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Sequence[str] = ()) -> Tensor:
-    """Squared difference of features over the square of those wanted, channel by channel, mean over channels and levels: 0 for equal ones.
-
-    Channels are taken for themselves since those that decide, such as scores of classes, may be a thousandth of the features' energy. A
-    channel in which little happens counts as if it had a thousandth of the mean energy.
-
-    Args:
-        features, wanted: By name, (N, C, h, w).
-        names: Of the features to compare; all if empty.
-
-    Raises:
-        SettingError: A name is not one of the backbone's.
-    """
-    unknown = [name for name in names if name not in wanted]
-    if unknown:
-        raise SettingError(f"the backbone gives {', '.join(wanted)}, and no {unknown[0]!r} to distil")
-    distances = []
-    for name in names or wanted:
-        target = wanted[name].float()
-        difference, energy = (features[name].float() - target).square().mean((0, 2, 3)), target.square().mean((0, 2, 3))
-        distances.append((difference / (energy + 1e-3 * energy.mean()).clamp(min=1e-12)).mean())
-    return sum(distances) / len(distances)

@@ -1,11 +1,15 @@
 """The optimizer of a codec in front of a detector."""
+import logging
 from typing import Any
 
 import torch
 from torch import nn
 
 from salcompress.detectron.meta_arch import CompressedDetector
-from salcompress.errors import SettingError
+from salcompress.errors import DataError, SettingError
+
+logger = logging.getLogger(__name__)
+_MOST_SKIPPED = 50
 
 
 class ClippedAdamW(torch.optim.AdamW):
@@ -18,7 +22,8 @@ class ClippedAdamW(torch.optim.AdamW):
         max_norm: Of the gradients, as the codec's own training has it; 0 does not clip.
 
     Raises:
-        SettingError: The model is another, or trains nothing.
+        SettingError: The model is another.
+        DataError: (while training) Fifty steps on end had gradients that are not finite.
     """
 
     def __init__(self, model: nn.Module, codec_lr: float = 1e-4, detector_lr: float = 1e-4, weight_decay: float = 0.0, max_norm: float = 1.0):
@@ -31,10 +36,17 @@ class ClippedAdamW(torch.optim.AdamW):
             if trained:
                 groups.append({"params": trained, "lr": rate})
         super().__init__(groups, lr=codec_lr, weight_decay=weight_decay)
-        self.max_norm = max_norm
+        self.max_norm, self._skipped = max_norm, 0
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.max_norm or float("inf"))
-        return super().step(closure) if torch.isfinite(norm) else None
+        if torch.isfinite(norm):
+            self._skipped = 0
+            return super().step(closure)
+        self._skipped += 1
+        logger.warning("a step was passed over: its gradients are not finite")
+        if self._skipped == _MOST_SKIPPED:
+            raise DataError(f"{_MOST_SKIPPED} steps on end had gradients that are not finite; go on from the last checkpoint with a lower learning rate")
+        return None

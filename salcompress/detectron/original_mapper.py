@@ -10,7 +10,7 @@ from detectron2.data import transforms as T
 
 from salcompress.detectron.augmentation import RandomCompression, check_image_format
 from salcompress.detectron.config import configured_random_compression
-from salcompress.detectron.device_transforms import check_transforms
+from salcompress.detectron.device_transforms import check_transforms, transformed_size
 from salcompress.errors import DataError
 
 
@@ -83,6 +83,17 @@ class OriginalImageMapper(DatasetMapper):
         return mapped
 
 
+class _SizeAlone(T.AugInput):
+    """A picture of which only the size follows the transforms: its pixels are for later, and resizing them here would be for nothing."""
+
+    def transform(self, tfm: T.Transform) -> None:
+        check_transforms(tfm)
+        size = transformed_size(self.image.shape[:2], tfm)
+        self.image = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (*size, 3))
+        if self.sem_seg is not None:
+            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
+
+
 class _Recorder:
     """The stock mapper's augmentations, which keeps what they were given and what they decided until the mapper asks."""
 
@@ -93,8 +104,9 @@ class _Recorder:
 
     def __call__(self, aug_input: T.AugInput) -> T.TransformList:
         self.original = aug_input.image
-        self.transforms = self.augmentations(aug_input)
-        check_transforms(self.transforms)
+        followed = _SizeAlone(aug_input.image, sem_seg=aug_input.sem_seg)
+        self.transforms = self.augmentations(followed)
+        aug_input.image, aug_input.sem_seg = followed.image, followed.sem_seg
         return self.transforms
 
     def __repr__(self) -> str:

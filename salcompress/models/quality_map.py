@@ -49,17 +49,18 @@ def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np
     return np.rint(np.clip(wanted + high, 0, NUM_LEVELS - 1)).astype(np.uint8)
 
 
-def allocate_levels_of_batch(quality: float, saliency: Tensor, strength: float) -> Tensor:
+def allocate_levels_of_batch(quality: Tensor, saliency: Tensor, strength: float) -> Tensor:
     """:func:`allocate_levels` of several images on their device, without waiting for it: the same offsets, found in 5 steps of 8 bits.
 
     Args:
+        quality: Base quality of each image in [0, 1], float64 (N,), on the saliency's device.
         saliency: Of each cell in [0, 1], float64 (N, rows, columns).
 
     Returns:
         int64 (N, rows, columns), 0 .. 63.
     """
     wanted = strength * saliency.flatten(1)
-    base, parts = quality * (NUM_LEVELS - 1), 2**8
+    base, parts = quality[:, None] * (NUM_LEVELS - 1), 2**8
     low = -wanted.amax(1)
     high = torch.full_like(low, NUM_LEVELS - 1.0)
     for _ in range(5):

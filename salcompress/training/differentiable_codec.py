@@ -3,7 +3,7 @@ import copy
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.bitstream.container import check_size
-from salcompress.codecs.batched import enough_memory
+from salcompress.codecs.batched import enough_memory, refusal_named
 from salcompress.codecs.grouping import by_shape, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
@@ -21,7 +21,7 @@ from salcompress.models.compression_model import save_model
 from salcompress.models.quality_map import CELL
 from salcompress.saliency import NetworkSaliency, network_saliency
 from salcompress.training.codec import shipped_perceptual
-from salcompress.training.losses import RateDistortion, rate_distortion, saliency_weights
+from salcompress.training.losses import Perceptual, RateDistortion, rate_distortion, saliency_weights
 
 
 class SoftlyCoded(NamedTuple):
@@ -32,6 +32,14 @@ class SoftlyCoded(NamedTuple):
     terms: RateDistortion
     salient_share: Tensor
     """Mean saliency of the places where the (estimated) bits are, (N,)."""
+
+
+class _Helpers(NamedTuple):
+    """What a pass needs beside the codec's networks, on one device."""
+
+    steering: SalientCodec
+    """Whose saliency function steers."""
+    perceptual: Perceptual | None
 
 
 class DifferentiableCodec(nn.Module):
@@ -59,73 +67,89 @@ class DifferentiableCodec(nn.Module):
         super().__init__()
         if saliency_weight < 0 or perceptual_weight < 0:
             raise SettingError(f"weights of saliency and perceptual distance must be at least 0, got {saliency_weight} and {perceptual_weight}")
-        self.start, self.saliency_weight, self.mixed_precision = start, saliency_weight, mixed_precision
-        self._saliency = NetworkSaliency(device=str(device)) if start.saliency is network_saliency else start.saliency
+        self.start, self.saliency_weight, self.perceptual_weight, self.mixed_precision = start, saliency_weight, perceptual_weight, mixed_precision
         self.networks = copy.deepcopy(start.model).to(device)
-        self.perceptual = shipped_perceptual(perceptual_weight, str(device)) if perceptual_weight else None
-        self._deployed: SalientCodec | None = None
+        self._helpers: dict[torch.device, _Helpers] = {}
+        self._deployed: tuple[Any, SalientCodec] | None = None
 
     @property
     def device(self) -> torch.device:
         return next(self.networks.parameters()).device
 
-    def forward(self, images: Sequence[Tensor], qualities: Sequence[float]) -> SoftlyCoded:
+    def _on_device(self) -> "_Helpers":
+        """The frozen networks beside the codec's, which are no part of its state, where that is now."""
+        device = self.device
+        if device not in self._helpers:
+            steering = copy.copy(self.start)
+            if steering.saliency is network_saliency:
+                steering.saliency = NetworkSaliency(device=str(device))
+            perceptual = shipped_perceptual(self.perceptual_weight, str(device)) if self.perceptual_weight else None
+            self._helpers = {device: _Helpers(steering, perceptual)}
+        return self._helpers[device]
+
+    def forward(self, images: Sequence[Tensor], qualities: Sequence[float], names: Sequence[str | None] | None = None) -> SoftlyCoded:
         """Code images of any sizes; those of one size in whole cells go through the networks together.
 
         Args:
             images: uint8 (3, H, W), RGB, on the codec's device.
             qualities: Base quality of each, in [0, 1].
+            names: Of the images' files, for errors.
 
         Raises:
-            SettingError: An image is larger than a stream may be, or there is not enough memory.
+            SettingError: An image is larger than a stream may be, its saliency map does not fit, or there is not enough memory.
+            DataError: In place of a SettingError about one image if it has a name.
         """
-        for image in images:
-            check_size(*image.shape[1:])
+        steering = self._on_device().steering
+        saliency = []
+        for image, name in zip(images, names or [None] * len(images), strict=True):
+            with refusal_named(name):
+                check_size(*image.shape[1:])
+                pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+                saliency.append(steering.saliency_of(pixels).astype(np.float32))
         with enough_memory(self.device, images):
-            return self._forward(images, qualities)
+            return self._forward(images, qualities, saliency)
 
-    def _forward(self, images: Sequence[Tensor], qualities: Sequence[float]) -> SoftlyCoded:
-        self._deployed = None  # the weights are about to change
+    def _forward(self, images: Sequence[Tensor], qualities: Sequence[float], saliency: Sequence[np.ndarray]) -> SoftlyCoded:
         self.networks.prior.project()  # an optimizer may have led them out of the bounds within which the prior is exact
         order, parts = [], []
         for members in by_shape([cells_of(*image.shape[1:]) for image in images]):
             order += members
-            parts.append(self._code([images[k] for k in members], [qualities[k] for k in members]))
+            parts.append(self._code(*([values[k] for k in members] for values in (images, qualities, saliency))))
         place = torch.tensor(order).argsort().to(self.device)
         terms = RateDistortion(*(torch.cat(values)[place] for values in zip(*(part.terms for part in parts))))
         pictures = [picture for part in parts for picture in part.pictures]
         return SoftlyCoded([pictures[k] for k in place.tolist()], terms, torch.cat([part.salient_share for part in parts])[place])
 
-    def _code(self, images: Sequence[Tensor], qualities: Sequence[float]) -> SoftlyCoded:
+    def _code(self, images: Sequence[Tensor], qualities: Sequence[float], maps: Sequence[np.ndarray]) -> SoftlyCoded:
         rows, columns = cells_of(*images[0].shape[1:])
         padded, inside, levels, saliency = [], [], [], []
-        for image, quality in zip(images, qualities):
+        for image, quality, found in zip(images, qualities, maps):
             padding = (0, columns * CELL - image.shape[2], 0, rows * CELL - image.shape[1])
             padded.append(F.pad(image[None].float() / 255, padding, mode="replicate"))
             inside.append(F.pad(torch.ones_like(padded[0][:, :1, : image.shape[1], : image.shape[2]]), padding))
-            salient = np.asarray(self._saliency(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())), np.float32)
-            levels.append(torch.from_numpy(self.start.with_quality(quality).levels_for(salient).astype(np.int64)))
-            saliency.append(F.pad(torch.from_numpy(salient)[None, None], padding))
+            levels.append(torch.from_numpy(self.start.with_quality(quality).levels_for(found).astype(np.int64)))
+            saliency.append(F.pad(torch.from_numpy(found)[None, None], padding))
         image, seen, salient = torch.cat(padded).contiguous(memory_format=torch.channels_last), torch.cat(inside), torch.cat(saliency).to(self.device)
         cell_levels = torch.stack(levels)[:, None].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             output = self.networks(image, cell_levels, hard=True)
         with torch.autocast(self.device.type, enabled=False):
-            weight = saliency_weights(salient, self.saliency_weight) if self.saliency_weight else None
-            terms = rate_distortion(output, image, cell_levels, weight, self.perceptual, seen)
+            weight = saliency_weights(salient, self.saliency_weight, seen) if self.saliency_weight else None
+            terms = rate_distortion(output, image, cell_levels, weight, self._on_device().perceptual, seen)
             bits = output.estimated_bits_1.detach()
             share = (bits * F.avg_pool2d(salient, PLACE)[:, 0]).sum((1, 2)) / bits.sum((1, 2)).clamp(min=1e-9)
         pictures = [whole[:, : image.shape[1], : image.shape[2]] for whole, image in zip(output.reconstruction.float(), images)]
         return SoftlyCoded(pictures, terms, share)
 
     def deployed(self) -> SalientCodec:
-        """The codec of the present weights as its users will have it: rounded as in a weight file, and exact. Kept until the next training pass."""
-        if self._deployed is None:
+        """The codec of the present weights as its users will have it: rounded as in a weight file, and exact. Kept until a weight changes."""
+        state = self.device, *((id(value), value._version) for value in self.networks.parameters())
+        if self._deployed is None or self._deployed[0] != state:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "codec.safetensors"
                 self.export(path)
-                self._deployed = self.start.with_weights(path, str(self.device))
-        return self._deployed
+                self._deployed = state, self.start.with_weights(path, str(self.device))
+        return self._deployed[1]
 
     def export(self, path: Path | str) -> None:
         """Write the present weights as a file for ``load_codec("salient:weights=PATH,q=...")``.

@@ -1,11 +1,12 @@
 """Training losses of the codec, each in stated units."""
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from salcompress.errors import SettingError
 from salcompress.models.compression_model import ModelOutput
 from salcompress.models.quality_map import CELL, NUM_LEVELS
 
@@ -50,16 +51,19 @@ def lambda_of(levels: Tensor) -> Tensor:
     return LOWEST_LAMBDA * torch.exp(levels.float() * (math.log(HIGHEST_LAMBDA / LOWEST_LAMBDA) / (NUM_LEVELS - 1)))
 
 
-def saliency_weights(saliency: Tensor, strength: float) -> Tensor:
+def saliency_weights(saliency: Tensor, strength: float, inside: Tensor | None = None) -> Tensor:
     """Weight of the squared error at each pixel: 1 + strength x saliency, over its mean in the batch, so that strength moves
     care rather than adding it. That the reconstruction of salient places weighs more is the paper's; the form is our choice.
 
     Args:
         saliency: (N, 1, H, W) in [0, 1].
         strength: At least 0; at 0 all weights are 1.
+        inside: 1.0 where each image is, 0.0 where it was padded, (N, 1, H, W): the mean is then of each image for itself.
     """
     weight = 1 + strength * saliency
-    return weight / weight.mean()
+    if inside is None:
+        return weight / weight.mean()
+    return weight * inside.sum((1, 2, 3), keepdim=True) / (weight * inside).sum((1, 2, 3), keepdim=True)
 
 
 def rate_distortion(output: ModelOutput, image: Tensor, cell_levels: Tensor, pixel_weight: Tensor | None = None,
@@ -88,3 +92,27 @@ def rate_distortion(output: ModelOutput, image: Tensor, cell_levels: Tensor, pix
     balance = (lambda_of(torch.tensor(NUM_LEVELS / 2)) / lambda_of(cell_levels.float().mean((1, 2, 3)))).sqrt()
     psnr = 10 * torch.log10(255**2 / mean(squared.detach()).clamp(min=1e-9))
     return RateDistortion(bits / pixels, distortion, felt, balance, mean(distance), psnr)
+
+
+def feature_distance(features: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Sequence[str] = ()) -> Tensor:
+    """Squared difference of features over the square of those wanted, channel by channel, mean over channels and levels: 0 for equal ones.
+
+    Channels are taken for themselves since those that decide, such as scores of classes, may be a thousandth of the features' energy. A
+    channel in which little happens counts as if it had a thousandth of the mean energy.
+
+    Args:
+        features, wanted: By name, (N, C, h, w).
+        names: Of the features to compare; all if empty.
+
+    Raises:
+        SettingError: A name is not one of the backbone's.
+    """
+    unknown = [name for name in names if name not in wanted]
+    if unknown:
+        raise SettingError(f"the backbone gives {', '.join(wanted)}, and no {unknown[0]!r} to distil")
+    distances = []
+    for name in names or wanted:
+        target = wanted[name].float()
+        difference, energy = (features[name].float() - target).square().mean((0, 2, 3)), target.square().mean((0, 2, 3))
+        distances.append((difference / (energy + 1e-3 * energy.mean()).clamp(min=1e-12)).mean())
+    return sum(distances) / len(distances)

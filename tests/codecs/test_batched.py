@@ -116,7 +116,7 @@ def test_levels_of_batches_are_those_of_each_image():
         for strength in (0.0, 7.3, 24.0, 64.0):
             saliency = generator.random((4, 3, 5)) ** 3
             saliency[0], saliency[1] = 0, saliency[1] > 0.3
-            ours = allocate_levels_of_batch(quality, torch.from_numpy(saliency), strength)
+            ours = allocate_levels_of_batch(torch.full((len(saliency),), quality, dtype=torch.float64), torch.from_numpy(saliency), strength)
             assert np.array_equal(ours.numpy(), [allocate_levels(quality, one, strength) for one in saliency])
 
 

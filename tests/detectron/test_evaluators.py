@@ -47,5 +47,5 @@ def test_reset_forgets():
 
 
 def test_pictures_of_another_mapper_are_refused():
-    with pytest.raises(SettingError, match="needs pictures mapped by CompressedDatasetMapper"):
+    with pytest.raises(SettingError, match="needs pictures from CompressedDatasetMapper, CompressedLoader or CompressedDetector"):
         CompressionEvaluator().process([{"image_id": 1}], [{}])

@@ -17,10 +17,12 @@ from torch import nn  # noqa: E402
 from salcompress.codecs import load_codec  # noqa: E402
 from salcompress.codecs.salient import SalientCodec  # noqa: E402
 from salcompress.detectron.detector import load_config  # noqa: E402
-from salcompress.detectron.meta_arch import CompressedDetector, LossWeights, QualitySchedule, feature_distance  # noqa: E402
+from salcompress.detectron.meta_arch import CompressedDetector, LossWeights, QualitySchedule  # noqa: E402
 from salcompress.detectron.optimizer import ClippedAdamW  # noqa: E402
 from salcompress.detectron.original_mapper import OriginalImageMapper  # noqa: E402
-from salcompress.errors import SettingError  # noqa: E402
+from salcompress.errors import DataError, SettingError  # noqa: E402
+from salcompress.training.differentiable_codec import DifferentiableCodec  # noqa: E402
+from salcompress.training.losses import feature_distance  # noqa: E402
 from salcompress.models.compression_model import CONFIGS, CompressionModel, ModelConfig, save_model  # noqa: E402
 
 CONFIG = Path(__file__).parents[2] / "detectron_configs" / "scenes_mask_rcnn.yaml"
@@ -149,10 +151,17 @@ def test_features_teach_without_labels(slim, batch):
     assert set(losses) == {"loss_rate", "loss_distortion", "loss_distillation"} and 0 < losses["loss_distillation"] < 2
     losses["loss_distillation"].backward()
     assert model.codec.networks.analysis.stem[1].weight.grad.abs().sum() > 0
-    same = {"p2": torch.rand(1, 2, 3, 3)}
-    assert feature_distance(same, same) == 0
     with pytest.raises(SettingError, match="gives p2, p3, p4, p5, p6, and no 'res9' to distil"):
         CompressedDetector(copy.deepcopy(slim), UNIFORM, weights=LossWeights(distillation=1.0), distilled_features=["res9"]).train()(batch)
+
+
+def test_each_channel_of_the_features_counts_for_itself():
+    wanted = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 0.1, 0.0]).view(1, 3, 1, 1)
+    assert feature_distance({"p2": wanted}, {"p2": wanted}) == 0
+    for channel in (0, 1):  # all of a channel lost: as much for a weak one as for a strong one
+        lost = wanted.clone()
+        lost[:, channel] = 0
+        assert feature_distance({"p2": lost}, {"p2": wanted}) == pytest.approx(1 / 3, rel=0.05)  # less what quiet channels are given
 
 
 def test_what_the_task_is_worth_grows_with_quality(batch):
@@ -179,22 +188,24 @@ def test_checkpoints_hold_codec_detector_optimizer_and_schedule(slim, batch, tmp
         optimizer = ClippedAdamW(model, codec_lr=1e-4, detector_lr=1e-3)
         return model, optimizer, DetectionCheckpointer(model, str(tmp_path), optimizer=optimizer)
 
-    def steps(model, optimizer, count, seed):
-        for k in range(count):
-            torch.manual_seed(seed + k)
-            np.random.seed(seed + k)
+    def steps(model, optimizer, first, last):
+        for k in range(first, last):
+            torch.manual_seed(k)
+            np.random.seed(k)
+            with EventStorage(k):
+                losses = model(batch)
             optimizer.zero_grad()
-            sum(model(batch).values()).backward()
+            sum(losses.values()).backward()
             optimizer.step()
+            assert model.iteration == k + 1  # the schedule is where the training is, resumed or not
 
     model, optimizer, checkpointer = build()
-    steps(model, optimizer, 2, 10)
+    steps(model, optimizer, 0, 2)
     checkpointer.save("middle")
-    steps(model, optimizer, 1, 12)
+    steps(model, optimizer, 2, 3)
     resumed, its_optimizer, its_checkpointer = build()
     its_checkpointer.resume_or_load("", resume=True)
-    assert int(resumed.iteration) == 2
-    steps(resumed, its_optimizer, 1, 12)
+    steps(resumed, its_optimizer, 2, 3)
     for (name, ours), theirs in zip(model.state_dict().items(), resumed.state_dict().values()):
         assert torch.equal(ours, theirs), name  # the unbroken run's weights, bit by bit
 
@@ -215,6 +226,76 @@ def test_checkpoints_of_the_detector_alone_and_of_other_codecs(slim, tmp_path):
     DetectionCheckpointer(tiny, str(tmp_path)).save("tiny")
     with pytest.raises(SettingError, match="the checkpoint's codec is of another config"):
         DetectionCheckpointer(model).load(str(tmp_path / "tiny.pth"))
+
+
+def test_a_loaded_checkpoint_is_what_is_tested(entries, tmp_path):
+    """Also after the codec of other weights has been at work."""
+    mapper = OriginalImageMapper(False, augmentations=[], image_format="BGR")
+    other = CompressedDetector(Recorder(), UNIFORM)
+    with torch.no_grad():
+        other.codec.networks.synthesis.tail[-2].bias += 0.2
+    DetectionCheckpointer(other, str(tmp_path)).save("other")
+    model = CompressedDetector(Recorder(), UNIFORM).eval()
+    pictures = []
+    for load in (False, True):
+        if load:
+            DetectionCheckpointer(model).load(str(tmp_path / "other.pth"))
+        model([mapper(dict(entries[0]))])
+        pictures.append(model.detector.seen[0].float())
+    assert (pictures[1] - pictures[0]).mean() > 20
+    copy.deepcopy(model)  # as averages of weights do
+
+
+def test_checkpoints_of_another_head_load_what_fits(slim, tmp_path, caplog):
+    torch.save({"model": slim.state_dict()}, tmp_path / "six.pth")
+    cfg = load_config(str(CONFIG))
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 3
+    model = CompressedDetector(build_model(cfg), UNIFORM)
+    with caplog.at_level("WARNING"):
+        DetectionCheckpointer(model).load(str(tmp_path / "six.pth"))
+    assert "detector.roi_heads.box_predictor.cls_score.weight stays as it is: (7, 128) in the checkpoint, (4, 128) in the model" in caplog.text
+    assert torch.equal(model.detector.backbone.fpn_lateral2.weight, slim.backbone.fpn_lateral2.weight)
+
+
+def test_losses_can_be_looked_at_without_gradients(batch):
+    model = CompressedDetector(Recorder(), UNIFORM, quality=(0.3, 0.3, 0.3, 0.3, 0), mixed_precision=False).train()
+    with torch.no_grad():
+        looked = model(batch)
+    assert model.iteration == 0 and {name: loss.item() for name, loss in looked.items()} == pytest.approx(
+        {name: loss.item() for name, loss in model(batch).items()}, rel=1e-3)
+
+
+def test_losses_of_an_image_do_not_depend_on_its_neighbours(picture):
+    def distortion(*sizes):
+        images = [torch.from_numpy(np.ascontiguousarray(picture[:h, :w].transpose(2, 0, 1))) for h, w in sizes]
+        codec = DifferentiableCodec(SalientCodec(saliency=half_salient, device="cpu"), saliency_weight=4.0, mixed_precision=False)
+        return codec(images, [0.3] * len(images)).terms.distortion[0].item()
+
+    assert distortion((65, 65)) == pytest.approx(distortion((65, 65), (128, 128), (100, 70)), rel=1e-3)
+
+
+def half_salient(image):
+    return np.linspace(0, 1, image.shape[1], dtype=np.float32)[None].repeat(image.shape[0], 0)
+
+
+def test_what_helps_the_codec_follows_it_to_a_device():
+    codec = DifferentiableCodec(SalientCodec(device="cpu"), perceptual_weight=1.0)
+    assert codec._on_device().steering.saliency.device == "cpu"
+    codec.to("meta")
+    assert codec.device.type == "meta" and codec._on_device().steering.saliency.device == "meta"
+
+
+def test_steps_that_are_not_finite_are_passed_over_and_end_a_training():
+    model = CompressedDetector(Recorder(), UNIFORM)
+    optimizer = ClippedAdamW(model, codec_lr=1.0)
+    weight = model.codec.networks.synthesis.tail[-2].bias
+    before = weight.clone()
+    weight.grad = torch.full_like(weight, float("nan"))
+    for _ in range(49):
+        optimizer.step()
+    assert torch.equal(weight, before)
+    with pytest.raises(DataError, match="50 steps on end"):
+        optimizer.step()
 
 
 def test_mixed_precision_around_the_model_changes_no_stream(entries):
@@ -246,8 +327,8 @@ def test_bad_input_is_named(slim, batch):
         model([{"sem_seg": 1, "instances": 2}])
     with pytest.raises(SettingError, match=r"must be a tensor \(3, H, W\), got \(1, 8, 8\)"):
         model([{"image": torch.zeros(1, 8, 8)}])
-    with pytest.raises(SettingError, match="67"):
-        model.train()([{"image": torch.zeros(3, 1, 1, dtype=torch.uint8).expand(3, 10000, 10000)}])
+    with pytest.raises(DataError, match="big.jpg: an image of 10000x10000.*more than the 67108864 pixels"):
+        model.train()([{"file_name": "big.jpg", "image": torch.zeros(3, 1, 1, dtype=torch.uint8).expand(3, 10000, 10000)}])
     for arguments, message in [
         ({"codec": "jpeg:q=30"}, "only the learned codec is differentiable"), ({"trains": "all"}, "trains must be one of codec, detector, both"),
         ({"weights": (1, -1)}, "weights must be at least 0"), ({"quality": (0.5, 0.2)}, r"0 <= low <= high <= 1, got \[0.5, 0.2\]"),
