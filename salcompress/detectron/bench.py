@@ -219,7 +219,7 @@ def _step_figure(name: str, found: Sequence[Round], clean: Sequence[Round]) -> S
 
 def stage_table(settings: BenchSettings, figures: Sequence[StageFigure]) -> str:
     """Markdown, and what was measured."""
-    rows = [f"{settings.codec}, {settings.images} drawn scenes of COCO's sizes, medians of {settings.repeat}:", "",
+    rows = [f"{settings.codec}; drawn scenes of COCO's sizes: {settings.images}; median of {settings.repeat}:", "",
             "| rate | transforms | batch | images/s | time of an image, batch 1 = 1 | peak memory, MiB | of it the stage's |", "| --- " * 7 + "|"]
     for f in figures:
         rows.append(f"| {'real streams' if f.real_streams else 'counted bits'} | {'bfloat16' if f.mixed_precision else 'float32'} | {f.batch} | "
@@ -229,8 +229,8 @@ def stage_table(settings: BenchSettings, figures: Sequence[StageFigure]) -> str:
 
 def training_table(settings: BenchSettings, figures: Sequence[StepFigure]) -> str:
     """Markdown, and what was measured."""
-    what = (f"Faster R-CNN R50-FPN, {settings.images_per_step} drawn scenes of COCO's sizes a step, shorter side {settings.min_size}, "
-            f"{settings.workers} loader processes, {settings.codec}, medians of {settings.repeat}:")
+    what = (f"Faster R-CNN R50-FPN on drawn scenes of COCO's sizes; images a step: {settings.images_per_step}, shorter side: {settings.min_size}, "
+            f"loader processes: {settings.workers}; {settings.codec}; median of {settings.repeat}:")
     rows = [what, "", "| training step | seconds | without a codec = 1 | peak memory, MiB | above the detector's own |", "| --- " * 5 + "|"]
     rows += [f"| {VARIANTS[f.variant]} | {f.median_s:.3g} | {f.ratio:.2f} | {f.peak_mib:.0f} | {f.above_mib:+.0f} |" for f in figures]
     return "\n".join(rows)
