@@ -202,7 +202,8 @@ def measure_training(settings: BenchSettings) -> list[StepFigure]:
     """
     device, rounds = settings.device, {name: [] for name in settings.variants}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        entries = [write_scene(Path(folder) / f"{k}.jpg", scene) for k, scene in enumerate(coco_size_scenes(max(settings.images, settings.images_per_step)))]
+        scenes = coco_size_scenes(max(settings.images, settings.images_per_step))
+        entries = [write_scene(Path(folder) / f"{k}.jpg", scene) for k, scene in enumerate(scenes)]
         runs = {name: stack.enter_context(bench_process.process_of_its_own(VARIANTS[name])) for name in rounds}
         for name, run in runs.items():
             run(bench_process.set_up_training, _config(settings, name), _DATASET, entries, name == "none")

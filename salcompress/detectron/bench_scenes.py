@@ -9,7 +9,9 @@ from salcompress.files import write_atomically
 from salcompress.image import encode_image
 from salcompress.scenes import Scene, annotate, make_scene
 
-COCO_SIZES = {(480, 640): 30, (427, 640): 24, (640, 480): 12, (426, 640): 10, (640, 427): 8, (375, 500): 7, (360, 640): 3, (640, 640): 3, (500, 375): 3}
+COCO_SIZES = {
+    (480, 640): 30, (427, 640): 24, (640, 480): 12, (426, 640): 10, (640, 427): 8, (375, 500): 7, (360, 640): 3, (640, 640): 3, (500, 375): 3,
+}
 """Height and width: how many of a hundred images have about that size, as counted in 260 of COCO."""
 _MOST = 32  # who needs more images can repeat them
 
