@@ -1,7 +1,6 @@
 """Speed and memory on this machine: codecs, and the harness around codec and detector."""
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -19,6 +18,7 @@ from salcompress.detectors import load_detector
 from salcompress.errors import SettingError
 from salcompress.evaluation import evaluate
 from salcompress.image import decode_image, read_image
+from salcompress.machine import peak_mib
 from salcompress.metrics.distortion import ms_ssim, psnr
 from salcompress.metrics.perceptual import perceptual_distance
 from salcompress.reporting.curves import bd_rate
@@ -111,22 +111,13 @@ def _print_peaks(codecs: Sequence[Codec], image: np.ndarray) -> None:
 
 def _peak_of_coding(codec: Codec, image: np.ndarray) -> tuple[float, float, float, float]:
     """Peak memory in MiB before and after one encoding and decoding, and the seconds of each."""
-    idle = _peak_mib()
+    idle = peak_mib()
     started = time.perf_counter()
     stream = codec.encode(image)
     encoded = time.perf_counter()
     codec.decode(stream)
     seconds = encoded - started, time.perf_counter() - encoded
-    return idle, _peak_mib(), *seconds
-
-
-def _peak_mib() -> float:
-    """Largest resident memory that this process has had. Where /proc is missing, a child's figure may be that of its parent."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line, = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return idle, peak_mib(), *seconds
 
 
 def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
@@ -170,7 +161,7 @@ def _bench_memory(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
 def _peak_of_evaluation(annotations: Path, out: Path) -> float:
     dataset = load_dataset(annotations.parent / "images", annotations)
     evaluate(dataset, load_detector("scenes"), "scenes", "bench", [load_codec("jpeg:q=30")], out)
-    return _peak_mib()
+    return peak_mib()
 
 
 def _bench_workers(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "salcompress"
 LAYERS = (
-    {"errors"}, {"files", "spec"}, {"image"}, {"coco"},
+    {"errors"}, {"files", "spec", "machine"}, {"image"}, {"coco"},
     {"scenes", "bitstream", "metrics", "models", "reporting"}, {"saliency"},  # which runs a network of models
     {"codecs", "detectors"}, {"training", "evaluation"}, {"detectron", "bench"}, {"cli"},
 )
