@@ -151,7 +151,7 @@ def test_the_saliency_of_devices_is_the_networks():
 def test_streams_cross_between_gpu_and_cpu(pictures, saliency):
     """What one writes the other decodes to the same symbols: the checksums say so."""
     here, there = (SalientCodec(0.4, saliency=saliency, device=device) for device in ("cpu", "cuda"))
-    images = [*pictures, make_scene(7, 0, 300, 420).image]
+    images = [*pictures, *(make_scene(7, k, 90 + k, 240 - k).image for k in range(100 - len(pictures)))]
     batch = BatchedCodec(there, real_streams=True).start([image.cuda() for image in tensors(images)])
     for image, ours, stream in zip(images, batch.images, batch.streams()):
         assert_near(ours, here.decode(stream))

@@ -1,5 +1,6 @@
 """The stage gives what the compressing mapper gives, from loaders that leave the picture as it is."""
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,17 +11,20 @@ from detectron2.config import get_cfg  # noqa: E402
 from detectron2.data import build_detection_test_loader, build_detection_train_loader  # noqa: E402
 from detectron2.data import transforms as T  # noqa: E402
 from detectron2.data.datasets import load_coco_json  # noqa: E402
+from detectron2.modeling import build_model  # noqa: E402
 
 from salcompress.codecs import load_codec, with_cache  # noqa: E402
 from salcompress.codecs.coding import code  # noqa: E402
 from salcompress.codecs.salient import SalientCodec  # noqa: E402
 from salcompress.detectron import CompressedDatasetMapper, RandomCompression, add_salcompress_config  # noqa: E402
+from salcompress.detectron.detector import load_config  # noqa: E402
 from salcompress.detectron.gpu_stage import CompressedLoader  # noqa: E402
 from salcompress.detectron.original_mapper import OriginalImageMapper  # noqa: E402
 from salcompress.errors import DataError, SettingError  # noqa: E402
 from salcompress.files import read_file  # noqa: E402
 from salcompress.image import encode_image, read_image  # noqa: E402
 
+CONFIG = Path(__file__).parents[2] / "detectron_configs" / "scenes_mask_rcnn.yaml"
 PLAIN = {"augmentations": [], "image_format": "BGR"}
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -219,9 +223,24 @@ def test_on_a_gpu_it_gives_what_the_cpu_gives(dicts, codec, real_streams):
 def test_the_detector_may_use_pictures_while_others_are_compressed(dicts):
     """Memory of a picture that the detector still reads is not given to the next: sums are those of slow reading."""
     entries = mapped(OriginalImageMapper(False, **PLAIN), dicts * 8)
-    quick = [batch[0]["image"].double().sum() for batch in CompressedLoader([[entry] for entry in entries], "salient:q=0.3")]
-    slow = []
+    quick, slow = [], []
+    for batch in CompressedLoader([[entry] for entry in entries], "salient:q=0.3"):
+        torch.cuda._sleep(50_000_000)  # some 30 ms: the detector is late
+        quick.append(batch[0]["image"].double().sum())
+        del batch
     for batch in CompressedLoader([[entry] for entry in entries], "salient:q=0.3", prefetch=0):
         torch.cuda.synchronize()
         slow.append(batch[0]["image"].double().sum())
     assert torch.equal(torch.stack(quick), torch.stack(slow))
+
+
+@needs_gpu
+@pytest.mark.parametrize("codec_device, detector_device", [("cuda", "cpu"), ("cpu", "cuda")])
+def test_codec_and_detector_may_be_on_different_devices(dicts, codec_device, detector_device):
+    """Detectron2's models move pictures to their own device."""
+    cfg = load_config(str(CONFIG))
+    cfg.MODEL.DEVICE = detector_device
+    model = build_model(cfg).eval()
+    loader = CompressedLoader([[entry] for entry in mapped(OriginalImageMapper(False, **PLAIN), dicts)], f"salient:q=0.3,device={codec_device}")
+    with torch.no_grad():
+        assert all(model(batch)[0]["instances"].pred_boxes.device.type == detector_device for batch in loader)
