@@ -3,8 +3,9 @@
     tools/lazyconfig_train_net.py --config-file detectron_configs/external_task_aware_lazy.py --num-gpus 0 model.detector.path=model.py \\
         dataloader.train.dataset.json_file=instances.json dataloader.train.dataset.image_root=images train.output_dir=task_aware
 
-The codec sees the pictures as they are; the detector sees them at a random size, here for pictures of 320 pixels whose detector looks at
-0.7 times the size. No labels are used. ``task_aware/codec.safetensors`` then is a codec for ``salcompress evaluate`` and all else.
+The codec sees the pictures as they are, and the detector at the size that the mapper's augmentations give: it should have to the picture the
+ratio that it will have at test, here 0.7 of 320 pixels. Labels and features teach; with model.labels=False features alone.
+``task_aware/codec.safetensors`` then is a codec for ``salcompress evaluate`` and all else.
 """
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_train_loader
@@ -18,17 +19,17 @@ from salcompress.detectors.base import load_external
 from salcompress.detectron import ClippedAdamW, CompressedDetector, LossWeights, OriginalImageMapper, QualitySchedule
 
 model = L(CompressedDetector)(
-    detector=L(load_external)(path="model.py", factory="build_model"), codec="salient:q=0.1,saliency=uniform", trains="codec", labels=False,
-    weights=L(LossWeights)(distortion=0.1, task=6.0, distillation=1.0),
-    quality=L(QualitySchedule)(low=0.0, high=0.3, start_low=0.0, start_high=0.3))
+    detector=L(load_external)(path="model.py", factory="build_model"), codec="salient:q=0.1,saliency=uniform", trains="codec", labels=True,
+    weights=L(LossWeights)(distortion=0.05, task=2.0, distillation=3.0),
+    quality=L(QualitySchedule)(low=0.0, high=0.4, start_low=0.0, start_high=0.4))
 dataloader = OmegaConf.create()
 dataloader.train = L(build_detection_train_loader)(
     dataset=L(load_coco_json)(json_file="instances.json", image_root="images", dataset_name="external_train"),
     mapper=L(OriginalImageMapper)(
         is_train=True, image_format="BGR", use_instance_mask=True,
-        augmentations=[L(T.ResizeShortestEdge)(short_edge_length=[160, 192, 224, 256], max_size=320, sample_style="choice"), L(T.RandomFlip)()]),
+        augmentations=[L(T.ResizeShortestEdge)(short_edge_length=224, max_size=224), L(T.RandomFlip)()]),
     total_batch_size=4, num_workers=0)
-optimizer = L(ClippedAdamW)(codec_lr=1e-4)
+optimizer = L(ClippedAdamW)(codec_lr=1.5e-4)
 lr_multiplier = L(WarmupParamScheduler)(scheduler=L(CosineParamScheduler)(start_value=1, end_value=0.0), warmup_length=0.02, warmup_factor=0.01)
 train = OmegaConf.create(dict(
     output_dir="task_aware", init_checkpoint="", max_iter=2500, device="cpu", eval_period=0, log_period=25, log_codec_period=250,
