@@ -21,8 +21,6 @@ from salcompress.detectron.meta_arch import CompressedDetector, LossWeights, Qua
 from salcompress.detectron.optimizer import ClippedAdamW  # noqa: E402
 from salcompress.detectron.original_mapper import OriginalImageMapper  # noqa: E402
 from salcompress.errors import DataError, SettingError  # noqa: E402
-from salcompress.training.differentiable_codec import DifferentiableCodec  # noqa: E402
-from salcompress.training.losses import feature_distance  # noqa: E402
 from salcompress.models.compression_model import CONFIGS, CompressionModel, ModelConfig, save_model  # noqa: E402
 
 CONFIG = Path(__file__).parents[2] / "detectron_configs" / "scenes_mask_rcnn.yaml"
@@ -155,15 +153,6 @@ def test_features_teach_without_labels(slim, batch):
         CompressedDetector(copy.deepcopy(slim), UNIFORM, weights=LossWeights(distillation=1.0), distilled_features=["res9"]).train()(batch)
 
 
-def test_each_channel_of_the_features_counts_for_itself():
-    wanted = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 0.1, 0.0]).view(1, 3, 1, 1)
-    assert feature_distance({"p2": wanted}, {"p2": wanted}) == 0
-    for channel in (0, 1):  # all of a channel lost: as much for a weak one as for a strong one
-        lost = wanted.clone()
-        lost[:, channel] = 0
-        assert feature_distance({"p2": lost}, {"p2": wanted}) == pytest.approx(1 / 3, rel=0.05)  # less what quiet channels are given
-
-
 def test_what_the_task_is_worth_grows_with_quality(batch):
     def gradient(quality):
         model = CompressedDetector(Recorder(), UNIFORM, weights=LossWeights(rate=0.0, distortion=0.0, task=2.0), quality=(quality, quality) * 2 + (0,),
@@ -263,26 +252,6 @@ def test_losses_can_be_looked_at_without_gradients(batch):
         looked = model(batch)
     assert model.iteration == 0 and {name: loss.item() for name, loss in looked.items()} == pytest.approx(
         {name: loss.item() for name, loss in model(batch).items()}, rel=1e-3)
-
-
-def test_losses_of_an_image_do_not_depend_on_its_neighbours(picture):
-    def distortion(*sizes):
-        images = [torch.from_numpy(np.ascontiguousarray(picture[:h, :w].transpose(2, 0, 1))) for h, w in sizes]
-        codec = DifferentiableCodec(SalientCodec(saliency=half_salient, device="cpu"), saliency_weight=4.0, mixed_precision=False)
-        return codec(images, [0.3] * len(images)).terms.distortion[0].item()
-
-    assert distortion((65, 65)) == pytest.approx(distortion((65, 65), (128, 128), (100, 70)), rel=1e-3)
-
-
-def half_salient(image):
-    return np.linspace(0, 1, image.shape[1], dtype=np.float32)[None].repeat(image.shape[0], 0)
-
-
-def test_what_helps_the_codec_follows_it_to_a_device():
-    codec = DifferentiableCodec(SalientCodec(device="cpu"), perceptual_weight=1.0)
-    assert codec._on_device().steering.saliency.device == "cpu"
-    codec.to("meta")
-    assert codec.device.type == "meta" and codec._on_device().steering.saliency.device == "meta"
 
 
 def test_steps_that_are_not_finite_are_passed_over_and_end_a_training():

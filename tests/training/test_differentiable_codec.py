@@ -1,0 +1,37 @@
+"""The codec as a part of a larger network: what it gives does not depend on what it is given beside."""
+import numpy as np
+import pytest
+import torch
+
+from salcompress.codecs.salient import SalientCodec
+from salcompress.training.differentiable_codec import DifferentiableCodec
+from salcompress.training.losses import feature_distance
+
+
+def half_salient(image):
+    return np.linspace(0, 1, image.shape[1], dtype=np.float32)[None].repeat(image.shape[0], 0)
+
+
+def test_losses_of_an_image_do_not_depend_on_its_neighbours(picture):
+    def distortion(*sizes):
+        images = [torch.from_numpy(np.ascontiguousarray(picture[:h, :w].transpose(2, 0, 1))) for h, w in sizes]
+        codec = DifferentiableCodec(SalientCodec(saliency=half_salient, device="cpu"), saliency_weight=4.0, mixed_precision=False)
+        return codec(images, [0.3] * len(images)).terms.distortion[0].item()
+
+    assert distortion((65, 65)) == pytest.approx(distortion((65, 65), (128, 128), (100, 70)), rel=1e-3)
+
+
+def test_what_helps_the_codec_follows_it_to_a_device():
+    codec = DifferentiableCodec(SalientCodec(device="cpu"), perceptual_weight=1.0)
+    assert codec._on_device().steering.saliency.device == "cpu"
+    codec.to("meta")
+    assert codec.device.type == "meta" and codec._on_device().steering.saliency.device == "meta"
+
+
+def test_each_channel_of_the_features_counts_for_itself():
+    wanted = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 0.1, 0.0]).view(1, 3, 1, 1)
+    assert feature_distance({"p2": wanted}, {"p2": wanted}) == 0
+    for channel in (0, 1):  # all of a channel lost: as much for a weak one as for a strong one
+        lost = wanted.clone()
+        lost[:, channel] = 0
+        assert feature_distance({"p2": lost}, {"p2": wanted}) == pytest.approx(1 / 3, rel=0.05)  # less what quiet channels are given
