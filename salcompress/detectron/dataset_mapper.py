@@ -29,9 +29,8 @@ class CompressedDatasetMapper(DatasetMapper):
         random_compression: Compress the original picture, after ``codec``, by a setting drawn at random; where it does, the
             rate is that of the drawn setting.
         measure_distortion: Also take PSNR and MS-SSIM, some 30 ms a picture.
-        is_train, augmentations, image_format, use_instance_mask, use_keypoint, instance_mask_format,
-        keypoint_hflip_indices, precomputed_proposal_topk, recompute_boxes: As of the stock mapper; ``image_format``
-            must be "BGR" or "RGB".
+        is_train, augmentations, image_format: As of the stock mapper; ``image_format`` must be "BGR" or "RGB".
+        stock: The stock mapper's other arguments, such as ``use_instance_mask``.
 
     Raises:
         SettingError: The codec or the format is wrong.
@@ -47,19 +46,10 @@ class CompressedDatasetMapper(DatasetMapper):
         codec: Codec | str = "none",
         random_compression: RandomCompression | None = None,
         measure_distortion: bool = False,
-        use_instance_mask: bool = False,
-        use_keypoint: bool = False,
-        instance_mask_format: str = "polygon",
-        keypoint_hflip_indices: np.ndarray | None = None,
-        precomputed_proposal_topk: int | None = None,
-        recompute_boxes: bool = False,
+        **stock: Any,
     ):
         check_image_format(image_format)
-        super().__init__(
-            is_train, augmentations=augmentations, image_format=image_format, use_instance_mask=use_instance_mask,
-            use_keypoint=use_keypoint, instance_mask_format=instance_mask_format,
-            keypoint_hflip_indices=keypoint_hflip_indices, precomputed_proposal_topk=precomputed_proposal_topk,
-            recompute_boxes=recompute_boxes)
+        super().__init__(is_train, augmentations=augmentations, image_format=image_format, **stock)
         codec = load_codec(codec) if isinstance(codec, str) else codec
         self.augmentations = _CodecFirst(
             self.augmentations, codec, random_compression, image_format, measure_distortion)

@@ -26,9 +26,8 @@ class OriginalImageMapper(DatasetMapper):
 
     Args:
         random_compression: Decides which setting compresses the picture after the stage's codec.
-        is_train, augmentations, image_format, use_instance_mask, use_keypoint, instance_mask_format,
-        keypoint_hflip_indices, precomputed_proposal_topk, recompute_boxes: As of the stock mapper; ``image_format``
-            must be "BGR" or "RGB".
+        is_train, augmentations, image_format: As of the stock mapper; ``image_format`` must be "BGR" or "RGB".
+        stock: The stock mapper's other arguments, such as ``use_instance_mask``.
 
     Raises:
         SettingError: The format is wrong; when called, an augmentation is not geometric.
@@ -42,19 +41,10 @@ class OriginalImageMapper(DatasetMapper):
         augmentations: list,
         image_format: str,
         random_compression: RandomCompression | None = None,
-        use_instance_mask: bool = False,
-        use_keypoint: bool = False,
-        instance_mask_format: str = "polygon",
-        keypoint_hflip_indices: np.ndarray | None = None,
-        precomputed_proposal_topk: int | None = None,
-        recompute_boxes: bool = False,
+        **stock: Any,
     ):
         check_image_format(image_format)
-        super().__init__(
-            is_train, augmentations=augmentations, image_format=image_format, use_instance_mask=use_instance_mask,
-            use_keypoint=use_keypoint, instance_mask_format=instance_mask_format,
-            keypoint_hflip_indices=keypoint_hflip_indices, precomputed_proposal_topk=precomputed_proposal_topk,
-            recompute_boxes=recompute_boxes)
+        super().__init__(is_train, augmentations=augmentations, image_format=image_format, **stock)
         self.random_compression = random_compression
         self.augmentations = _Recorder(self.augmentations)
 
