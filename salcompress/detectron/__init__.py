@@ -13,9 +13,10 @@ from salcompress.detectron.meta_arch import CompressedDetector, LossWeights, Qua
 from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
+from salcompress.detectron.torchvision_model import TorchvisionModel, load_scene_model
 
 __all__ = [
     "ClippedAdamW", "CodecTransform", "CompressedDatasetMapper", "CompressedDetector", "CompressedLoader", "CompressionEvaluator",
-    "CompressionTrainer", "LossWeights", "OriginalImageMapper", "QualitySchedule", "RandomCompression", "add_salcompress_config",
-    "register_scenes",
+    "CompressionTrainer", "LossWeights", "OriginalImageMapper", "QualitySchedule", "RandomCompression", "TorchvisionModel",
+    "add_salcompress_config", "load_scene_model", "register_scenes",
 ]

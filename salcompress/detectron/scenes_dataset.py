@@ -8,7 +8,7 @@ from detectron2.data.datasets import load_coco_json
 
 from salcompress.scenes import CLASS_NAMES, write_scenes
 
-SCENE_SETS = {"salcompress_scenes_train": (1000, 11), "salcompress_scenes_val": (100, 12)}
+SCENE_SETS = {"salcompress_scenes_train": (1000, 11), "salcompress_scenes_val": (100, 12), "salcompress_scenes_train_large": (4000, 13)}
 """Number of scenes and seed by name."""
 
 
