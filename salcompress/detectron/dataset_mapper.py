@@ -1,7 +1,6 @@
 """Detectron2's dataset mapper with a codec between the file and everything else."""
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
