@@ -40,6 +40,15 @@ def picture() -> np.ndarray:
     return make_scene(22, 0, 203, 251).image
 
 
+@pytest.fixture
+def processes_without_gpus() -> None:
+    """For tests in which Detectron2 launches several processes."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("where there are GPUs, Detectron2's launch wants one for each process")
+
+
 @pytest.fixture(scope="session")
 def codec():
     """The learned codec with the shipped weights."""

@@ -10,11 +10,12 @@ from torch import Tensor
 from salcompress.bitstream.container import check_size
 from salcompress.codecs.device_bits import BitCounter
 from salcompress.codecs.device_levels import DeviceSaliency
-from salcompress.codecs.grouping import CELLS_AT_ONCE, by_shape, cells_of
+from salcompress.codecs.grouping import CELLS_AT_ONCE, by_shape, cells_of, in_one_batch
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient_coding import SymbolTensors, analyse_padded, split, synthesise_padded, write
 from salcompress.codecs.salient_models import default_device
 from salcompress.errors import BitstreamError, DataError, SettingError
+from salcompress.models.extent import Extent
 from salcompress.models.quality_map import CELL, allocate_levels_of_batch
 from salcompress.saliency import SHIPPED_NETWORK, NetworkSaliency, network_saliency, uniform_saliency
 
@@ -45,7 +46,8 @@ class CompressedBatch:
 class BatchedCodec:
     """Compresses batches of images of different sizes; each image comes out as if alone.
 
-    Images of one padded size go through the networks together. On the CPU levels and streams equal those of ``codec.encode``. On CUDA the
+    On CUDA, where launching the networks' kernels takes longer than computing them, images of all sizes go through the networks in one padded batch;
+    on the CPU those of one padded size do. On the CPU levels and streams equal those of ``codec.encode``. On CUDA the
     saliency network, too, runs there and in batches, which moves a level by one in rare cells, and what is real-valued rounds otherwise than
     on a CPU; streams decode everywhere in any case. Nothing waits for the device but the rates, other saliency functions than the network
     (they run on the host), and what is first used.
@@ -58,13 +60,16 @@ class BatchedCodec:
         pool: Writes streams; one thread of its own if None. More threads help little: the coder keeps Python's lock while it codes (measured
             with constriction 0.5), so they code while the networks run, and one after another.
         cells_at_once: 64x64 cells that go through the networks together, unless one image has more: bounds memory. As suits the device if None.
+        mixed_sizes: Whether images of several padded sizes go together. As suits the device if None.
     """
 
     def __init__(self, codec: SalientCodec, *, real_streams: bool = False, mixed_precision: bool = False,
-                 pool: concurrent.futures.ThreadPoolExecutor | None = None, cells_at_once: int | None = None):
+                 pool: concurrent.futures.ThreadPoolExecutor | None = None, cells_at_once: int | None = None,
+                 mixed_sizes: bool | None = None):
         self.codec, self.real_streams, self.mixed_precision = codec, real_streams, mixed_precision
         self.device = torch.device(codec.device or default_device())
         self.cells_at_once = cells_at_once or (_CELLS_AT_ONCE_ON_CPU if self.device.type == "cpu" else CELLS_AT_ONCE)
+        self.mixed_sizes = self.device.type == "cuda" if mixed_sizes is None else mixed_sizes
         self._pool = pool or (concurrent.futures.ThreadPoolExecutor(1, "salcompress-coder") if real_streams else None)
         self._count = BitCounter(self.device)
         network = SHIPPED_NETWORK if codec.saliency is network_saliency else codec.saliency
@@ -97,9 +102,10 @@ class BatchedCodec:
         rates: list[tuple[list[int], Callable[[], list[int]]]] = []
         streams: list[concurrent.futures.Future | None] = [None] * len(images)
         model = self.codec.model
-        for members in by_shape([tuple(found.shape) for found in levels], self.cells_at_once):
-            cell_levels = torch.stack([levels[k] for k in members])[:, None]
-            found = analyse_padded(model, _padded([moved[k] for k in members], tuple(cell_levels.shape[2:])), cell_levels, self.mixed_precision)
+        for members in (in_one_batch if self.mixed_sizes else by_shape)([tuple(found.shape) for found in levels], self.cells_at_once):
+            cell_levels, extent = self._together([levels[k] for k in members])
+            pictures = _padded([moved[k] for k in members], tuple(cell_levels.shape[2:]))
+            found = analyse_padded(model, pictures, cell_levels, self.mixed_precision, extent)
             sizes = [tuple(images[k].shape[1:]) for k in members]
             if self.real_streams:
                 for k, stream in zip(members, self._write(found, sizes, [codecs[k] for k in members])):
@@ -107,7 +113,7 @@ class BatchedCodec:
             else:
                 base = _to_device(torch.tensor([codecs[k].base_level for k in members]), self.device)
                 rates.append((members, _on_host([self._count(found, base)])))
-            pixels = synthesise_padded(model, found.latent, found.cell_levels, self.mixed_precision)
+            pixels = synthesise_padded(model, found.latent, found.cell_levels, self.mixed_precision, extent)
             for k, image, (height, width) in zip(members, pixels, sizes):
                 decoded[k] = image[:, :height, :width].contiguous()
         if self.real_streams:
@@ -143,6 +149,17 @@ class BatchedCodec:
                 levels[k] = _to_device(torch.from_numpy(found.astype(np.int64)), self.device)
         return levels
 
+    def _together(self, levels: Sequence[Tensor]) -> tuple[Tensor, Extent | None]:
+        """Levels of images as one batch (N, 1, rows, columns), and where the images are in it if they are of several shapes."""
+        shapes = [tuple(found.shape) for found in levels]
+        if len(set(shapes)) == 1:
+            return torch.stack(list(levels))[:, None], None
+        rows, columns = (max(sides) for sides in zip(*shapes))
+        padded = [torch.nn.functional.pad(found[None].double(), (0, columns - found.shape[1], 0, rows - found.shape[0]), mode="replicate")
+                  for found in levels]
+        sides = _to_device(torch.tensor(shapes), self.device)
+        return torch.stack(padded).long(), Extent(sides[:, 0], sides[:, 1])
+
     def _write(self, found: SymbolTensors, sizes: Sequence[tuple[int, int]], codecs: Sequence[SalientCodec]) -> list[concurrent.futures.Future]:
         """Streams of a group, by the pool."""
         count = len(found.groups)
@@ -150,7 +167,7 @@ class BatchedCodec:
 
         def one(k: int) -> bytes:
             parts = [part.numpy() for part in arrived()]
-            here = [part[k : k + 1] for part in parts]
+            here = [part[k : k + 1] for part in _cut(parts, cells_of(*sizes[k]))]
             image, = split(here[-1], [group.astype(np.int32) for group in here[:count]], here[count:-1], found)
             return write(image, sizes[k], codecs[k].base_level, codecs[k].model_fingerprint)
 
@@ -186,6 +203,17 @@ def _check(image: Tensor) -> None:
         came = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
         raise SettingError(f"image must be a uint8 tensor (3, H, W) with at least one pixel, got {came}")
     check_size(*image.shape[1:])
+
+
+def _cut(parts: Sequence[np.ndarray], cells: tuple[int, int]) -> list[np.ndarray]:
+    """Groups and tables (N, C', h', w') and levels (N, rows, columns) of a batch, cut to what an image of so many cells has of them."""
+    *symbols, levels = parts
+    cut = []
+    for part in symbols:
+        fine = part.shape[2] > levels.shape[1]  # level 1 has two positions a cell, level 2 one for two cells
+        height, width = (2 * side if fine else (side + 1) // 2 for side in cells)
+        cut.append(part[:, :, :height, :width])
+    return [*cut, levels[:, : cells[0], : cells[1]]]
 
 
 def _padded(images: Sequence[Tensor], cells: tuple[int, int]) -> Tensor:

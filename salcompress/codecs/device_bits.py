@@ -5,6 +5,7 @@ from torch import Tensor
 
 from salcompress.bitstream.entropy_coder import EDGE, MAX_SYMBOL, NUM_TABLES, TABLE_BITS, count_bits
 from salcompress.codecs.salient_coding import OVERHEAD_BITS, SymbolTensors
+from salcompress.models.prior import NUM_COARSE_GROUPS
 
 _NUM_SYMBOLS = 2 * MAX_SYMBOL + 1
 
@@ -27,12 +28,21 @@ class BitCounter:
         symbols = torch.cat([group.flatten(1) for group in found.groups], 1)
         tables = torch.cat([used.flatten(1) for used in found.tables], 1)
         # take, not index: it neither waits for the device nor makes a second index tensor
-        bits = torch.take(self._bits, tables.to(torch.int64).mul_(_NUM_SYMBOLS).add_(symbols).add_(MAX_SYMBOL)).sum(1)
-        return torch.ceil(bits + self._map_bits(found.cell_levels[:, 0], levels[:, None, None])).long() + OVERHEAD_BITS
+        bits = torch.take(self._bits, tables.to(torch.int64).mul_(_NUM_SYMBOLS).add_(symbols).add_(MAX_SYMBOL))
+        inside = None
+        if found.extent is not None:
+            per_cell = [0.5 if k < NUM_COARSE_GROUPS else 2 for k in range(len(found.groups))]
+            bits *= torch.cat([found.extent.inside(group, each, even=each < 1).expand(group.shape).flatten(1)
+                               for group, each in zip(found.groups, per_cell)], 1)
+            inside = found.extent.inside(found.cell_levels, 1)[:, 0]
+        return torch.ceil(bits.sum(1) + self._map_bits(found.cell_levels[:, 0], levels[:, None, None], inside)).long() + OVERHEAD_BITS
 
-    def _map_bits(self, levels: Tensor, base: Tensor) -> Tensor:
+    def _map_bits(self, levels: Tensor, base: Tensor, inside: Tensor | None) -> Tensor:
         """Of quality maps (N, rows, columns): differences from the cell before, by the table that suits each map best; float64 (N,)."""
         first_column = torch.cat([base, levels[:, :-1, :1]], 1)
         differences = (levels - torch.cat([first_column, levels[:, :, :-1]], 2)).flatten(1)
-        bits = self._table_bits[:, differences + EDGE].sum(2).amin(0)
-        return torch.where((levels == base).flatten(1).all(1), torch.zeros_like(bits), bits)
+        bits, plain = self._table_bits[:, differences + EDGE], levels == base
+        if inside is not None:
+            bits, plain = bits * inside.flatten(1), plain | (inside == 0)
+        bits = bits.sum(2).amin(0)
+        return torch.where(plain.flatten(1).all(1), torch.zeros_like(bits), bits)

@@ -19,3 +19,17 @@ def by_shape(shapes: Sequence[tuple[int, int]], cells_at_once: int = CELLS_AT_ON
         members.setdefault(shape, []).append(k)
     most = {shape: max(1, cells_at_once // (shape[0] * shape[1])) for shape in members}
     return [found[start : start + most[shape]] for shape, found in members.items() for start in range(0, len(found), most[shape])]
+
+
+def in_one_batch(shapes: Sequence[tuple[int, int]], cells_at_once: int = CELLS_AT_ONCE) -> list[list[int]]:
+    """Numbers of images that go through the networks together, whatever their shapes: as many as have ``cells_at_once`` cells with their padding."""
+    groups: list[list[int]] = []
+    rows = columns = 0
+    for k in sorted(range(len(shapes)), key=lambda k: shapes[k], reverse=True):  # sorted, so that what is alike comes together
+        rows, columns = max(rows, shapes[k][0]), max(columns, shapes[k][1])
+        if groups and (len(groups[-1]) + 1) * rows * columns <= cells_at_once:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+            rows, columns = shapes[k]
+    return groups

@@ -14,6 +14,7 @@ from salcompress.bitstream.entropy_coder import EDGE, TABLE_BITS, GroupDecoder, 
 from salcompress.errors import CorruptError
 from salcompress.models.compression_model import CompressionModel
 from salcompress.models.dyadic import full_precision
+from salcompress.models.extent import Extent
 from salcompress.models.prior import MAX_SYMBOL, NUM_COARSE_GROUPS, NUM_GROUPS, GroupParameters, checkerboard, quarters, take_group
 from salcompress.models.quality_map import CELL
 
@@ -39,7 +40,7 @@ class Analysed(NamedTuple):
 
 
 class SymbolTensors(NamedTuple):
-    """Images of one padded size as symbols, on the networks' device."""
+    """Images of one batch as symbols, on the networks' device."""
 
     groups: list[Tensor]
     """Symbols of each group, int32 (N, C', h', w'), level 2 first."""
@@ -49,6 +50,8 @@ class SymbolTensors(NamedTuple):
     """What the decoder will see, (N, C, h, w)."""
     cell_levels: Tensor
     """Integer (N, 1, rows, columns)."""
+    extent: Extent | None = None
+    """Where the images are, if they are of several sizes: what lies beyond means nothing."""
 
 
 class Decoded(NamedTuple):
@@ -72,13 +75,15 @@ def _coding(model: CompressionModel) -> Iterator[torch.device]:
         yield device
 
 
-def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor, mixed_precision: bool = False) -> SymbolTensors:
-    """Symbols of images of one padded size; all of it on the networks' device, without waiting for it.
+def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor, mixed_precision: bool = False,
+                   extent: Extent | None = None) -> SymbolTensors:
+    """Symbols of images that are padded to one size; all of it on the networks' device, without waiting for it.
 
     Args:
         images: uint8 (N, 3, 64 rows, 64 columns), RGB.
-        cell_levels: Integer (N, 1, rows, columns).
+        cell_levels: Integer (N, 1, rows, columns); beyond an image its last row and column repeat.
         mixed_precision: The analysis in bfloat16; the prior is exact in any case.
+        extent: Where the images are, if they are of several numbers of cells.
     """
     groups: list[Tensor] = []
     tables: list[Tensor] = []
@@ -92,10 +97,10 @@ def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor,
 
     with _coding(model) as device:
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
-            latent, hyper = model.analyse(images.float().div_(255), cell_levels)
+            latent, hyper = model.analyse(images.float().div_(255), cell_levels, extent)
         latent, hyper = latent.float(), hyper.float()
-        decoded, _ = model.prior.traverse(cell_levels, code_group)
-    return SymbolTensors(groups, tables, decoded, cell_levels)
+        decoded, _ = model.prior.traverse(cell_levels, code_group, extent)
+    return SymbolTensors(groups, tables, decoded, cell_levels, extent)
 
 
 def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> list[Analysed]:
@@ -187,10 +192,11 @@ def _check(right: bool) -> None:
                            "other tables than the one that encoded it")
 
 
-def synthesise_padded(model: CompressionModel, latents: Tensor, cell_levels: Tensor, mixed_precision: bool = False) -> Tensor:
+def synthesise_padded(model: CompressionModel, latents: Tensor, cell_levels: Tensor, mixed_precision: bool = False,
+                      extent: Extent | None = None) -> Tensor:
     """Padded images, uint8 (N, 3, H, W), on the networks' device; with ``mixed_precision`` computed in bfloat16."""
     with _coding(model) as device, torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
-        image = model.synthesise(latents.float(), cell_levels)
+        image = model.synthesise(latents.float(), cell_levels, extent)
     return image.float().mul_(255).round_().clamp_(0, 255).to(torch.uint8)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest
+from salcompress.models.extent import Extent
 from salcompress.models.prior import MAX_SYMBOL, GroupParameters, Prior, put_group, take_group
 from salcompress.models.quality_map import CELL, Gain
 from salcompress.models.transforms import STRIDE, Analysis, HyperAnalysis, Synthesis
@@ -66,23 +67,28 @@ class CompressionModel(nn.Module):
         self.latent_gain, self.latent_gain_back = Gain(latent, octaves), Gain(latent, -octaves)
         self.prior = Prior(latent, hyper, config.prior_width)
 
-    def analyse(self, image: Tensor, cell_levels: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, image: Tensor, cell_levels: Tensor, extent: Extent | None = None) -> tuple[Tensor, Tensor]:
         """Latent, scaled so that its step is 1, and level-2 latent, both real-valued.
 
         Args:
             image: (N, 3, 64 rows, 64 columns) in [0, 1].
             cell_levels: Integer (N, 1, rows, columns).
+            extent: Where the images are, if they are of several sizes; what the latents have beyond them means nothing.
         """
         levels = _spread(cell_levels)
-        latent = self.analysis(image, self.feature_gain(levels)) * self.latent_gain(levels)
-        rows, columns = cell_levels.shape[2:]
-        padded = nn.functional.pad(latent, (0, columns % 2 * _CELL_POSITIONS, 0, rows % 2 * _CELL_POSITIONS), mode="replicate")
-        return latent, self.hyper_analysis(padded)
+        latent = self.analysis(image, self.feature_gain(levels), extent) * self.latent_gain(levels)
+        rows, columns = (side + side % 2 for side in cell_levels.shape[2:])
+        height, width = rows * _CELL_POSITIONS, columns * _CELL_POSITIONS
+        if extent is None:
+            padded = nn.functional.pad(latent, (0, width - latent.shape[3], 0, height - latent.shape[2]), mode="replicate")
+        else:
+            padded = extent.repeat_edges(latent, _CELL_POSITIONS, height, width)
+        return latent, self.hyper_analysis(padded, extent)
 
-    def synthesise(self, latent: Tensor, cell_levels: Tensor) -> Tensor:
+    def synthesise(self, latent: Tensor, cell_levels: Tensor, extent: Extent | None = None) -> Tensor:
         """Image (N, 3, H, W), about [0, 1], from the latent as decoded."""
         levels = _spread(cell_levels)
-        return self.synthesis(latent * self.latent_gain_back(levels), self.feature_gain_back(levels))
+        return self.synthesis(latent * self.latent_gain_back(levels), self.feature_gain_back(levels), extent)
 
     def forward(self, image: Tensor, cell_levels: Tensor, hard: bool = False) -> ModelOutput:
         """Differentiable pass: values are rounded with straight-through gradients; rates use uniform noise in place of rounding.

@@ -154,7 +154,10 @@ class DyadicConv(nn.Module):
 
 
 class DyadicBlock(nn.Module):
-    """Residual block on the grid: 1x1, ReLU, depthwise 3x3, ReLU, 1x1, added to the input. (N, C, h, w) to the same."""
+    """Residual block on the grid: 1x1, ReLU, depthwise 3x3, ReLU, 1x1, added to the input. (N, C, h, w) to the same.
+
+    ``inside``, (N, 1, h, w), is 0 where the depthwise convolution is to see zeros.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -162,8 +165,9 @@ class DyadicBlock(nn.Module):
         self.spatial = DyadicConv(channels, channels, HIDDEN_MAX, depthwise=True)
         self.out = DyadicConv(channels, channels, HIDDEN_MAX)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return residual(x + self.out(relu(self.spatial(relu(self.mix(x))))))
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        around = relu(self.mix(x))
+        return residual(x + self.out(relu(self.spatial(around if inside is None else around * inside))))
 
 
 class LevelEmbedding(nn.Module):

@@ -27,6 +27,7 @@ from salcompress.models.dyadic import (
     residual,
     round_through,
 )
+from salcompress.models.extent import Extent
 from salcompress.models.quality_map import NUM_LEVELS
 
 MAX_SYMBOL = 381
@@ -109,8 +110,9 @@ class Level2Step(nn.Module):
         self.block = DyadicBlock(width)
         self.head = DyadicConv(width, 2 * channels, RESIDUAL_MAX)
 
-    def forward(self, decoded: Tensor, levels: Tensor) -> Tensor:
-        return self.head(self.block(residual(self.mix(residual(self.context(_as_input(decoded)))) + self.embedding(levels))))
+    def forward(self, decoded: Tensor, levels: Tensor, inside: Tensor | None = None) -> Tensor:
+        mixed = self.mix(residual(self.context(_as_input(decoded))))
+        return self.head(self.block(residual(mixed + self.embedding(levels)), inside))
 
 
 class Level1Step(nn.Module):
@@ -125,10 +127,10 @@ class Level1Step(nn.Module):
         self.hidden = nn.ModuleList(DyadicConv(width, width // 2, RESIDUAL_MAX) for _ in range(NUM_GROUPS))
         self.head = nn.ModuleList(DyadicConv(width // 2, 2 * channels // NUM_GROUPS, HIDDEN_MAX) for _ in range(NUM_GROUPS))
 
-    def forward(self, decoded: Tensor, features: Tensor, index: int) -> Tensor:
+    def forward(self, decoded: Tensor, features: Tensor, index: int, inside: Tensor | None = None) -> Tensor:
         seen = _as_input(decoded)
         mixed = residual(features + self.mix(residual(self.context(seen))))
-        x = self.block(residual(mixed + self.here(seen)))
+        x = self.block(residual(mixed + self.here(seen)), inside)
         raw = [head(relu(hidden(x[..., row::2, column::2])))
                for hidden, head, (_, (row, column)) in zip(self.hidden, self.head, quarters(index))]
         tables, means = zip(*(part.chunk(2, 1) for part in raw))
@@ -156,36 +158,44 @@ class Prior(nn.Module):
         self.level1 = nn.ModuleList(Level1Step(latent_channels, width) for _ in range(NUM_GROUPS))
         self.carrier = torch.float32
 
-    def traverse(self, cell_levels: Tensor, code_group: CodeGroup) -> tuple[Tensor, Tensor]:
+    def traverse(self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None = None) -> tuple[Tensor, Tensor]:
         """Visit all groups in the order of the stream.
 
         Args:
-            cell_levels: Quality level of each 64 x 64 cell, integer (N, 1, rows, columns).
+            cell_levels: Quality level of each 64 x 64 cell, integer (N, 1, rows, columns); beyond an image its last row and column repeat.
             code_group: Called for each group; what it returns is what later groups see.
+            extent: Where the images are, if they are of several sizes. Beyond them the latents are 0, and what groups get means nothing.
 
         Returns:
             Both latents as the groups' values, (N, C, 4 rows, 4 columns) and (N, Z, rows', columns'), where level 2 has one
             position a cell, padded to even sides.
         """
         with torch.autocast(cell_levels.device.type, enabled=False), full_precision():
-            return self._traverse(cell_levels, code_group)
+            return self._traverse(cell_levels, code_group, extent)
 
-    def _traverse(self, cell_levels: Tensor, code_group: CodeGroup) -> tuple[Tensor, Tensor]:
+    def _traverse(self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None) -> tuple[Tensor, Tensor]:
+        def inside(like: Tensor, per_cell: float, even: bool = False) -> Tensor | None:
+            return None if extent is None else extent.inside(like, per_cell, even)
+
+        def coded(group: GroupParameters, per_cell: float) -> Tensor:
+            values = code_group(group).to(self.carrier)
+            return values if extent is None else values * extent.inside(values, per_cell, even=group.level == 2)
+
         batch, _, rows, columns = cell_levels.shape
         padded = nn.functional.pad(cell_levels.float(), (0, columns % 2, 0, rows % 2), mode="replicate").to(cell_levels.dtype)
         hyper = torch.zeros(batch, self.hyper_channels, *padded.shape[2:], dtype=self.carrier, device=cell_levels.device)
         for index, step in enumerate(self.level2):
-            table, mean = (take_group(part, 2, index) for part in _table_and_mean(step(hyper, padded)))
-            group = GroupParameters(2, index, table, mean)
-            hyper = put_group(hyper, 2, index, code_group(group).to(self.carrier))
-        features = self.expand_block(residual(nn.functional.pixel_shuffle(self.expand(_as_input(hyper)), 2)))
+            table, mean = (take_group(part, 2, index) for part in _table_and_mean(step(hyper, padded, inside(hyper, 1, even=True))))
+            hyper = put_group(hyper, 2, index, coded(GroupParameters(2, index, table, mean), 0.5))
+        features = residual(nn.functional.pixel_shuffle(self.expand(_as_input(hyper)), 2))
+        features = self.expand_block(features, inside(features, 2, even=True))
         features = residual(nn.functional.pixel_shuffle(self.refine(features), 2))[..., : 4 * rows, : 4 * columns]
         levels = cell_levels.repeat_interleave(4, 2).repeat_interleave(4, 3)
-        features = self.refine_block(residual(features + self.embedding(levels)))
+        features = self.refine_block(residual(features + self.embedding(levels)), inside(features, 4))
         latent = torch.zeros(batch, self.latent_channels, 4 * rows, 4 * columns, dtype=self.carrier, device=cell_levels.device)
         for index, step in enumerate(self.level1):
-            table, mean = _table_and_mean(step(latent, features, index))
-            latent = put_group(latent, 1, index, code_group(GroupParameters(1, index, table, mean)).to(self.carrier))
+            table, mean = _table_and_mean(step(latent, features, index, inside(latent, 4)))
+            latent = put_group(latent, 1, index, coded(GroupParameters(1, index, table, mean), 2))
         return latent, hyper
 
     @torch.no_grad()

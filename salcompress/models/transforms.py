@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salcompress.models.extent import Extent
+
 STRIDE = 16
 """Pixels of the image per position of the latent, along each side."""
 KLT_SIDE = 256
@@ -18,7 +20,7 @@ KLT_SIDE = 256
 class ResidualBlock(nn.Module):
     """A spatial and a channel residual branch, plain ReLU.
 
-    Shape: (N, C, h, w) to the same.
+    Shape: (N, C, h, w) to the same. ``inside``, (N, 1, h, w), is 0 where the spatial branch is to see zeros.
     """
 
     def __init__(self, channels: int):
@@ -32,9 +34,17 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.spatial_out(self.spatial(F.relu(self.spatial_in(x))))
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        around = F.relu(self.spatial_in(x))
+        x = x + self.spatial_out(self.spatial(around if inside is None else around * inside.to(around.dtype)))
         return x + self.narrow(F.relu(self.wide(x)))
+
+
+def run(layers: nn.Sequential, x: Tensor, inside: Tensor | None = None) -> Tensor:
+    """A sequence in which residual blocks may be told where the images are."""
+    for layer in layers:
+        x = layer(x, inside) if isinstance(layer, ResidualBlock) else layer(x)
+    return x
 
 
 class Analysis(nn.Module):
@@ -52,9 +62,10 @@ class Analysis(nn.Module):
         self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels_8, channels_16, 1))
         self.head = nn.Sequential(*(ResidualBlock(channels_16) for _ in range(2)), nn.Conv2d(channels_16, latent_channels, 1))
 
-    def forward(self, image: Tensor, feature_gain: Tensor) -> Tensor:
+    def forward(self, image: Tensor, feature_gain: Tensor, extent: Extent | None = None) -> Tensor:
         """Image (N, 3, 16h, 16w) in [0, 1] and gain (N, channels_16, h, w) to the latent (N, C, h, w)."""
-        return self.head(self.down(self.stem(image - 0.5)) * feature_gain)
+        fine, coarse = _inside(feature_gain, extent)
+        return run(self.head, self.down(run(self.stem, image - 0.5, fine)) * feature_gain, coarse)
 
 
 class Synthesis(nn.Module):
@@ -66,9 +77,18 @@ class Synthesis(nn.Module):
         self.up = nn.Sequential(nn.Conv2d(channels_16, 4 * channels_8, 1), nn.PixelShuffle(2))
         self.tail = nn.Sequential(*(ResidualBlock(channels_8) for _ in range(4)), nn.Conv2d(channels_8, 192, 1), nn.PixelShuffle(8))
 
-    def forward(self, latent: Tensor, feature_gain: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, feature_gain: Tensor, extent: Extent | None = None) -> Tensor:
         """Latent (N, C, h, w) and gain (N, channels_16, h, w) to the image (N, 3, 16h, 16w), about [0, 1], not clamped."""
-        return self.tail(self.up(self.head(latent) * feature_gain)) + 0.5
+        fine, coarse = _inside(feature_gain, extent)
+        return run(self.tail, self.up(run(self.head, latent, coarse) * feature_gain), fine) + 0.5
+
+
+def _inside(at_16: Tensor, extent: Extent | None) -> tuple[Tensor | None, Tensor | None]:
+    """Where the images are, at 1/8 and at 1/16."""
+    if extent is None:
+        return None, None
+    height, width = at_16.shape[2:]
+    return extent.inside(at_16.new_empty(0, 0, 2 * height, 2 * width), 8), extent.inside(at_16, 4)
 
 
 @torch.no_grad()
@@ -118,5 +138,6 @@ class HyperAnalysis(nn.Module):
             nn.PixelUnshuffle(2), nn.Conv2d(4 * latent_channels, width, 1), ResidualBlock(width), nn.PixelUnshuffle(2),
             nn.Conv2d(4 * width, hyper_channels, 1))
 
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.body(latent)
+    def forward(self, latent: Tensor, extent: Extent | None = None) -> Tensor:
+        folded = self.body[0](latent)
+        return run(self.body[1:], folded, None if extent is None else extent.inside(folded, 2, even=True))

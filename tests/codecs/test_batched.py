@@ -6,6 +6,7 @@ import torch
 
 from salcompress.codecs.batched import BatchedCodec
 from salcompress.codecs.device_levels import DeviceSaliency, area_matrix
+from salcompress.codecs.grouping import by_shape, in_one_batch
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import DataError, SettingError
 from salcompress.models.quality_map import allocate_levels, allocate_levels_of_batch, block_means
@@ -48,6 +49,29 @@ def test_counted_bits_and_pixels_are_those_of_each_image_alone(pictures, options
         assert num_bits == alone.num_bits and abs(num_bits - 8 * len(codec.encode(image))) <= 64
         assert ours.dtype == torch.uint8 and ours.is_contiguous()
         assert_near(ours, alone.image)
+
+
+@pytest.mark.parametrize("saliency", ["network", "uniform"])
+def test_images_of_all_sizes_in_one_padded_batch_are_those_of_each_alone(pictures, saliency):
+    codec = SalientCodec(0.4, device="cpu", saliency=saliency)
+    qualities = [k / 10 for k in range(len(pictures))]
+    streams = [codec.with_quality(q).encode(image) for q, image in zip(qualities, pictures)]
+    real, counted = (BatchedCodec(codec, mixed_sizes=True, real_streams=real, cells_at_once=150).start(tensors(pictures), qualities=qualities)
+                     for real in (True, False))
+    assert real.streams() == streams  # so all symbols are
+    assert all(abs(bits - 8 * len(stream)) <= 64 for bits, stream in zip(counted.num_bits(), streams, strict=True))
+    assert counted.num_bits() == [codec.with_quality(q).reconstruct(image).num_bits for q, image in zip(qualities, pictures)]
+    for image, stream in zip(real.images, streams):
+        assert_near(image, codec.decode(stream))
+
+
+def test_a_padded_batch_has_no_more_cells_than_told():
+    shapes = [(8, 10), (1, 40), (10, 8), (7, 10), (30, 2), (8, 10), (50, 50)]
+    groups = in_one_batch(shapes, 400)
+    assert sorted(k for group in groups for k in group) == list(range(len(shapes)))
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(shapes[k][0] for k in group) * max(shapes[k][1] for k in group) <= 400
+    assert len(groups) < len(by_shape(shapes, 400))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -147,6 +147,7 @@ def sharded_results(path, scenes_name, annotations, images):
         (out / f"{comm.get_world_size()}.txt").write_text(repr({k: dict(v) for k, v in results.items()}))
 
 
+@pytest.mark.usefixtures("processes_without_gpus")
 def test_two_processes_give_what_one_gives(trained, scenes_name, scenes):
     from detectron2.engine import launch
 
@@ -235,7 +236,7 @@ def test_a_real_mask_rcnn_agrees_inside_and_outside_detectron2(coco_val, tmp_pat
     finally:
         torch.set_num_threads(threads)
     assert inside["compression"]["bpp"] == outside.bpp == behind["compression"]["bpp"]
-    for task in ("bbox", "segm"):  # the stage resizes like Pillow, but for its rounding between two passes
+    for task in ("bbox", "segm"):  # on a GPU the stage resizes like Pillow, but for its rounding between two passes
         assert behind[task]["AP"] == pytest.approx(inside[task]["AP"], abs=0.3)
     assert inside["bbox"]["AP"] == pytest.approx(outside.box["AP"], abs=0.3)
     assert inside["segm"]["AP"] == pytest.approx(outside.mask["AP"], abs=0.3)

@@ -26,6 +26,7 @@ def evaluate_share(path, num_processes):
         assert result == {}
 
 
+@pytest.mark.usefixtures("processes_without_gpus")
 def test_rate_is_pooled_and_sharding_changes_nothing(tmp_path):
     for num_processes in (1, 2):
         launch(run_and_leave, num_processes, dist_url="auto", args=(evaluate_share, tmp_path / str(num_processes), num_processes))

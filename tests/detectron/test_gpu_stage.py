@@ -58,7 +58,7 @@ def staged(entries, codec, batch_size=4, **options):
 def assert_same(ours, theirs, most=0):
     for mine, other in zip(ours, theirs, strict=True):
         assert set(mine) == set(other) and mine["image"].dtype == torch.uint8
-        difference = (mine["image"].int() - other["image"].int()).abs()
+        difference = (mine["image"].cpu().int() - other["image"].cpu().int()).abs()
         assert difference.max() <= most, difference.max()
         assert [mine[key] for key in ("file_name", "num_bits", "bpp", "original_size")] == [
             other[key] for key in ("file_name", "num_bits", "bpp", "original_size")]

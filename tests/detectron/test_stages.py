@@ -44,7 +44,7 @@ def test_the_stage_behind_the_loader_gives_what_the_mapper_gives(scenes_name, tm
     results = {}
     for codec in ("salient", "salient_gpu"):
         args = arguments(codec, tmp_path, scenes_name, "--eval-only")
-        args.opts += ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "SALCOMPRESS.TEST_CODEC", "salient:q=0.1"]
+        args.opts += ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "SALCOMPRESS.TEST_CODEC", "salient:q=0.1,device=cpu"]
         results[codec] = engine.main(args)
     mapper, stage = results["salient"], results["salient_gpu"]
     assert mapper["compression"] == stage["compression"]  # real streams: the same symbols
@@ -111,6 +111,7 @@ def train_in_each_process(annotations, out):
         (Path(out) / f"{codec}_{comm.get_rank()}.txt").write_text(repr(total))
 
 
+@pytest.mark.usefixtures("processes_without_gpus")
 def test_two_processes_train_one_model(scenes, tmp_path):
     launch(engine.run_and_leave, 2, dist_url="auto", args=(train_in_each_process, str(scenes), str(tmp_path)))
     for codec in ("salient_gpu", "salient_joint"):

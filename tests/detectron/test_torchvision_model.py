@@ -28,7 +28,7 @@ def mapped(annotations, mask_format="bitmask"):
 
 
 def test_it_finds_what_the_detector_of_the_demo_finds(model, scenes):
-    detect = load_scene_detector()
+    detect = load_scene_detector(device="cpu")
     for x in mapped(scenes):
         with torch.no_grad():
             found = model([x])[0]["instances"]

@@ -6,6 +6,7 @@ import torch
 
 from salcompress.errors import DataError
 from salcompress.models.dyadic import HIDDEN_MAX, DyadicConv, full_precision
+from salcompress.models.extent import Extent
 from salcompress.models.prior import Prior, put_group, take_group
 
 
@@ -149,3 +150,39 @@ def test_full_precision_holds_until_the_last_thread_leaves():
         assert torch.backends.mkldnn.matmul.fp32_precision == outside
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_images_of_several_sizes_in_one_batch_get_what_each_gets_alone():
+    """Exactly, whatever the padding holds: rows and columns odd and even, down to one cell."""
+    prior, shapes = random_prior(), [(3, 4), (1, 1), (2, 5), (3, 3)]
+    generator = torch.Generator().manual_seed(5)
+    levels = [torch.randint(0, 64, (1, 1, *shape), generator=generator) for shape in shapes]
+    rows, columns = (max(sides) for sides in zip(*shapes))
+    extent = Extent(*(torch.tensor(sides) for sides in zip(*shapes)))
+    together = extent.repeat_edges(torch.cat([torch.nn.functional.pad(found, (0, columns - found.shape[3], 0, rows - found.shape[2]))
+                                              for found in levels]), 1, rows, columns)
+    drawn = {(k, index): torch.randint(-30, 31, (16, 2 * rows, 2 * columns), generator=generator) for k in range(len(shapes)) for index in range(6)}
+
+    def values(group, images, index):
+        """Of any batch, the symbols that images have at this place of the group."""
+        channels, height, width = group.mean.shape[1:]
+        return torch.stack([drawn[k, index][:channels, :height, :width] for k in images]) + group.mean
+
+    def run(levels, images, extent=None):
+        seen = []
+
+        def code_group(group):
+            seen.append(group)
+            return values(group, images, len(seen) - 1)
+
+        with torch.no_grad():
+            return seen, prior.traverse(levels, code_group, extent)[0]
+
+    groups, latent = run(together, range(len(shapes)), extent)
+    for k, (height, width) in enumerate(shapes):
+        alone, alone_latent = run(levels[k], [k])
+        assert torch.equal(latent[k, :, : 4 * height, : 4 * width], alone_latent[0])
+        assert not latent[k, :, 4 * height :].any() and not latent[k, :, :, 4 * width :].any()
+        for ours, theirs in zip(groups, alone, strict=True):
+            h, w = theirs.table.shape[2:]
+            assert torch.equal(ours.table[k, :, :h, :w], theirs.table[0]) and torch.equal(ours.mean[k, :, :h, :w], theirs.mean[0])
