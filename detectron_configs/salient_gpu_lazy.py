@@ -16,6 +16,6 @@ for _part in (dataloader.train, dataloader.test):
     _part.mapper._target_ = OriginalImageMapper
     _part.mapper.image_format = "BGR"
 dataloader.train.mapper.random_compression = L(RandomCompression)(codecs=_random, prob=0.8, image_format="BGR")
-dataloader.train = L(CompressedLoader)(loader=dataloader.train, codec="none", random_codecs=_random)
+dataloader.train = L(CompressedLoader)(loader=dataloader.train, codec="none", random_codecs=_random, logs=True)
 dataloader.test = L(CompressedLoader)(loader=dataloader.test, codec="salient:q=0.1", real_streams=True)
 dataloader.evaluator = [L(COCOEvaluator)(dataset_name="${dataloader.test.loader.dataset.names}"), L(CompressionEvaluator)()]

@@ -59,8 +59,8 @@ def build_model() -> MaskRCNN:
     )
 
 
-def load_scene_detector(weights: Path | str = WEIGHTS, device: str | None = None) -> TorchvisionDetector:
-    """The trained detector; categories are those of :mod:`salcompress.scenes`.
+def load_scene_network(weights: Path | str = WEIGHTS) -> MaskRCNN:
+    """The trained network.
 
     Raises:
         SettingError: The file is missing.
@@ -68,4 +68,14 @@ def load_scene_detector(weights: Path | str = WEIGHTS, device: str | None = None
     """
     model = build_model()
     load_state(model, read_state_dict(weights), weights)
-    return TorchvisionDetector(model, category_ids(NUM_CLASSES), device)
+    return model
+
+
+def load_scene_detector(weights: Path | str = WEIGHTS, device: str | None = None) -> TorchvisionDetector:
+    """The trained detector; categories are those of :mod:`salcompress.scenes`.
+
+    Raises:
+        SettingError: The file is missing.
+        DataError: The file is damaged or of another model.
+    """
+    return TorchvisionDetector(load_scene_network(weights), category_ids(NUM_CLASSES), device)

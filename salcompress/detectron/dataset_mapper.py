@@ -1,9 +1,11 @@
 """Detectron2's dataset mapper with a codec between the file and everything else."""
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
+from detectron2.utils.file_io import PathManager
 
 from salcompress.codecs import Codec, load_codec
 from salcompress.codecs.base import IdentityCodec
@@ -28,8 +30,9 @@ class CompressedDatasetMapper(DatasetMapper):
         random_compression: Compress the original picture, after ``codec``, by a setting drawn at random; where it does, the
             rate is that of the drawn setting.
         measure_distortion: Also take PSNR and MS-SSIM, some 30 ms a picture.
-        is_train, augmentations, image_format: As of the stock mapper; ``image_format`` must be "BGR" or "RGB".
-        stock: The stock mapper's other arguments, such as ``use_instance_mask``.
+        is_train, augmentations, image_format, use_instance_mask, use_keypoint, instance_mask_format,
+        keypoint_hflip_indices, precomputed_proposal_topk, recompute_boxes: As of the stock mapper; ``image_format``
+            must be "BGR" or "RGB".
 
     Raises:
         SettingError: The codec or the format is wrong.
@@ -45,10 +48,19 @@ class CompressedDatasetMapper(DatasetMapper):
         codec: Codec | str = "none",
         random_compression: RandomCompression | None = None,
         measure_distortion: bool = False,
-        **stock: Any,
+        use_instance_mask: bool = False,
+        use_keypoint: bool = False,
+        instance_mask_format: str = "polygon",
+        keypoint_hflip_indices: np.ndarray | None = None,
+        precomputed_proposal_topk: int | None = None,
+        recompute_boxes: bool = False,
     ):
         check_image_format(image_format)
-        super().__init__(is_train, augmentations=augmentations, image_format=image_format, **stock)
+        super().__init__(
+            is_train, augmentations=augmentations, image_format=image_format, use_instance_mask=use_instance_mask,
+            use_keypoint=use_keypoint, instance_mask_format=instance_mask_format,
+            keypoint_hflip_indices=keypoint_hflip_indices, precomputed_proposal_topk=precomputed_proposal_topk,
+            recompute_boxes=recompute_boxes)
         codec = load_codec(codec) if isinstance(codec, str) else codec
         self.augmentations = _CodecFirst(
             self.augmentations, codec, random_compression, image_format, measure_distortion)
@@ -100,7 +112,7 @@ class _CodecFirst:
     def __call__(self, aug_input: T.AugInput) -> T.TransformList:
         original = as_rgb(aug_input.image, self.image_format)
         self.original_size = original.shape[:2]
-        source = read_file(self.path) if isinstance(self.codec, IdentityCodec) else None
+        source = read_file(PathManager.get_local_path(self.path)) if isinstance(self.codec, IdentityCodec) else None
         self.coded = code(self.codec, original, source)
         drawn = self.random_compression.get_transform(aug_input.image) if self.random_compression else None
         if isinstance(drawn, CodecTransform):

@@ -59,7 +59,7 @@ class CompressedDetector(nn.Module):
 
     A codec in training is a :class:`~salcompress.training.differentiable_codec.DifferentiableCodec`, whose rates are estimates. At test, and in
     front of a detector that is trained alone, each picture is what the stream of the present weights decodes to, and the dict gets that stream's
-    ``num_bits`` (counted, within 64 bits) and ``bpp``.
+    ``num_bits`` and ``bpp``: the length of that stream with ``real_streams``, else counted, within 64 bits.
 
     To the codec the loss of an image of quality level l, with lambda(l) as in the codec's own training, is in bits per pixel
     ``loss_rate`` + ``loss_distortion`` + ``loss_perceptual`` + task weight x lambda(l) / lambda(middle) x (the detector's losses +
@@ -160,6 +160,9 @@ class CompressedDetector(nn.Module):
                 if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
                     module.eval()
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_batched": None}  # its threads cannot be copied; it is made anew
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses while training, else the detector's outputs.

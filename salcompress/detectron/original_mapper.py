@@ -7,6 +7,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
+from detectron2.utils.file_io import PathManager
 
 from salcompress.detectron.augmentation import RandomCompression, check_image_format
 from salcompress.detectron.config import configured_random_compression
@@ -26,8 +27,9 @@ class OriginalImageMapper(DatasetMapper):
 
     Args:
         random_compression: Decides which setting compresses the picture after the stage's codec.
-        is_train, augmentations, image_format: As of the stock mapper; ``image_format`` must be "BGR" or "RGB".
-        stock: The stock mapper's other arguments, such as ``use_instance_mask``.
+        is_train, augmentations, image_format, use_instance_mask, use_keypoint, instance_mask_format,
+        keypoint_hflip_indices, precomputed_proposal_topk, recompute_boxes: As of the stock mapper; ``image_format``
+            must be "BGR" or "RGB".
 
     Raises:
         SettingError: The format is wrong; when called, an augmentation is not geometric.
@@ -41,10 +43,19 @@ class OriginalImageMapper(DatasetMapper):
         augmentations: list,
         image_format: str,
         random_compression: RandomCompression | None = None,
-        **stock: Any,
+        use_instance_mask: bool = False,
+        use_keypoint: bool = False,
+        instance_mask_format: str = "polygon",
+        keypoint_hflip_indices: np.ndarray | None = None,
+        precomputed_proposal_topk: int | None = None,
+        recompute_boxes: bool = False,
     ):
         check_image_format(image_format)
-        super().__init__(is_train, augmentations=augmentations, image_format=image_format, **stock)
+        super().__init__(
+            is_train, augmentations=augmentations, image_format=image_format, use_instance_mask=use_instance_mask,
+            use_keypoint=use_keypoint, instance_mask_format=instance_mask_format,
+            keypoint_hflip_indices=keypoint_hflip_indices, precomputed_proposal_topk=precomputed_proposal_topk,
+            recompute_boxes=recompute_boxes)
         self.random_compression = random_compression
         self.augmentations = _Recorder(self.augmentations)
 
@@ -63,12 +74,13 @@ class OriginalImageMapper(DatasetMapper):
         """
         try:
             mapped = super().__call__(dataset_dict)
+            source_bits = 8 * Path(PathManager.get_local_path(dataset_dict["file_name"])).stat().st_size
         except OSError as error:
             raise DataError(f"{dataset_dict['file_name']}: {error}") from error
         original = self.augmentations.original
         mapped.update(
             image=torch.as_tensor(np.ascontiguousarray(original.transpose(2, 0, 1))), transforms=self.augmentations.transforms,
-            original_size=original.shape[:2], source_bits=8 * Path(dataset_dict["file_name"]).stat().st_size,
+            original_size=original.shape[:2], source_bits=source_bits,
             codec_index=self.random_compression.draw() if self.random_compression else 0)
         return mapped
 

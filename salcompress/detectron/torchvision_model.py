@@ -1,4 +1,5 @@
 """torchvision's Faster R-CNN and Mask R-CNN as models of Detectron2's kind, to train and test behind a codec."""
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,38 +8,46 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from torch import Tensor, nn
 
 from salcompress.detectron.augmentation import check_image_format
-from salcompress.detectors.scene_detector import WEIGHTS, build_model
-from salcompress.detectors.torchvision_models import load_state, read_state_dict
+from salcompress.detectors.scene_detector import NUM_CLASSES, WEIGHTS, load_scene_network
 from salcompress.errors import SettingError
 
 
 class TorchvisionModel(nn.Module):
     """Takes Detectron2's list of dicts; gives a dict of losses in training, and at test a list of ``{"instances": Instances}``.
 
-    Class k of Detectron2 is label k + 1 of torchvision. The model resizes for itself, so the mapper need not: pictures must come at the size
-    that results are wanted at.
+    The model resizes for itself, so the mapper need not: pictures must come at the size that results are wanted at. It has no ``backbone`` of
+    Detectron2's kind, so its labels can teach a codec, and its features cannot.
 
     Args:
         model: Takes a list of float RGB (3, H, W) in [0, 1]; gives boxes, labels from 1, scores and perhaps masks.
+        labels: torchvision's label of each of Detectron2's classes. For torchvision's own COCO weights, whose labels have gaps, that is
+            ``salcompress.coco.category_ids(80)``; for a model of N classes without gaps, ``range(1, N + 1)``. Detections of other labels are left out.
         image_format: "BGR" or "RGB", how the channels of ``x["image"]`` lie.
 
     Raises:
-        SettingError: The format is another; when called, results are wanted at another size than the picture's.
+        SettingError: The format is another or two classes share a label. When called: annotations are missing, or results are wanted at another
+            size than the picture's.
     """
 
-    def __init__(self, model: nn.Module, image_format: str = "BGR"):
+    def __init__(self, model: nn.Module, labels: Sequence[int], image_format: str = "BGR"):
         super().__init__()
         check_image_format(image_format)
+        if len(set(labels)) < len(labels) or min(labels, default=0) < 1:
+            raise SettingError(f"labels must be different numbers from 1, one for each class, got {list(labels)}")
         self.model, self.image_format = model, image_format
+        classes = torch.full((max(labels) + 1,), -1)
+        classes[list(labels)] = torch.arange(len(labels))
+        self.register_buffer("_labels", torch.tensor(list(labels)), persistent=False)
+        self.register_buffer("_classes", classes, persistent=False)
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return self._labels.device
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         images = [self._image(x) for x in batched_inputs]
         if self.training:
-            return self.model(images, [self._target(x["instances"]) for x in batched_inputs])
+            return self.model(images, [self._target(x) for x in batched_inputs])
         for x, image in zip(batched_inputs, images):
             wanted = (x.get("height", image.shape[1]), x.get("width", image.shape[2]))
             if wanted != tuple(image.shape[1:]):
@@ -50,9 +59,13 @@ class TorchvisionModel(nn.Module):
         image = x["image"].to(self.device).float() / 255
         return image.flip(0) if self.image_format == "BGR" else image
 
-    def _target(self, instances: Instances) -> dict[str, Tensor]:
-        instances = instances.to(self.device)
-        target = {"boxes": instances.gt_boxes.tensor, "labels": instances.gt_classes + 1}
+    def _target(self, x: dict[str, Any]) -> dict[str, Tensor]:
+        if "instances" not in x:
+            raise SettingError(f"training needs annotations, and x has {', '.join(sorted(x))}: map with is_train=True a data set that has them")
+        instances = x["instances"].to(self.device)
+        if hasattr(self.model.roi_heads, "mask_head") and self.model.roi_heads.mask_head is not None and not instances.has("gt_masks"):
+            raise SettingError("a Mask R-CNN learns from masks, and there are none: map with use_instance_mask=True (MODEL.MASK_ON)")
+        target = {"boxes": instances.gt_boxes.tensor, "labels": self._labels[instances.gt_classes]}
         if instances.has("gt_masks"):
             masks = instances.gt_masks
             if not isinstance(masks, BitMasks):
@@ -61,9 +74,12 @@ class TorchvisionModel(nn.Module):
         return target
 
     def _instances(self, found: dict[str, Tensor], image: Tensor) -> Instances:
-        instances = Instances(tuple(image.shape[1:]), pred_boxes=Boxes(found["boxes"]), scores=found["scores"], pred_classes=found["labels"] - 1)
+        known = found["labels"].clamp(max=len(self._classes) - 1)
+        classes = torch.where(found["labels"] == known, self._classes[known], -1)
+        kept = classes >= 0
+        instances = Instances(tuple(image.shape[1:]), pred_boxes=Boxes(found["boxes"][kept]), scores=found["scores"][kept], pred_classes=classes[kept])
         if "masks" in found:
-            instances.pred_masks = found["masks"][:, 0] > 0.5
+            instances.pred_masks = found["masks"][kept, 0] > 0.5
         return instances
 
 
@@ -74,6 +90,4 @@ def load_scene_model(weights: Path | str = WEIGHTS, image_format: str = "BGR") -
         SettingError: The file is missing, or the format wrong.
         DataError: The file is damaged or of another model.
     """
-    model = build_model()
-    load_state(model, read_state_dict(weights), weights)
-    return TorchvisionModel(model, image_format)
+    return TorchvisionModel(load_scene_network(weights), range(1, NUM_CLASSES + 1), image_format)

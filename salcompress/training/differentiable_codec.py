@@ -19,7 +19,7 @@ from salcompress.files import write_atomically
 from salcompress.image import PLACE
 from salcompress.models.compression_model import save_model
 from salcompress.models.quality_map import CELL
-from salcompress.saliency import NetworkSaliency, network_saliency
+from salcompress.saliency import NetworkSaliency, network_saliency, uniform_saliency
 from salcompress.training.codec import shipped_perceptual
 from salcompress.training.losses import Perceptual, RateDistortion, rate_distortion, saliency_weights
 
@@ -104,6 +104,9 @@ class DifferentiableCodec(nn.Module):
         for image, name in zip(images, names or [None] * len(images), strict=True):
             with refusal_named(name):
                 check_size(*image.shape[1:])
+                if steering.saliency is uniform_saliency:  # nothing to look at: the picture stays where it is
+                    saliency.append(np.zeros(image.shape[1:], np.float32))
+                    continue
                 pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
                 saliency.append(steering.saliency_of(pixels).astype(np.float32))
         with enough_memory(self.device, images):
