@@ -20,7 +20,7 @@ from salcompress.detectron import ClippedAdamW, CompressedDetector, LossWeights,
 
 model = L(CompressedDetector)(
     detector=L(load_external)(path="model.py", factory="build_model"), codec="salient:q=0.1,saliency=uniform", trains="codec", labels=True,
-    weights=L(LossWeights)(distortion=0.05, task=2.0, distillation=3.0),
+    weights=L(LossWeights)(distortion=0.15, task=1.5, distillation=6.0),
     quality=L(QualitySchedule)(low=0.0, high=0.4, start_low=0.0, start_high=0.4))
 dataloader = OmegaConf.create()
 dataloader.train = L(build_detection_train_loader)(
@@ -28,8 +28,8 @@ dataloader.train = L(build_detection_train_loader)(
     mapper=L(OriginalImageMapper)(
         is_train=True, image_format="BGR", use_instance_mask=True,
         augmentations=[L(T.ResizeShortestEdge)(short_edge_length=224, max_size=224), L(T.RandomFlip)()]),
-    total_batch_size=4, num_workers=0)
-optimizer = L(ClippedAdamW)(codec_lr=1.5e-4)
+    total_batch_size=16, num_workers=0)
+optimizer = L(ClippedAdamW)(codec_lr=3e-4)
 lr_multiplier = L(WarmupParamScheduler)(scheduler=L(CosineParamScheduler)(start_value=1, end_value=0.0), warmup_length=0.02, warmup_factor=0.01)
 train = OmegaConf.create(dict(
     output_dir="task_aware", init_checkpoint="", max_iter=2500, device="cpu", eval_period=0, log_period=25, log_codec_period=250,

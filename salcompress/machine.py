@@ -1,6 +1,9 @@
-"""What this process has taken of the machine, and what the machine is called."""
+"""This process on its machine: what it has taken, when it ends, and what the machine is called."""
+import multiprocessing
+import os
 import platform
 import resource
+import threading
 from pathlib import Path
 
 
@@ -13,6 +16,15 @@ def peak_mib() -> float:
 def process_mib(entry: str, process: int | str = "self") -> float | None:
     """An entry of /proc/PROCESS/status that counts memory, such as VmHWM or RssAnon, in MiB; None where there is none."""
     return next((int(line.split()[1]) / 1024 for line in _lines(f"/proc/{process}/status") if line.startswith(f"{entry}:")), None)
+
+
+def end_with_parent() -> None:
+    """End this worker process when the one that started it ends. A parent that is killed closes no queue, and its workers would wait for ever."""
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def cpu_name() -> str:

@@ -3,9 +3,7 @@ import collections
 import concurrent.futures
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from salcompress.codecs.base import CachedCodec, Codec, CodingMaps, IdentityCode
 from salcompress.errors import BitstreamError, CorruptError, DataError, SettingError
 from salcompress.files import digest, read_file
 from salcompress.image import decode_named_image
+from salcompress.machine import end_with_parent
 from salcompress.metrics.distortion import ms_ssim, psnr
 
 
@@ -156,13 +155,7 @@ def _prepare_worker(codecs: Sequence[Codec], with_perceptual: bool) -> None:
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which then ends its workers
-    # A parent that is killed closes no queue, and its workers would wait for ever.
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    end_with_parent()
 
 
 def _code_in_worker(task: tuple[int, Path]) -> CodedImage | DataError:

@@ -2,8 +2,6 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +21,7 @@ from salcompress.detectron.gpu_stage import CompressedLoader
 from salcompress.detectron.meta_arch import CompressedDetector
 from salcompress.errors import SettingError
 from salcompress.image import swap_channels
-from salcompress.machine import peak_mib, process_mib
+from salcompress.machine import end_with_parent, peak_mib, process_mib
 
 
 class StageCase(NamedTuple):
@@ -61,7 +59,7 @@ def process_of_its_own(what: str) -> Iterator[Callable[..., Any]]:
     Raises:
         SettingError: It ran out of memory, or was killed, as systems do for want of memory.
     """
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _leave_with_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         def run(function: Callable[..., Any], *arguments: Any) -> Any:
             try:
                 return pool.submit(function, *arguments).result()
@@ -72,15 +70,6 @@ def process_of_its_own(what: str) -> Iterator[Callable[..., Any]]:
                                    "batches, fewer images per step, or a smaller min-size") from error
 
         yield run
-
-
-def _leave_with_parent() -> None:
-    """End this process when the one that started it ends, however that comes: a worker of a pool would wait forever."""
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def time_stage(

@@ -33,7 +33,8 @@ class CompressionEvaluator(DatasetEvaluator):
         """
         for mapped in inputs:
             if "num_bits" not in mapped:
-                raise SettingError("CompressionEvaluator needs pictures from CompressedDatasetMapper, CompressedLoader or CompressedDetector: num_bits is missing")
+                raise SettingError("CompressionEvaluator needs pictures from CompressedDatasetMapper, CompressedLoader or CompressedDetector: "
+                                   "num_bits is missing")
             height, width = mapped["original_size"]
             record = ImageRecord(mapped["image_id"], mapped["file_name"], height, width, num_bits=mapped["num_bits"])
             if "coded" in mapped:

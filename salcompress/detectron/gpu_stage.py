@@ -34,16 +34,16 @@ class CompressedLoader:
     :attr:`device`; ``num_bits``, ``bpp`` and ``original_size`` stand beside it, and ``coded`` with ``measure_distortion``. Detectron2's
     models move pictures to their own device, so theirs may be another one.
 
-    The learned codec works in batches on its device (see :class:`~salcompress.codecs.batched.BatchedCodec`), Pillow's codecs in
-    threads, any other one picture by picture. On CUDA pictures are copied from pinned memory, and all work is queued on a stream of its own while the detector computes
-    on the current one. Everything else happens when the detector asks for a batch, in its thread: what the codec demands of
+    The learned codec works in batches on its device (see :class:`~salcompress.codecs.batched.BatchedCodec`), Pillow's codecs in threads, any
+    other one picture by picture. On CUDA pictures are copied from pinned memory, and all work is queued on a stream of its own while the
+    detector computes on the current one. Everything else happens when the detector asks for a batch, in its thread: what the codec demands of
     floating point is set for the whole process.
 
     Args:
         loader: Gives lists of dicts; finite or not, with worker processes or without. It may be iterated again where that can be.
         codec: A codec or its specification. Under "none" the rate is that of the source file and the pixels are untouched.
-        random_codecs: What ``codec_index`` of a picture draws from, 1 being the first; as
-            :attr:`RandomCompression.settings <salcompress.detectron.augmentation.RandomCompression>`, or the same specifications. Works after ``codec``, and its rate counts.
+        random_codecs: What ``codec_index`` of a picture draws from, 1 being the first; as :attr:`RandomCompression.settings
+            <salcompress.detectron.augmentation.RandomCompression>`, or the same specifications. Works after ``codec``, and its rate counts.
         image_format: "BGR" or "RGB", how the pictures' channels lie.
         real_streams: The learned codec writes streams, whose length is the rate; else their length is counted by the integer tables, within 64 bits.
         prefetch: Batches that are begun before the detector asks for them; None takes 2 on CUDA, and 0 on the CPU, where they would only compete.
