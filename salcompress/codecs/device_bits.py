@@ -32,9 +32,9 @@ class BitCounter:
         inside = None
         if found.extent is not None:
             per_cell = [0.5 if k < NUM_COARSE_GROUPS else 2 for k in range(len(found.groups))]
-            bits *= torch.cat([found.extent.inside(group, each, even=each < 1).expand(group.shape).flatten(1)
+            bits *= torch.cat([found.extent.inside(group.shape[2:], each, even=each < 1).expand(group.shape).flatten(1)
                                for group, each in zip(found.groups, per_cell)], 1)
-            inside = found.extent.inside(found.cell_levels, 1)[:, 0]
+            inside = found.extent.inside(found.cell_levels.shape[2:], 1)[:, 0]
         return torch.ceil(bits.sum(1) + self._map_bits(found.cell_levels[:, 0], levels[:, None, None], inside)).long() + OVERHEAD_BITS
 
     def _map_bits(self, levels: Tensor, base: Tensor, inside: Tensor | None) -> Tensor:

@@ -17,18 +17,19 @@ class Extent:
         self.rows, self.columns = rows, columns
         self._masks: dict[tuple, Tensor] = {}
 
-    def inside(self, like: Tensor, per_cell: float, even: bool = False) -> Tensor:
-        """1 where the images are, 0 beyond, (N, 1, h, w), of the type and size of ``like`` (N, C, h, w).
+    def inside(self, size: tuple[int, int], per_cell: float, even: bool = False) -> Tensor:
+        """1 where the images are, 0 beyond, float32 (N, 1, *size).
 
         Args:
+            size: Positions of the batch, (h, w).
             per_cell: Positions that a cell has along each side.
             even: Sides count as padded to an even number of cells, as level 2 has it.
         """
-        key = (*like.shape[2:], per_cell, even, like.dtype)
+        key = (*size, per_cell, even)
         if key not in self._masks:
             rows, columns = (((side + side % 2 if even else side) * per_cell)[:, None] for side in (self.rows, self.columns))
-            down, across = (torch.arange(length, device=like.device) for length in like.shape[2:])
-            self._masks[key] = ((down < rows)[:, None, :, None] & (across < columns)[:, None, None, :]).to(like.dtype)
+            down, across = (torch.arange(length, device=self.rows.device) for length in size)
+            self._masks[key] = ((down < rows)[:, None, :, None] & (across < columns)[:, None, None, :]).float()
         return self._masks[key]
 
     def repeat_edges(self, values: Tensor, per_cell: int, height: int, width: int) -> Tensor:

@@ -175,11 +175,11 @@ class Prior(nn.Module):
 
     def _traverse(self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None) -> tuple[Tensor, Tensor]:
         def inside(like: Tensor, per_cell: float, even: bool = False) -> Tensor | None:
-            return None if extent is None else extent.inside(like, per_cell, even)
+            return None if extent is None else extent.inside(like.shape[2:], per_cell, even)
 
         def coded(group: GroupParameters, per_cell: float) -> Tensor:
             values = code_group(group).to(self.carrier)
-            return values if extent is None else values * extent.inside(values, per_cell, even=group.level == 2)
+            return values if extent is None else values * extent.inside(values.shape[2:], per_cell, even=group.level == 2)
 
         batch, _, rows, columns = cell_levels.shape
         padded = nn.functional.pad(cell_levels.float(), (0, columns % 2, 0, rows % 2), mode="replicate").to(cell_levels.dtype)

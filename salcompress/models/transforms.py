@@ -88,7 +88,7 @@ def _inside(at_16: Tensor, extent: Extent | None) -> tuple[Tensor | None, Tensor
     if extent is None:
         return None, None
     height, width = at_16.shape[2:]
-    return extent.inside(at_16.new_empty(0, 0, 2 * height, 2 * width), 8), extent.inside(at_16, 4)
+    return extent.inside((2 * height, 2 * width), 8), extent.inside((height, width), 4)
 
 
 @torch.no_grad()
@@ -140,4 +140,4 @@ class HyperAnalysis(nn.Module):
 
     def forward(self, latent: Tensor, extent: Extent | None = None) -> Tensor:
         folded = self.body[0](latent)
-        return run(self.body[1:], folded, None if extent is None else extent.inside(folded, 2, even=True))
+        return run(self.body[1:], folded, None if extent is None else extent.inside(folded.shape[2:], 2, even=True))
