@@ -155,6 +155,7 @@ class BatchedCodec:
         if len(set(shapes)) == 1:
             return torch.stack(list(levels))[:, None], None
         rows, columns = (max(sides) for sides in zip(*shapes))
+        # as floats, since integers cannot be padded so
         padded = [torch.nn.functional.pad(found[None].double(), (0, columns - found.shape[1], 0, rows - found.shape[0]), mode="replicate")
                   for found in levels]
         sides = _to_device(torch.tensor(shapes), self.device)
