@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from salcompress.cli import errors_in_one_line
-from salcompress.codecs.salient_models import default_device
+from salcompress.codecs.salient.networks import default_device
 from salcompress.detectron.bench import PARTS, VARIANTS, default_settings, run_bench
 
 if __name__ == "__main__":

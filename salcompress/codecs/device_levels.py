@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from salcompress.bitstream.container import CELL
-from salcompress.codecs.grouping import cells_of
+from salcompress.codecs.salient.grouping import cells_of
 from salcompress.models.dyadic import full_precision
 from salcompress.models.saliency_network import SaliencyNet
 from salcompress.saliency import seen_size

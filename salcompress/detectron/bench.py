@@ -14,7 +14,7 @@ import torch
 from detectron2.config import CfgNode
 
 from salcompress.codecs import SalientCodec, load_codec
-from salcompress.codecs.salient_models import check_device
+from salcompress.codecs.salient.networks import check_device
 from salcompress.detectron import bench_process
 from salcompress.detectron.bench_process import Round, StageCase
 from salcompress.detectron.bench_scenes import coco_size_scenes, write_scene

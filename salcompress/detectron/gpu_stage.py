@@ -13,10 +13,10 @@ from torch import Tensor
 
 from salcompress.codecs import Codec, SalientCodec, load_codec, load_codecs
 from salcompress.codecs.base import IdentityCodec
-from salcompress.codecs.batched import BatchedCodec, enough_memory, refusal_named
+from salcompress.codecs.salient.batched import BatchedCodec, enough_memory, refusal_named
 from salcompress.codecs.classical import PillowCodec
 from salcompress.codecs.coding import CodedImage, code
-from salcompress.codecs.salient_models import default_device
+from salcompress.codecs.salient.networks import default_device
 from salcompress.detectron.augmentation import check_image_format
 from salcompress.detectron.device_transforms import apply_transforms
 from salcompress.errors import SettingError
@@ -34,7 +34,7 @@ class CompressedLoader:
     :attr:`device`; ``num_bits``, ``bpp`` and ``original_size`` stand beside it, and ``coded`` with ``measure_distortion``. Detectron2's
     models move pictures to their own device, so theirs may be another one.
 
-    The learned codec works in batches on its device (see :class:`~salcompress.codecs.batched.BatchedCodec`), Pillow's codecs in threads, any
+    The learned codec works in batches on its device (see :class:`~salcompress.codecs.salient.batched.BatchedCodec`), Pillow's codecs in threads, any
     other one picture by picture. On CUDA pictures are copied from pinned memory, and all work is queued on a stream of its own while the
     detector computes on the current one. Everything else happens when the detector asks for a batch, in its thread: what the codec demands of
     floating point is set for the whole process.

@@ -9,7 +9,7 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from salcompress.codecs import load_codec
-from salcompress.codecs.batched import BatchedCodec
+from salcompress.codecs.salient.batched import BatchedCodec
 from salcompress.codecs.salient import SalientCodec
 from salcompress.detectron.augmentation import check_image_format
 from salcompress.detectron.device_transforms import apply_transforms
@@ -17,7 +17,8 @@ from salcompress.errors import SettingError
 from salcompress.image import bits_per_pixel
 from salcompress.models.quality_map import NUM_LEVELS
 from salcompress.training.differentiable_codec import DifferentiableCodec, SoftlyCoded
-from salcompress.training.losses import feature_distance, lambda_of
+from salcompress.models.lagrangian import lambda_of
+from salcompress.training.losses import feature_distance
 
 logger = logging.getLogger(__name__)
 TRAINS = ("codec", "detector", "both")

@@ -79,7 +79,9 @@ class CompressionModel(nn.Module):
         latent = self.analysis(image, self.feature_gain(levels), extent) * self.latent_gain(levels)
         rows, columns = (side + side % 2 for side in cell_levels.shape[2:])
         height, width = rows * _CELL_POSITIONS, columns * _CELL_POSITIONS
-        if extent is None:
+        if extent is None and (height, width) == latent.shape[2:]:
+            padded = latent
+        elif extent is None:
             padded = nn.functional.pad(latent, (0, width - latent.shape[3], 0, height - latent.shape[2]), mode="replicate")
         else:
             padded = extent.repeat_edges(latent, _CELL_POSITIONS, height, width)

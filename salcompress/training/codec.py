@@ -14,7 +14,7 @@ from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.models.compression_model import CompressionModel, save_model
 from salcompress.models.transforms import KLT_SIDE, initialise_as_klt
 from salcompress.training.datasets import CodecBatch, codec_batches
-from salcompress.training.losses import Perceptual, rate_distortion, saliency_weights
+from salcompress.models.lagrangian import Perceptual, rate_distortion, saliency_weights
 from salcompress.training.trainer import StepResult, TrainResult, TrainSettings, train
 
 KLT_GAIN = 4.85

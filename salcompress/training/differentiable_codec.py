@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.bitstream.container import check_size
-from salcompress.codecs.batched import enough_memory, refusal_named
-from salcompress.codecs.grouping import by_shape, cells_of
+from salcompress.codecs.salient.batched import enough_memory, refusal_named
+from salcompress.codecs.salient.grouping import by_shape, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import SettingError
 from salcompress.files import write_atomically
@@ -21,7 +21,7 @@ from salcompress.models.compression_model import save_model
 from salcompress.models.quality_map import CELL
 from salcompress.saliency import NetworkSaliency, network_saliency, uniform_saliency
 from salcompress.training.codec import shipped_perceptual
-from salcompress.training.losses import Perceptual, RateDistortion, rate_distortion, saliency_weights
+from salcompress.models.lagrangian import Perceptual, RateDistortion, rate_distortion, saliency_weights
 
 
 class SoftlyCoded(NamedTuple):

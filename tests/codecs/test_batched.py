@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from salcompress.codecs.batched import BatchedCodec
+from salcompress.codecs.salient.batched import BatchedCodec
 from salcompress.codecs.device_levels import DeviceSaliency, area_matrix
-from salcompress.codecs.grouping import by_shape, in_one_batch
+from salcompress.codecs.salient.grouping import by_shape, in_one_batch
 from salcompress.codecs.salient import SalientCodec
 from salcompress.errors import DataError, SettingError
 from salcompress.models.quality_map import allocate_levels, allocate_levels_of_batch, block_means
@@ -129,7 +129,7 @@ def test_too_little_memory_is_said_with_sizes_and_a_cure(codec, pictures, monkey
     def full(*args):
         raise error
 
-    monkeypatch.setattr("salcompress.codecs.batched.analyse_padded", full)
+    monkeypatch.setattr("salcompress.codecs.salient.batched.analyse_padded", full)
     with pytest.raises(SettingError, match="not enough memory on cpu to compress images of 90x70, 64x128: take fewer images at a time"):
         BatchedCodec(codec).start(tensors(pictures[:2]))
 

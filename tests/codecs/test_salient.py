@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from salcompress.bitstream.container import HEADER_BYTES, read_header
 from salcompress.codecs import load_codec
-from salcompress.codecs.grouping import by_shape
+from salcompress.codecs.salient.grouping import by_shape
 from salcompress.codecs.salient import WEIGHTS, SalientCodec
 from salcompress.errors import SettingError
 from salcompress.image import read_image
@@ -106,7 +106,7 @@ def test_exactness_matrix_of_the_shipped_weights(codec, picture, threads, carrie
     torch.set_num_threads(threads)
     try:
         with pytest.MonkeyPatch.context() as patch, torch.backends.mkldnn.flags(enabled=onednn):
-            patch.setattr("salcompress.codecs.salient.model_on_device", lambda loaded, device: loaded)
+            patch.setattr("salcompress.codecs.salient.codec.model_on_device", lambda loaded, device: loaded)
             assert other.model.prior.carrier == carrier
             for ours, stream in zip(other.decode_batch(alone), alone):
                 assert np.abs(ours.astype(int) - codec.decode(stream)).max() <= 1  # the synthesis is float

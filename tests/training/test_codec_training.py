@@ -13,7 +13,7 @@ from salcompress.scenes import make_scene
 from salcompress.training import codec as codec_training
 from salcompress.training.codec import train_codec, validate
 from salcompress.training.datasets import codec_batches, find_images, load_images
-from salcompress.training.losses import HIGHEST_LAMBDA, LOWEST_LAMBDA, Perceptual, lambda_of, rate_distortion, saliency_weights
+from salcompress.models.lagrangian import HIGHEST_LAMBDA, LOWEST_LAMBDA, Perceptual, lambda_of, rate_distortion, saliency_weights
 from salcompress.training.trainer import TrainSettings
 
 TINY = ModelConfig(64, 64, 48, 8, 16)

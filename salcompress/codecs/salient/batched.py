@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from salcompress.bitstream.container import check_size
-from salcompress.codecs.device_bits import BitCounter
+from salcompress.codecs.salient.bit_counter import BitCounter
 from salcompress.codecs.device_levels import DeviceSaliency
-from salcompress.codecs.grouping import CELLS_AT_ONCE, by_shape, cells_of, in_one_batch
+from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape, cells_of, in_one_batch
 from salcompress.codecs.salient import SalientCodec
-from salcompress.codecs.salient_coding import SymbolTensors, analyse_padded, split, synthesise_padded, write
-from salcompress.codecs.salient_models import default_device
+from salcompress.codecs.salient.coder import SymbolTensors, analyse_padded, split, synthesise_padded, write
+from salcompress.codecs.salient.networks import default_device
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.models.extent import Extent
 from salcompress.models.quality_map import CELL, allocate_levels_of_batch

@@ -1,6 +1,6 @@
 """The learned codec: saliency steers the bits, a hierarchical auto-regressive prior codes them, streams are exact."""
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -8,9 +8,10 @@ import numpy as np
 
 from salcompress.bitstream.container import CELL, NUM_LEVELS, check_size, read_stream
 from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
-from salcompress.codecs.grouping import by_shape, cells_of
-from salcompress.codecs.salient_models import check_device, default_device, load_shared, model_on_device
-from salcompress.codecs.steering import SaliencyFunction, as_function, steering_label
+from salcompress.codecs.salient.grouping import by_shape, cells_of
+from salcompress.codecs.salient.networks import check_device, default_device, load_shared, model_on_device
+from salcompress.codecs.salient.rate_search import first_level, last_level
+from salcompress.codecs.salient.steering import SaliencyFunction, as_function, steering_label
 from salcompress.errors import SettingError
 from salcompress.image import PLACE, check_image
 from salcompress.saliency import SALIENCY, network_fingerprint, network_saliency, uniform_saliency
@@ -18,7 +19,7 @@ from salcompress.saliency import SALIENCY, network_fingerprint, network_saliency
 if TYPE_CHECKING:
     from salcompress.models.compression_model import CompressionModel
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "codec.safetensors"
+WEIGHTS = Path(__file__).parents[2] / "weights" / "codec.safetensors"
 
 
 class Reconstruction(NamedTuple):
@@ -171,7 +172,7 @@ class SalientCodec(Codec):
         Raises:
             SettingError: One is no image, or too large.
         """
-        from salcompress.codecs.salient_coding import Analysed, analyse, write
+        from salcompress.codecs.salient.coder import Analysed, analyse, write
 
         groups = [self.levels_of(image) for image in images]
         streams: list[bytes] = [b""] * len(images)
@@ -187,7 +188,7 @@ class SalientCodec(Codec):
         Raises:
             BitstreamError: One is truncated, damaged, or of another model.
         """
-        from salcompress.codecs.salient_coding import read, synthesise
+        from salcompress.codecs.salient.coder import read, synthesise
 
         opened = [read_stream(stream, self.model_fingerprint) for stream in streams]
         shapes = [cells_of(header.height, header.width) for header, _ in opened]
@@ -199,7 +200,7 @@ class SalientCodec(Codec):
         return images
 
     def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps:
-        from salcompress.codecs.salient_coding import read, spatial_bits
+        from salcompress.codecs.salient.coder import read, spatial_bits
         from salcompress.models.quality_map import block_means
 
         header, payload = read_stream(stream, self.model_fingerprint)
@@ -214,7 +215,7 @@ class SalientCodec(Codec):
 
     def reconstruct(self, image: np.ndarray) -> Reconstruction:
         """Image and rate as encoding and decoding would give them, without writing a stream."""
-        from salcompress.codecs.salient_coding import analyse, count, synthesise
+        from salcompress.codecs.salient.coder import analyse, count, synthesise
 
         levels = self.levels_of(image)
         analysed, = analyse(self.model, [image], [levels])
@@ -224,14 +225,14 @@ class SalientCodec(Codec):
 
     def num_bits(self, image: np.ndarray) -> int:
         """``reconstruct(image).num_bits`` without the image: in half of the time."""
-        from salcompress.codecs.salient_coding import analyse, count
+        from salcompress.codecs.salient.coder import analyse, count
 
         analysed, = analyse(self.model, [image], [self.levels_of(image)])
         return count(analysed, self.base_level)[0]
 
     def time_parts(self, image: np.ndarray) -> dict[str, float]:
         """Seconds of each part of one encoding and decoding of an image."""
-        from salcompress.codecs.salient_coding import time_parts
+        from salcompress.codecs.salient.coder import time_parts
 
         return time_parts(self.model, image, self.levels_of(image), self.base_level, self.model_fingerprint)
 
@@ -262,7 +263,7 @@ class SalientCodec(Codec):
             SettingError: Even the lowest quality costs more.
         """
         limit = bpp * image.shape[0] * image.shape[1]
-        return self._search(lambda codec: 8 * len(codec.encode(image)) <= limit, True, f"{bpp:g} bpp")
+        return self._at(last_level(lambda level: 8 * len(self._at(level).encode(image)) <= limit, f"{bpp:g} bpp"))
 
     def at_target_psnr(self, image: np.ndarray, psnr: float) -> "SalientCodec":
         """The codec at the lowest quality that reaches ``psnr`` dB on ``image``.
@@ -272,21 +273,13 @@ class SalientCodec(Codec):
         """
         from salcompress.metrics.distortion import psnr as measure
 
-        return self._search(lambda codec: (measure(image, codec.reconstruct(image).image) or np.inf) >= psnr, False, f"{psnr:g} dB")
+        def reached(level: int) -> bool:
+            return (measure(image, self._at(level).reconstruct(image).image) or np.inf) >= psnr
 
-    def _search(self, reached: Callable[["SalientCodec"], bool], highest: bool, target: str) -> "SalientCodec":
-        """Bisection over the levels for the last level that keeps, or the first that meets, a condition monotone in quality."""
-        low, high = 0, NUM_LEVELS - 1
-        if not reached(self.with_quality(0.0 if highest else 1.0)):
-            what = "even the lowest quality, q=0, costs more" if highest else "even the highest quality, q=1, is worse"
-            raise SettingError(f"target {target} is out of reach for this image: {what}")
-        while low < high:
-            middle = (low + high + highest) // 2
-            if reached(self.with_quality(middle / (NUM_LEVELS - 1))) == highest:
-                low = middle if highest else middle + 1
-            else:
-                high = middle - 1 if highest else middle
-        return self.with_quality(low / (NUM_LEVELS - 1))
+        return self._at(first_level(reached, f"{psnr:g} dB"))
+
+    def _at(self, level: int) -> "SalientCodec":
+        return self.with_quality(level / (NUM_LEVELS - 1))
 
 
 def _short(number: float) -> str:

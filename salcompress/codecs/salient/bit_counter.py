@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from salcompress.bitstream.entropy_coder import EDGE, MAX_SYMBOL, NUM_TABLES, TABLE_BITS, count_bits
-from salcompress.codecs.salient_coding import OVERHEAD_BITS, SymbolTensors
+from salcompress.codecs.salient.coder import OVERHEAD_BITS, SymbolTensors
 from salcompress.models.prior import NUM_COARSE_GROUPS
 
 _NUM_SYMBOLS = 2 * MAX_SYMBOL + 1
 
 
 class BitCounter:
-    """Counts what :func:`salcompress.codecs.salient_coding.count` counts, of whole batches.
+    """Counts what :func:`salcompress.codecs.salient.coder.count` counts, of whole batches.
 
     Args:
         device: Of the symbols.
