@@ -14,6 +14,8 @@ from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape, cells_o
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.coder import SymbolTensors, analyse_padded, split, synthesise_padded, write
 from salcompress.codecs.salient.networks import default_device
+from salcompress.codecs.salient.refine import Search
+from salcompress.codecs.salient.refine import cells_at_once as cells_at_once_in_search
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.models.extent import Extent
 from salcompress.models.quality_map import CELL, allocate_levels_of_batch
@@ -69,11 +71,14 @@ class BatchedCodec:
         self.codec, self.real_streams, self.mixed_precision = codec, real_streams, mixed_precision
         self.device = torch.device(codec.device or default_device())
         self.cells_at_once = cells_at_once or (_CELLS_AT_ONCE_ON_CPU if self.device.type == "cpu" else CELLS_AT_ONCE)
+        if codec.effort:
+            self.cells_at_once = min(self.cells_at_once, cells_at_once_in_search(self.device.type, codec.effort))
         self.mixed_sizes = self.device.type == "cuda" if mixed_sizes is None else mixed_sizes
         self._pool = pool or (concurrent.futures.ThreadPoolExecutor(1, "salcompress-coder") if real_streams else None)
         self._count = BitCounter(self.device)
         network = SHIPPED_NETWORK if codec.saliency is network_saliency else codec.saliency
-        on_device = self.device.type == "cuda" and isinstance(network, NetworkSaliency)
+        # a search weighs the errors by maps of the image's size, and beside it the time of the network on the host is little
+        on_device = self.device.type == "cuda" and isinstance(network, NetworkSaliency) and not codec.effort
         self._saliency = DeviceSaliency(network.load(str(self.device))) if on_device else None
 
     def start(self, images: Sequence[Tensor], names: Sequence[str] | None = None, qualities: Sequence[float] | None = None) -> CompressedBatch:
@@ -97,7 +102,7 @@ class BatchedCodec:
 
     def _start(self, images: Sequence[Tensor], names: list[str | None], codecs: Sequence[SalientCodec]) -> CompressedBatch:
         moved = [image.to(self.device, non_blocking=True) for image in images]
-        levels = self._levels(images, moved, names, codecs)
+        levels, maps = self._steered(images, moved, names, codecs)
         decoded: list[Tensor | None] = [None] * len(images)
         rates: list[tuple[list[int], Callable[[], list[int]]]] = []
         streams: list[concurrent.futures.Future | None] = [None] * len(images)
@@ -105,8 +110,11 @@ class BatchedCodec:
         for members in (in_one_batch if self.mixed_sizes else by_shape)([tuple(found.shape) for found in levels], self.cells_at_once):
             cell_levels, extent = self._together([levels[k] for k in members])
             pictures = _padded([moved[k] for k in members], tuple(cell_levels.shape[2:]))
-            found = analyse_padded(model, pictures, cell_levels, self.mixed_precision, extent)
             sizes = [tuple(images[k].shape[1:]) for k in members]
+            search = None
+            if self.codec.effort:
+                search = Search(self.codec.effort, sizes, [maps[k] for k in members] if maps else None)
+            found = analyse_padded(model, pictures, cell_levels, self.mixed_precision, extent, search)
             if self.real_streams:
                 for k, stream in zip(members, self._write(found, sizes, [codecs[k] for k in members])):
                     streams[k] = stream
@@ -125,8 +133,10 @@ class BatchedCodec:
 
         return CompressedBatch(decoded, counted, [])
 
-    def _levels(self, images: Sequence[Tensor], moved: Sequence[Tensor], names: list[str | None], codecs: Sequence[SalientCodec]) -> list[Tensor]:
-        """Of each image, int64 (rows, columns) on the device."""
+    def _steered(self, images: Sequence[Tensor], moved: Sequence[Tensor], names: list[str | None],
+                 codecs: Sequence[SalientCodec]) -> tuple[list[Tensor], dict[int, np.ndarray]]:
+        """Levels of each image, int64 (rows, columns) on the device; and for a search saliency, (H, W), unless it is uniform."""
+        maps: dict[int, np.ndarray] = {}
         shapes = [cells_of(*image.shape[1:]) for image in images]
         cells: dict[int, Tensor] = {}
         if self.codec.saliency is uniform_saliency:
@@ -145,9 +155,12 @@ class BatchedCodec:
         for k, image in enumerate(images):
             if levels[k] is None:
                 with refusal_named(names[k]):
-                    found = codecs[k].levels_of(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+                    saliency = codecs[k].saliency_of(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+                found = codecs[k].levels_for(saliency)
+                if self.codec.effort:
+                    maps[k] = saliency
                 levels[k] = _to_device(torch.from_numpy(found.astype(np.int64)), self.device)
-        return levels
+        return levels, maps
 
     def _together(self, levels: Sequence[Tensor]) -> tuple[Tensor, Extent | None]:
         """Levels of images as one batch (N, 1, rows, columns), and where the images are in it if they are of several shapes."""

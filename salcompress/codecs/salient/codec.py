@@ -10,6 +10,7 @@ from salcompress.bitstream.container import CELL, NUM_LEVELS, check_size, read_s
 from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
 from salcompress.codecs.salient.grouping import by_shape, cells_of
 from salcompress.codecs.salient.networks import check_device, default_device, load_shared, model_on_device
+from salcompress.codecs.salient.options import OPTIONS
 from salcompress.codecs.salient.rate_search import first_level, last_level
 from salcompress.codecs.salient.steering import SaliencyFunction, as_function, steering_label
 from salcompress.errors import SettingError
@@ -17,6 +18,8 @@ from salcompress.image import PLACE, check_image
 from salcompress.saliency import SALIENCY, network_fingerprint, network_saliency, uniform_saliency
 
 if TYPE_CHECKING:
+    from salcompress.codecs.salient.coder import Analysed
+    from salcompress.codecs.salient.refine import ReconstructionLoss
     from salcompress.models.compression_model import CompressionModel
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "codec.safetensors"
@@ -33,27 +36,6 @@ class Reconstruction(NamedTuple):
     """Bits at each 16x16 place of the image, padded to whole 64x64 cells, by both latents and the quality map; float64 (rows, columns)."""
 
 
-def unit_interval(value: Any) -> float:
-    """Converter to a number in [0, 1]."""
-    return _number(value, 0, 1)
-
-
-def _number(value: Any, low: float, high: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not low <= number <= high:
-        raise ValueError(f"a number from {low:g} to {high:g}")
-    return number
-
-
-def _saliency_name(value: Any) -> str:
-    if value not in SALIENCY:
-        raise ValueError(f"one of {', '.join(SALIENCY)}")
-    return value
-
-
 class SalientCodec(Codec):
     """Learned codec with real bitstreams (.salc), one model for all rates.
 
@@ -65,6 +47,8 @@ class SalientCodec(Codec):
         saliency: A name of ``salcompress.saliency.SALIENCY``, a function from uint8 (H, W, 3) to a map (H, W) in [0, 1] (its ``label``, if it has one,
             names it in settings), or such a map for all images of its size.
         saliency_strength: Quality levels, of 64, between a cell of saliency 0 and one of saliency 1.
+        effort: Steps of a search that refines the latents of each image before they are coded (see :mod:`salcompress.codecs.salient.refine`).
+            0 codes the analysis as it is. Decoding takes no longer, and knows nothing of it. Encoding is two orders slower.
         weights: File; the shipped one if None.
         device: "cpu", "cuda", ...; CUDA where there is one if None.
 
@@ -73,19 +57,14 @@ class SalientCodec(Codec):
         DataError: The weights are damaged, or break the bounds of exactness.
     """
 
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "q": Option(0.5, unit_interval, "base quality"),
-        "saliency": Option("network", _saliency_name, " or ".join(SALIENCY)),
-        "saliency_strength": Option(24.0, lambda v: _number(v, 0, 64), "quality levels between least and most salient"),
-        "weights": Option(None, str, "weights file, the shipped one"),
-        "device": Option(None, str, "cpu, cuda, ..., CUDA where there is one"),
-    }
+    OPTIONS: ClassVar[Mapping[str, Option]] = OPTIONS
     name = "salient"
 
-    def __init__(self, q: Any = 0.5, *, saliency: Any = "network", saliency_strength: Any = 24.0, weights: Any = None, device: Any = None):
-        given = {"q": q, "saliency_strength": saliency_strength, "saliency": saliency if isinstance(saliency, str) else "uniform"}
+    def __init__(self, q: Any = 0.5, *, saliency: Any = "network", saliency_strength: Any = 24.0, effort: Any = 0, weights: Any = None,
+                 device: Any = None):
+        given = {"q": q, "saliency_strength": saliency_strength, "effort": effort, "saliency": saliency if isinstance(saliency, str) else "uniform"}
         options = convert_options(type(self), given)
-        self.quality, self.saliency_strength = options["q"], options["saliency_strength"]
+        self.quality, self.saliency_strength, self.effort = options["q"], options["saliency_strength"], options["effort"]
         self.saliency: SaliencyFunction = SALIENCY[options["saliency"]] if isinstance(saliency, str) else as_function(saliency)
         self.weights, self.device = Path(weights or WEIGHTS), device
         check_device(device)
@@ -97,6 +76,8 @@ class SalientCodec(Codec):
         parts = [f"q={self.quality!r}", f"saliency={self._steering}"]
         if self.saliency is not uniform_saliency:
             parts.append(f"saliency_strength={_short(self.saliency_strength)}")
+        if self.effort:  # what is not searched has the fingerprint that it had before there was a search
+            parts.append(f"effort={self.effort}")
         if self.weights != WEIGHTS:
             parts.append(f"weights={self.weights}")
         return ",".join(parts)
@@ -108,7 +89,7 @@ class SalientCodec(Codec):
 
     def __reduce__(self):
         arguments = {"saliency": self._given_saliency, "weights": str(self.weights), "saliency_strength": self.saliency_strength,
-                     "device": self.device}
+                     "effort": self.effort, "device": self.device}
         return _rebuild, (self.quality, arguments, self._steering)
 
     def __copy__(self) -> "SalientCodec":
@@ -141,8 +122,6 @@ class SalientCodec(Codec):
         Raises:
             SettingError: The saliency function gave a map of another size, or out of [0, 1].
         """
-        check_image(image)
-        check_size(*image.shape[:2])
         return self.levels_for(self.saliency_of(image))
 
     def levels_for(self, saliency: np.ndarray) -> np.ndarray:
@@ -155,8 +134,9 @@ class SalientCodec(Codec):
         """The map that steers the encoder on an image, (H, W) in [0, 1].
 
         Raises:
-            SettingError: The saliency function gave a map of another size, or out of [0, 1].
+            SettingError: ``image`` is none, or too large, or the saliency function gave a map of another size, or out of [0, 1].
         """
+        _check(image)
         saliency = np.asarray(self.saliency(image))
         if saliency.shape != image.shape[:2]:
             raise SettingError(f"the saliency map is {saliency.shape}, and the image {image.shape[:2]} (height, width); maps are never rescaled: "
@@ -172,15 +152,52 @@ class SalientCodec(Codec):
         Raises:
             SettingError: One is no image, or too large.
         """
-        from salcompress.codecs.salient.coder import Analysed, analyse, write
+        from salcompress.codecs.salient.coder import write
+        from salcompress.codecs.salient.refine import cells_at_once
 
-        groups = [self.levels_of(image) for image in images]
         streams: list[bytes] = [b""] * len(images)
-        for members in by_shape([levels.shape for levels in groups]):
-            analysed: list[Analysed] = analyse(self.model, [images[k] for k in members], [groups[k] for k in members])
-            for k, found in zip(members, analysed):
+        for image in images:
+            _check(image)
+        shapes = [cells_of(*image.shape[:2]) for image in images]
+        for members in by_shape(shapes, cells_at_once(self.device or default_device(), self.effort)):
+            for k, found in zip(members, self._analysed([images[k] for k in members])):
                 streams[k] = write(found, images[k].shape[:2], self.base_level, self.model_fingerprint)
         return streams
+
+    def refine(self, image: np.ndarray, loss: "ReconstructionLoss | None" = None, effort: int | None = None) -> bytes:
+        """The stream of an image after a search, which a loss of the caller's may steer: a metric, or a detector's features.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+            loss: Takes the reconstruction, float32 (1, 3, H, W), RGB in [0, 1], on the codec's device, and gives a differentiable scalar in bits per
+                pixel, which counts in place of lambda x squared error. Of large images, too, it sees the whole. None leaves the loss of training.
+            effort: Steps of the search; the codec's own if None, or 150 if that is 0.
+
+        Raises:
+            SettingError: ``image`` is none, ``effort`` is no integer in its range, or 0 with a loss; or the loss gives no scalar, is not finite, or
+                has no gradient.
+        """
+        from salcompress.codecs.salient.coder import write
+        from salcompress.codecs.salient.refine import USUAL_STEPS
+
+        searching = self.with_effort(self.effort or USUAL_STEPS if effort is None else effort)
+        if loss is not None and not (callable(loss) and searching.effort):
+            raise SettingError("loss must be a function of the reconstruction, and needs an effort of at least 1; "
+                               f"got {type(loss).__name__} and effort {searching.effort}")
+        found, = searching._analysed([image], loss)
+        return write(found, image.shape[:2], self.base_level, self.model_fingerprint)
+
+    def _analysed(self, images: Sequence[np.ndarray], loss: "ReconstructionLoss | None" = None) -> list["Analysed"]:
+        """Symbols of images of one padded size, after a search if there is to be one."""
+        from salcompress.codecs.salient.coder import analyse
+        from salcompress.codecs.salient.refine import Search
+
+        maps = [self.saliency_of(image) for image in images]
+        search = None
+        if self.effort:
+            weights = None if self.saliency is uniform_saliency else maps
+            search = Search(self.effort, [image.shape[:2] for image in images], weights, loss)
+        return analyse(self.model, images, [self.levels_for(saliency) for saliency in maps], search)
 
     def decode_batch(self, streams: Sequence[bytes]) -> list[np.ndarray]:
         """Images of several streams, each as if alone.
@@ -215,26 +232,26 @@ class SalientCodec(Codec):
 
     def reconstruct(self, image: np.ndarray) -> Reconstruction:
         """Image and rate as encoding and decoding would give them, without writing a stream."""
-        from salcompress.codecs.salient.coder import analyse, count, synthesise
+        from salcompress.codecs.salient.coder import count, synthesise
 
-        levels = self.levels_of(image)
-        analysed, = analyse(self.model, [image], [levels])
+        analysed, = self._analysed([image])
         num_bits, bits_map = count(analysed, self.base_level)
         decoded, = synthesise(self.model, analysed.latent, analysed.cell_levels)
         return Reconstruction(np.ascontiguousarray(decoded[: image.shape[0], : image.shape[1]]), num_bits, bits_map)
 
     def num_bits(self, image: np.ndarray) -> int:
         """``reconstruct(image).num_bits`` without the image: in half of the time."""
-        from salcompress.codecs.salient.coder import analyse, count
+        from salcompress.codecs.salient.coder import count
 
-        analysed, = analyse(self.model, [image], [self.levels_of(image)])
-        return count(analysed, self.base_level)[0]
+        return count(*self._analysed([image]), self.base_level)[0]
 
     def time_parts(self, image: np.ndarray) -> dict[str, float]:
         """Seconds of each part of one encoding and decoding of an image."""
         from salcompress.codecs.salient.coder import time_parts
+        from salcompress.codecs.salient.refine import Search
 
-        return time_parts(self.model, image, self.levels_of(image), self.base_level, self.model_fingerprint)
+        search = Search(self.effort, [image.shape[:2]]) if self.effort else None
+        return time_parts(self.model, image, self.levels_of(image), self.base_level, self.model_fingerprint, search)
 
     def with_quality(self, q: float) -> "SalientCodec":
         """The same codec at another base quality, sharing its networks.
@@ -246,13 +263,24 @@ class SalientCodec(Codec):
         other.quality = convert_options(type(self), {"q": q})["q"]
         return other
 
+    def with_effort(self, effort: int) -> "SalientCodec":
+        """The same codec with another effort, sharing its networks.
+
+        Raises:
+            SettingError: ``effort`` is no integer in its range.
+        """
+        other = copy.copy(self)
+        other.effort = convert_options(type(self), {"effort": effort})["effort"]
+        return other
+
     def with_weights(self, weights: Path | str, device: str | None = None) -> "SalientCodec":
         """The same codec with the networks of another weight file.
 
         Raises:
             SettingError, DataError: As of the constructor.
         """
-        other = SalientCodec(self.quality, saliency=self._given_saliency, saliency_strength=self.saliency_strength, weights=weights, device=device)
+        other = SalientCodec(self.quality, saliency=self._given_saliency, saliency_strength=self.saliency_strength, effort=self.effort,
+                             weights=weights, device=device)
         other._steering = self._steering
         return other
 
@@ -263,7 +291,11 @@ class SalientCodec(Codec):
             SettingError: Even the lowest quality costs more.
         """
         limit = bpp * image.shape[0] * image.shape[1]
-        return self._at(last_level(lambda level: 8 * len(self._at(level).encode(image)) <= limit, f"{bpp:g} bpp"))
+
+        def keeps(effort: int, level: int) -> bool:
+            return 8 * len(self._at(level).with_effort(effort).encode(image)) <= limit
+
+        return self._at(last_level(keeps, self.effort, f"{bpp:g} bpp"))
 
     def at_target_psnr(self, image: np.ndarray, psnr: float) -> "SalientCodec":
         """The codec at the lowest quality that reaches ``psnr`` dB on ``image``.
@@ -273,13 +305,19 @@ class SalientCodec(Codec):
         """
         from salcompress.metrics.distortion import psnr as measure
 
-        def reached(level: int) -> bool:
-            return (measure(image, self._at(level).reconstruct(image).image) or np.inf) >= psnr
+        def reaches(effort: int, level: int) -> bool:
+            decoded = self._at(level).with_effort(effort).reconstruct(image).image
+            return (measure(image, decoded) or np.inf) >= psnr
 
-        return self._at(first_level(reached, f"{psnr:g} dB"))
+        return self._at(first_level(reaches, self.effort, f"{psnr:g} dB"))
 
     def _at(self, level: int) -> "SalientCodec":
         return self.with_quality(level / (NUM_LEVELS - 1))
+
+
+def _check(image: np.ndarray) -> None:
+    check_image(image)
+    check_size(*image.shape[:2])
 
 
 def _short(number: float) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from salcompress.bitstream.container import HEADER_BYTES, Header, read_stream, symbol_checksum, write_stream
 from salcompress.bitstream.entropy_coder import EDGE, TABLE_BITS, GroupDecoder, count_bits, encode_groups
+from salcompress.codecs.salient.refine import Search, refine
 from salcompress.errors import CorruptError
 from salcompress.models.compression_model import CompressionModel
 from salcompress.models.dyadic import full_precision
@@ -76,7 +77,7 @@ def _coding(model: CompressionModel) -> Iterator[torch.device]:
 
 
 def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor, mixed_precision: bool = False,
-                   extent: Extent | None = None) -> SymbolTensors:
+                   extent: Extent | None = None, search: Search | None = None) -> SymbolTensors:
     """Symbols of images that are padded to one size; all of it on the networks' device, without waiting for it.
 
     Args:
@@ -84,6 +85,7 @@ def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor,
         cell_levels: Integer (N, 1, rows, columns); beyond an image its last row and column repeat.
         mixed_precision: The analysis in bfloat16; the prior is exact in any case.
         extent: Where the images are, if they are of several numbers of cells.
+        search: Refine the latents before they are coded.
     """
     groups: list[Tensor] = []
     tables: list[Tensor] = []
@@ -99,16 +101,19 @@ def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor,
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
             latent, hyper = model.analyse(images.float().div_(255), cell_levels, extent)
         latent, hyper = latent.float(), hyper.float()
+        if search is not None:
+            latent, hyper = refine(model, images, cell_levels, latent, hyper, search, extent, mixed_precision)
         decoded, _ = model.prior.traverse(cell_levels, code_group, extent)
     return SymbolTensors(groups, tables, decoded, cell_levels, extent)
 
 
-def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> list[Analysed]:
-    """Symbols of images whose levels have one shape."""
+def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray],
+            search: Search | None = None) -> list[Analysed]:
+    """Symbols of images whose levels have one shape, by the analysis alone or after a search."""
     device = next(model.parameters()).device
     batch = torch.from_numpy(np.stack([_pad(image, found.shape) for image, found in zip(images, levels)])).to(device)
     cell_levels = torch.from_numpy(np.stack(levels)[:, None].astype(np.int64)).to(device)
-    found = analyse_padded(model, batch.permute(0, 3, 1, 2), cell_levels)
+    found = analyse_padded(model, batch.permute(0, 3, 1, 2), cell_levels, search=search)
     return split(levels, [group.cpu().numpy() for group in found.groups], [used.cpu().numpy() for used in found.tables], found)
 
 
@@ -205,8 +210,10 @@ def synthesise(model: CompressionModel, latents: Tensor, cell_levels: Tensor) ->
     return synthesise_padded(model, latents, cell_levels).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, level: int, fingerprint: bytes) -> dict[str, float]:
-    """Seconds of analysis (float networks of the encoder), prior (once: it runs in both), coding of symbols each way, and synthesis."""
+def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, level: int, fingerprint: bytes,
+               search: Search | None = None) -> dict[str, float]:
+    """Seconds of analysis (float networks of the encoder), search if there is one, prior (once: it runs in both), coding of
+    symbols each way, and synthesis."""
     found, = analyse(model, [image], [levels])
     stream = write(found, image.shape[:2], level, fingerprint)
     device = found.latent.device
@@ -228,6 +235,13 @@ def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, l
 
     parts = {"analysis": analysis, "prior": prior, "coding": lambda: write(found, image.shape[:2], level, fingerprint),
              "decoding": decoding, "synthesis": lambda: synthesise(model, found.latent, found.cell_levels)}
+    if search is not None:
+        def searching() -> None:
+            pixels = torch.from_numpy(_pad(image, levels.shape)[None]).to(device).permute(0, 3, 1, 2)
+            latents = model.analyse(pixels.float().div_(255), found.cell_levels)
+            refine(model, pixels, found.cell_levels, *latents, search)[0].cpu()
+
+        parts["search"] = searching
     seconds = {}
     with _coding(model):
         for name, part in parts.items():

@@ -17,6 +17,8 @@ _ON_DEVICE: weakref.WeakKeyDictionary["CompressionModel", dict[str, "Compression
 
 def load_shared(path: Path) -> tuple["CompressionModel", bytes]:
     """A model on the CPU and its fingerprint, shared by all codecs of one weight file."""
+    import torch
+
     from salcompress.models.compression_model import load_model
 
     if not path.is_file():
@@ -24,7 +26,8 @@ def load_shared(path: Path) -> tuple["CompressionModel", bytes]:
     key = (str(path.resolve()), path.stat().st_mtime_ns)
     model = _LOADED.get(key)
     if model is None:
-        model, fingerprint = load_model(path)
+        with torch.inference_mode(False):  # tensors that are made in a caller's inference mode have no gradients for good, and a search needs them
+            model, fingerprint = load_model(path)
         _LOADED[key], _FINGERPRINTS[model] = model, fingerprint
     return model, _FINGERPRINTS[model]
 
@@ -55,13 +58,18 @@ def model_on_device(model: "CompressionModel", device: str) -> "CompressionModel
 
     copies = _ON_DEVICE.setdefault(model, {})
     if device not in copies:
-        moved = copy.deepcopy(model).to(device, memory_format=torch.channels_last)
-        expected = model.prior.known_answer("cpu")  # which loading has compared with that of the machine that trained it
-        for carrier in (torch.float32, torch.float64):
-            moved.prior.freeze(carrier)
-            if moved.prior.known_answer(device) == expected:
-                break
-        else:
-            raise SettingError(f"the prior is not exact on {device}: streams would not decode elsewhere; use device=cpu")
-        copies[device] = moved
+        with torch.inference_mode(False):  # as in loading
+            copies[device] = _proved_exact(model, device)
     return copies[device]
+
+
+def _proved_exact(model: "CompressionModel", device: str) -> "CompressionModel":
+    import torch
+
+    moved = copy.deepcopy(model).to(device, memory_format=torch.channels_last)
+    expected = model.prior.known_answer("cpu")  # which loading has compared with that of the machine that trained it
+    for carrier in (torch.float32, torch.float64):
+        moved.prior.freeze(carrier)
+        if moved.prior.known_answer(device) == expected:
+            return moved
+    raise SettingError(f"the prior is not exact on {device}: streams would not decode elsewhere; use device=cpu")

@@ -1,43 +1,73 @@
-"""The quality level that meets a target on one image, by bisection: bits and PSNR rise with the level."""
+"""The quality level that meets a target on one image: bits and PSNR rise with the level.
+
+Where the encoder searches for its latents, too, coding at a level takes long. What coding without that
+search says of a level is then where the trials begin; what they decide is decided by streams with it.
+"""
 from collections.abc import Callable
 
 from salcompress.bitstream.container import NUM_LEVELS
 from salcompress.errors import SettingError
 
+Meets = Callable[[int, int], bool]
+"""Whether coding with an effort, at a level, meets the target."""
 
-def last_level(keeps: Callable[[int], bool], target: str) -> int:
+
+def last_level(keeps: Meets, effort: int, target: str) -> int:
     """The highest quality level, 0 .. 63, that keeps a bound which low levels keep and high ones break.
 
     Args:
-        keeps: Whether a level keeps it.
+        keeps: Whether coding with an effort keeps it at a level.
+        effort: Of the encoder's search.
         target: What it is, for the error.
 
     Raises:
         SettingError: Not even level 0 keeps it.
     """
-    if not keeps(0):
+    found = _last(lambda level: keeps(0, level), first=0, step=NUM_LEVELS // 2)
+    if effort:
+        found = _last(lambda level: keeps(effort, level), first=max(found, 0))
+    if found < 0:
         raise SettingError(f"target {target} is out of reach for this image: even the lowest quality, q=0, costs more")
-    low, high = 0, NUM_LEVELS - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if keeps(middle) else (low, middle - 1)
-    return low
+    return found
 
 
-def first_level(reaches: Callable[[int], bool], target: str) -> int:
+def first_level(reaches: Meets, effort: int, target: str) -> int:
     """The lowest quality level, 0 .. 63, that reaches a target which high levels reach and low ones miss.
 
     Args:
-        reaches: Whether a level reaches it.
+        reaches: Whether coding with an effort reaches it at a level.
+        effort: Of the encoder's search.
         target: What it is, for the error.
 
     Raises:
         SettingError: Not even level 63 reaches it.
     """
-    if not reaches(NUM_LEVELS - 1):
+    last = NUM_LEVELS - 1
+    # levels counted from the top: the highest count that still reaches it is the lowest such level
+    found = _last(lambda below: reaches(0, last - below), first=0, step=NUM_LEVELS // 2)
+    if effort:
+        found = _last(lambda below: reaches(effort, last - below), first=max(found, 0))
+    if found < 0:
         raise SettingError(f"target {target} is out of reach for this image: even the highest quality, q=1, is worse")
-    low, high = 0, NUM_LEVELS - 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(middle) else (middle + 1, high)
+    return last - found
+
+
+def _last(holds: Callable[[int], bool], first: int, step: int = 1) -> int:
+    """The last of 0 .. 63 for which something holds that holds up to a place and not beyond; -1 if for none.
+
+    Trials begin at ``first`` and go on in steps that double, until one says otherwise; what lies
+    between the last two is halved.
+    """
+    low, high = -1, NUM_LEVELS  # holds at low, not at high
+    trial = first
+    while high - low > 1:
+        if holds(trial):
+            low = trial
+        else:
+            high = trial
+        if low >= 0 and high < NUM_LEVELS:
+            trial = (low + high) // 2
+        else:
+            trial = min(low + step, NUM_LEVELS - 1) if low >= 0 else max(high - step, 0)
+            step *= 2
     return low
