@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from salcompress import __version__
-from salcompress.codecs import CODECS, Codec, load_codec, load_codecs
+from salcompress.codecs import CODECS, Codec, SalientCodec, load_codec, load_codecs
 from salcompress.coco import load_dataset
 from salcompress.detectors import Detector, detector_fingerprint, load_detector
 from salcompress.errors import BitstreamError, DataError, SalcompressError, SettingError
@@ -20,6 +20,7 @@ from salcompress.reporting.pictures import load_strips
 from salcompress.reporting.rate_point import read_jsonl, to_table
 from salcompress.saliency import SALIENCY, encode_map
 from salcompress.scenes import write_scenes
+from salcompress.spec import parse_spec
 
 _DEMO_CODECS = ("none", "jpeg:q=5,10,20,40,70", "jpeg2000:bpp=0.15,0.3,0.6,1.2", "webp:q=1,10,30,60", "avif:q=5,20,35,50",
                 "salient:q=0.1,0.3,0.5,0.7,0.9")
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("inputs", type=Path, nargs="+", metavar="IMAGE", help="images, and folders of images")
     encode.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the streams and of summary.csv")
     encode.add_argument("--codec", default="salient", metavar="SPEC", help="salient and its options (default: salient)")
+    encode.add_argument("--effort", metavar="N",
+                        help="steps of a search for fewer bits at the same quality, as 150; short for the codec's option effort (default: 0, none)")
     target = encode.add_mutually_exclusive_group()
     target.add_argument("--target-bpp", type=float, metavar="B", help="highest quality of at most B bits per pixel, by image")
     target.add_argument("--target-psnr", type=float, metavar="D", help="lowest quality of at least D dB, by image")
@@ -175,7 +178,13 @@ def _encode(args: argparse.Namespace) -> None:
     _leave_cores_to_workers(0)
     from salcompress.codecs.stream_files import encode_files
 
-    rows = encode_files(_files(args.inputs, IMAGE_ENDINGS), load_codec(args.codec), args.out, args.target_bpp, args.target_psnr)
+    codec = load_codec(args.codec)
+    if args.effort is not None and isinstance(codec, SalientCodec):
+        searching = codec.with_effort(args.effort)
+        if "effort" in parse_spec(args.codec).options and searching.effort != codec.effort:
+            raise SettingError(f"--effort {args.effort} and {args.codec!r} contradict each other: give one of them")
+        codec = searching
+    rows = encode_files(_files(args.inputs, IMAGE_ENDINGS), codec, args.out, args.target_bpp, args.target_psnr)
     bits, pixels = sum(8 * row.num_bytes for row in rows), sum(row.height * row.width for row in rows)
     print(f"{len(rows)} images, {bits / pixels:.4f} bpp pooled; {args.out / 'summary.csv'}")
 
