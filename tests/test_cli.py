@@ -225,6 +225,19 @@ def test_encode_to_a_target(tmp_path, scenes):
     assert 0.9 * 0.6 < 8 * size / (320 * 240) <= 0.6
 
 
+def test_encode_with_effort(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(encode_image(make_scene(31, 1, 64, 64).image, "PNG"))
+    for name, given in {"short": ["--effort", "2"], "long": ["--codec", "salient:effort=2"], "both": ["--codec", "salient:effort=2", "--effort", "2"]}.items():
+        assert main(["encode", str(tmp_path / "a.png"), "--out", str(tmp_path / name), *given]) == 0
+        assert "effort=2" in (tmp_path / name / "summary.csv").read_text()
+    assert len({(tmp_path / name / "a.salc").read_bytes() for name in ("short", "long", "both")}) == 1
+    start = ["encode", str(tmp_path / "a.png"), "--out", str(tmp_path), "--effort"]
+    fails(capsys, [*start, "3", "--codec", "salient:effort=2"], 2, "--effort 3 and 'salient:effort=2' contradict each other")
+    fails(capsys, [*start, "-1"], 2, "must be an integer from 0 to 10000, got '-1'")
+    fails(capsys, [*start, "1.5"], 2, "must be an integer from 0 to 10000, got '1.5'")
+    fails(capsys, [*start, "2", "--codec", "jpeg"], 2, ".salc streams are those of the learned codec")
+
+
 def test_encode_and_decode_errors(tmp_path, scenes, capsys):
     images = scenes.parent / "images"
     fails(capsys, ["encode", str(tmp_path / "no.png"), "--out", str(tmp_path)], 2, "no.png does not exist")

@@ -170,7 +170,7 @@ class SalientCodec(Codec):
         Args:
             image: uint8 (H, W, 3), RGB.
             loss: Takes the reconstruction, float32 (1, 3, H, W), RGB in [0, 1], on the codec's device, and gives a differentiable scalar in bits per
-                pixel, which counts in place of lambda x squared error. Of large images, too, it sees the whole. None leaves the loss of training.
+                pixel, which counts in place of lambda x (squared error + perceptual distance). Of large images, too, it sees the whole. None leaves the loss of training.
             effort: Steps of the search; the codec's own if None, or 150 if that is 0.
 
         Raises:
