@@ -1,4 +1,5 @@
 """The learned codec's options: what is valid, and how messages say so."""
+
 import operator
 from collections.abc import Mapping
 from typing import Any
@@ -47,7 +48,9 @@ def saliency_name(value: Any) -> str:
 OPTIONS: Mapping[str, Option] = {
     "q": Option(0.5, unit_interval, "base quality"),
     "saliency": Option("network", saliency_name, " or ".join(SALIENCY)),
-    "saliency_strength": Option(24.0, lambda v: number(v, 0, 64), "quality levels between least and most salient"),
+    "saliency_strength": Option(
+        24.0, lambda v: number(v, 0, 64), "quality levels between least and most salient"
+    ),
     "effort": Option(0, effort, "steps of the encoder's search for fewer bits, as 150"),
     "weights": Option(None, str, "weights file, the shipped one"),
     "device": Option(None, str, "cpu, cuda, ..., CUDA where there is one"),

@@ -3,6 +3,7 @@
 Where the encoder searches for its latents, too, coding at a level takes long. What coding without that
 search says of a level is then where the trials begin; what they decide is decided by streams with it.
 """
+
 from collections.abc import Callable
 
 from salcompress.bitstream.container import NUM_LEVELS
@@ -27,7 +28,9 @@ def last_level(keeps: Meets, effort: int, target: str) -> int:
     if effort:
         found = _last(lambda level: keeps(effort, level), first=max(found, 0))
     if found < 0:
-        raise SettingError(f"target {target} is out of reach for this image: even the lowest quality, q=0, costs more")
+        raise SettingError(
+            f"target {target} is out of reach for this image: even the lowest quality, q=0, costs more"
+        )
     return found
 
 
@@ -48,7 +51,9 @@ def first_level(reaches: Meets, effort: int, target: str) -> int:
     if effort:
         found = _last(lambda below: reaches(effort, last - below), first=max(found, 0))
     if found < 0:
-        raise SettingError(f"target {target} is out of reach for this image: even the highest quality, q=1, is worse")
+        raise SettingError(
+            f"target {target} is out of reach for this image: even the highest quality, q=1, is worse"
+        )
     return last - found
 
 

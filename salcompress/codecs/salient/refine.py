@@ -11,6 +11,7 @@ What is ours: the autoregressive prior is searched through, as in training; larg
 tile by tile; and where the search has not lowered the loss of the rounded latents, those of the
 analysis stay.
 """
+
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -42,14 +43,15 @@ The shipped weights were trained with 200, beside a squared error of weight 1. A
 error alone undoes what that training did for the eye. On crops of four photographs outside all test
 sets, 150 steps, rate at equal PSNR and at equal perceptual distance:
 
-=================  =================  =======  ===================
-weight of error    perceptual weight  PSNR     perceptual distance
-=================  =================  =======  ===================
-1.5                0                  -8.0 %   worse (+8 %, 50 steps)
-1.5                50                 -7.6 %   -8.6 %
-1.5                100                -7.2 %   -15.1 %
-1.2                100                -6.9 %   -17.7 %
-=================  =================  =======  ===================
+===============  =================  =======  ===================
+weight of error  perceptual weight  PSNR     perceptual distance
+===============  =================  =======  ===================
+1.5              0                  -8.0 %   +12.8 %
+1.5              50                 -7.6 %   -8.6 %
+1.5              100                -7.2 %   -15.1 %
+1.2              100                -6.9 %   -17.7 %
+1                200                -5.1 %   -24.2 %
+===============  =================  =======  ===================
 """
 SALIENCY_WEIGHT = 1.5
 """Strength of :func:`~salcompress.models.lagrangian.saliency_weights` with which the shipped weights
@@ -63,7 +65,11 @@ core, as far as the synthesis sees, belongs to the tile too and stays as it is."
 SEARCHED_AT_ONCE_ON_GPU = 512
 """Cells that are searched at once on a GPU: bounds memory, to 2.5 GB by what they take on a CPU."""
 
-_LEARNING_RATE, _FULL_SHARE, _LAST_RATE = 0.02, 0.5, 0.1  # falls from half of the steps on, to a tenth
+_LEARNING_RATE, _FULL_SHARE, _LAST_RATE = (
+    0.02,
+    0.5,
+    0.1,
+)  # falls from half of the steps on, to a tenth
 _FIRST_DECAY, _SECOND_DECAY, _SMALLEST = 0.9, 0.999, 1e-8  # of Adam
 _HOTTEST, _COLDEST, _COOLING, _HOT_SHARE = 0.5, 0.01, 1.5, 0.2  # temperatures of the annealing
 _EDGE = 1e-5  # the probabilities of the two symbols have infinite slopes at 0 and 1
@@ -99,9 +105,16 @@ def cells_at_once(device: str, effort: int) -> int:
     return 1 if device == "cpu" else SEARCHED_AT_ONCE_ON_GPU
 
 
-def refine(model: CompressionModel, images: Tensor, cell_levels: Tensor, latent: Tensor, hyper: Tensor,
-           search: Search, extent: Extent | None = None,
-           mixed_precision: bool = False) -> tuple[Tensor, Tensor]:
+def refine(
+    model: CompressionModel,
+    images: Tensor,
+    cell_levels: Tensor,
+    latent: Tensor,
+    hyper: Tensor,
+    search: Search,
+    extent: Extent | None = None,
+    mixed_precision: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Both latents, real-valued, as the search leaves them.
 
     The loss of an image in bits has the terms of training: bits from likelihoods, plus lambda of each
@@ -125,26 +138,35 @@ def refine(model: CompressionModel, images: Tensor, cell_levels: Tensor, latent:
     Raises:
         SettingError: The caller's loss gave no scalar, no finite number, or no gradient.
     """
+    on_cpu = images.device.type == "cpu"
+    mixed_precision |= on_cpu and _has_quick_bfloat16()
     # a caller's inference mode forbids gradients for good to all tensors that are made in it
-    mixed_precision |= images.device.type == "cpu" and _has_quick_bfloat16()
     with torch.inference_mode(False), torch.enable_grad():
-        images, cell_levels, latent, hyper = (value.clone() for value in (images, cell_levels, latent, hyper))
+        images, cell_levels, latent, hyper = (
+            value.clone() for value in (images, cell_levels, latent, hyper)
+        )
         if extent is not None:
             extent = Extent(extent.rows.clone(), extent.columns.clone())
         rows, columns = cell_levels.shape[2:]
-        if rows * columns <= (TILE_CELLS if images.device.type == "cpu" else SEARCHED_AT_ONCE_ON_GPU):
+        if rows * columns <= (TILE_CELLS if on_cpu else SEARCHED_AT_ONCE_ON_GPU):
             care = _care(cell_levels, search)
             whole = _Window(model, images, cell_levels, care, search, extent, mixed_precision)
             return _anneal(whole, latent, hyper, search.num_steps, tqdm(disable=True))
         for k, size in enumerate(search.sizes):
             rows, columns = cells_of(*size)
-            of_image = Search(search.num_steps, [size],
-                              None if search.saliency is None else search.saliency[k : k + 1], search.loss)
+            of_image = Search(
+                search.num_steps,
+                [size],
+                None if search.saliency is None else search.saliency[k : k + 1],
+                search.loss,
+            )
             coarse_rows, coarse_columns = rows + rows % 2, columns + columns % 2
-            parts = (images[k : k + 1, :, : CELL * rows, : CELL * columns],
-                     cell_levels[k : k + 1, :, :rows, :columns],
-                     latent[k : k + 1, :, : 4 * rows, : 4 * columns],
-                     hyper[k : k + 1, :, :coarse_rows, :coarse_columns])
+            parts = (
+                images[k : k + 1, :, : CELL * rows, : CELL * columns],
+                cell_levels[k : k + 1, :, :rows, :columns],
+                latent[k : k + 1, :, : 4 * rows, : 4 * columns],
+                hyper[k : k + 1, :, :coarse_rows, :coarse_columns],
+            )
             _refine_in_tiles(model, *parts, of_image, mixed_precision)
         return latent, hyper
 
@@ -155,26 +177,58 @@ def _has_quick_bfloat16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _refine_in_tiles(model: CompressionModel, image: Tensor, cell_levels: Tensor, latent: Tensor,
-                     hyper: Tensor, search: Search, mixed_precision: bool) -> None:
+def _refine_in_tiles(
+    model: CompressionModel,
+    image: Tensor,
+    cell_levels: Tensor,
+    latent: Tensor,
+    hyper: Tensor,
+    search: Search,
+    mixed_precision: bool,
+) -> None:
     """Refine the latents of one image, in place, tile after tile; each sees those before it as refined."""
     care = _care(cell_levels, search)
     whole = None
     if search.loss is not None:
         with torch.no_grad():
             whole = _pass(model, latent, hyper, cell_levels, _round, None)[1]
-    tiles = [(down, across) for down in _parts(cell_levels.shape[2]) for across in _parts(cell_levels.shape[3])]
+    tiles = [
+        (down, across)
+        for down in _parts(cell_levels.shape[2])
+        for across in _parts(cell_levels.shape[3])
+    ]
     steps = len(tiles) * search.num_steps
     # None: where standard error is no terminal, there is no bar
-    with tqdm(total=steps, unit="step", desc="search", leave=False,
-              disable=None if len(tiles) > 1 else True) as progress:
+    with tqdm(
+        total=steps,
+        unit="step",
+        desc="search",
+        leave=False,
+        disable=None if len(tiles) > 1 else True,
+    ) as progress:
         for down, across in tiles:
-            at = {side: (..., *(slice(side * p.start, side * p.end) for p in (down, across))) for side in (1, 4, CELL)}
-            at_coarse = (..., *(slice(p.start, p.end + (p.end - p.start) % 2) for p in (down, across)))
-            window = _Window(model, image[at[CELL]], cell_levels[at[1]], care[at[CELL]], search, None,
-                             mixed_precision, core=(down, across), whole=whole)
-            latent[at[4]], hyper[at_coarse] = _anneal(window, latent[at[4]], hyper[at_coarse],
-                                                      search.num_steps, progress)
+            at = {
+                side: (..., *(slice(side * p.start, side * p.end) for p in (down, across)))
+                for side in (1, 4, CELL)
+            }
+            at_coarse = (
+                ...,
+                *(slice(p.start, p.end + (p.end - p.start) % 2) for p in (down, across)),
+            )
+            window = _Window(
+                model,
+                image[at[CELL]],
+                cell_levels[at[1]],
+                care[at[CELL]],
+                search,
+                None,
+                mixed_precision,
+                core=(down, across),
+                whole=whole,
+            )
+            latent[at[4]], hyper[at_coarse] = _anneal(
+                window, latent[at[4]], hyper[at_coarse], search.num_steps, progress
+            )
 
 
 class _Part(NamedTuple):
@@ -195,7 +249,10 @@ def _parts(num_cells: int) -> list[_Part]:
     """
     count = -(-num_cells // TILE_SIDE)
     bounds = [0, *(k * num_cells // count | 1 for k in range(1, count)), num_cells]
-    return [_Part(max(start - 1, 0), start, end, min(end + 1, num_cells)) for start, end in zip(bounds, bounds[1:])]
+    return [
+        _Part(max(start - 1, 0), start, end, min(end + 1, num_cells))
+        for start, end in zip(bounds, bounds[1:])
+    ]
 
 
 Quantise = Callable[[Tensor, GroupParameters], Tensor]
@@ -206,8 +263,15 @@ def _round(offset: Tensor, group: GroupParameters) -> Tensor:
     return offset.round().clamp(-MAX_SYMBOL, MAX_SYMBOL)
 
 
-def _pass(model: CompressionModel, latent: Tensor, hyper: Tensor, cell_levels: Tensor, quantise: Quantise,
-          extent: Extent | None, mixed_precision: bool = False) -> tuple[Tensor, Tensor]:
+def _pass(
+    model: CompressionModel,
+    latent: Tensor,
+    hyper: Tensor,
+    cell_levels: Tensor,
+    quantise: Quantise,
+    extent: Extent | None,
+    mixed_precision: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Estimated bits of each image, (N,), and the reconstruction, (N, 3, H, W), about [0, 1]."""
     bits = []
 
@@ -240,7 +304,8 @@ class _PerceptualBits:
 
     def __init__(self, image: Tensor, cell_levels: Tensor, inside: Tensor):
         self._metric = _metric(str(image.device))
-        self._image, self._inside, self._lambdas = image, inside, lambda_of(cell_levels) * PERCEPTUAL_WEIGHT
+        self._image, self._inside = image, inside
+        self._lambdas = lambda_of(cell_levels) * PERCEPTUAL_WEIGHT
         with torch.no_grad():
             self._features = self._metric.features(image)
 
@@ -252,8 +317,8 @@ class _PerceptualBits:
             maps = self._metric.compare(self._features, features)
         bits = []
         for layer in maps:
-            side = CELL // (self._image.shape[2] // layer.shape[2])  # of a cell, in the layer's positions
-            in_cells = F.avg_pool2d(layer.float(), side)
+            stride = self._image.shape[2] // layer.shape[2]
+            in_cells = F.avg_pool2d(layer.float(), CELL // stride)
             bits.append((self._lambdas * in_cells).sum((1, 2, 3)) * CELL**2)
         return torch.stack(bits).sum(0)
 
@@ -274,9 +339,18 @@ class _Window:
             to date.
     """
 
-    def __init__(self, model: CompressionModel, image: Tensor, cell_levels: Tensor, care: Tensor,
-                 search: Search, extent: Extent | None, mixed_precision: bool,
-                 core: tuple[_Part, _Part] | None = None, whole: Tensor | None = None):
+    def __init__(
+        self,
+        model: CompressionModel,
+        image: Tensor,
+        cell_levels: Tensor,
+        care: Tensor,
+        search: Search,
+        extent: Extent | None,
+        mixed_precision: bool,
+        core: tuple[_Part, _Part] | None = None,
+        whole: Tensor | None = None,
+    ):
         self.model, self.cell_levels, self.care, self.extent = model, cell_levels, care, extent
         self.mixed_precision, self.core, self.whole = mixed_precision, core, whole
         self.image = image.float().div_(255).contiguous()
@@ -289,19 +363,30 @@ class _Window:
         if self.core is None:
             return None
         free = torch.zeros_like(like[:1], dtype=torch.bool)
-        down, across = (slice(per_cell * (p.core_start - p.start), per_cell * (p.core_end - p.start) if p.core_end < p.end else None)
-                        for p in self.core)
+        down, across = (
+            slice(
+                per_cell * (p.core_start - p.start),
+                per_cell * (p.core_end - p.start) if p.core_end < p.end else None,
+            )
+            for p in self.core
+        )
         free[..., down, across] = True
         return free
 
-    def loss(self, latent: Tensor, hyper: Tensor, quantise: Quantise, mixed_precision: bool = False) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, latent: Tensor, hyper: Tensor, quantise: Quantise, mixed_precision: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Loss of each image in bits, (N,), and the reconstruction."""
-        bits, reconstruction = _pass(self.model, latent, hyper, self.cell_levels, quantise, self.extent, mixed_precision)
+        bits, reconstruction = _pass(
+            self.model, latent, hyper, self.cell_levels, quantise, self.extent, mixed_precision
+        )
         if self._loss is not None:
             return bits + self._by_caller(reconstruction), reconstruction
         shown = F.hardtanh(reconstruction, 0, 1)
         squared = F.mse_loss(shown, self.image, reduction="none")
-        return bits + (self.care * squared).sum((1, 2, 3)) + self._perceptual(shown, mixed_precision), reconstruction
+        return bits + (self.care * squared).sum((1, 2, 3)) + self._perceptual(
+            shown, mixed_precision
+        ), reconstruction
 
     def shows(self, reconstruction: Tensor) -> None:
         """From now on the image has this reconstruction here."""
@@ -313,10 +398,18 @@ class _Window:
         """What of a tile's reconstruction is shown, and where in the image: its core and half a cell
         around it. Beyond that the reconstruction lacks too much of what lies around the tile."""
         half = CELL // 2
-        edges = [(max(CELL * p.core_start - half, CELL * p.start), min(CELL * p.core_end + half, CELL * p.end), CELL * p.start)
-                 for p in self.core]
-        return ((..., *(slice(start - first, end - first) for start, end, first in edges)),
-                (..., *(slice(start, end) for start, end, _ in edges)))
+        edges = [
+            (
+                max(CELL * p.core_start - half, CELL * p.start),
+                min(CELL * p.core_end + half, CELL * p.end),
+                CELL * p.start,
+            )
+            for p in self.core
+        ]
+        return (
+            (..., *(slice(start - first, end - first) for start, end, first in edges)),
+            (..., *(slice(start, end) for start, end, _ in edges)),
+        )
 
     def _seen(self, reconstruction: Tensor) -> Tensor:
         """The whole reconstruction, of the image's size, in [0, 1]."""
@@ -334,24 +427,42 @@ class _Window:
             leaf = reconstruction.detach().requires_grad_()
             value = self._loss(self._seen(leaf))
             if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
-                came = f"a tensor {tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-                raise SettingError(f"loss must return a scalar tensor of floats, bits per pixel, got {came}; "
-                                   "take the mean of a map")
+                came = (
+                    f"a tensor {tuple(value.shape)} of {value.dtype}"
+                    if isinstance(value, Tensor)
+                    else type(value).__name__
+                )
+                raise SettingError(
+                    f"loss must return a scalar tensor of floats, bits per pixel, got {came}; "
+                    "take the mean of a map"
+                )
             value = value.reshape(())
             if not value.isfinite():
-                raise SettingError(f"loss must return a finite number, got {value.item()}; it was given a "
-                                   "reconstruction in [0, 1]")
+                raise SettingError(
+                    f"loss must return a finite number, got {value.item()}; it was given a "
+                    "reconstruction in [0, 1]"
+                )
             if not reconstruction.requires_grad:  # the loss is looked at, not searched
                 return value.detach().float().reshape(1) * num_pixels
-            gradient = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+            gradient = (
+                torch.autograd.grad(value, leaf, allow_unused=True)[0]
+                if value.requires_grad
+                else None
+            )
             if gradient is None:
-                raise SettingError("loss has no gradient with respect to the reconstruction: compute it from "
-                                   "its argument by differentiable operations of torch, without detach, "
-                                   "no_grad, rounding to integers or NumPy")
+                raise SettingError(
+                    "loss has no gradient with respect to the reconstruction: compute it from "
+                    "its argument by differentiable operations of torch, without detach, "
+                    "no_grad, rounding to integers or NumPy"
+                )
             if not gradient.isfinite().all():
-                raise SettingError("the gradient of loss is not finite; a square root of 0 has none, for "
-                                   "example: add a small number under it")
-        slope = ((reconstruction - leaf.detach()) * gradient).sum()  # 0, with the gradient of the loss
+                raise SettingError(
+                    "the gradient of loss is not finite; a square root of 0 has none, for "
+                    "example: add a small number under it"
+                )
+        slope = (
+            (reconstruction - leaf.detach()) * gradient
+        ).sum()  # 0, with the gradient of the loss
         return (value.detach() + slope).float().reshape(1) * num_pixels
 
 
@@ -373,12 +484,16 @@ def _care(cell_levels: Tensor, search: Search) -> Tensor:
         salient = torch.zeros_like(care)
         for values, saliency in zip(salient, search.saliency):
             height, width = saliency.shape
-            values[0, :height, :width] = torch.from_numpy(saliency.astype(np.float32)).to(care.device)
+            values[0, :height, :width] = torch.from_numpy(saliency.astype(np.float32)).to(
+                care.device
+            )
         care *= saliency_weights(salient, SALIENCY_WEIGHT, inside)
     return care.mul_(inside)
 
 
-def _anneal(window: _Window, latent: Tensor, hyper: Tensor, num_steps: int, progress: tqdm) -> tuple[Tensor, Tensor]:
+def _anneal(
+    window: _Window, latent: Tensor, hyper: Tensor, num_steps: int, progress: tqdm
+) -> tuple[Tensor, Tensor]:
     """The latents of a window after the search; where it did not help, those it began with.
 
     "Better" is judged on rounded latents, as they will be coded: what the search minimises is a
@@ -393,8 +508,12 @@ def _anneal(window: _Window, latent: Tensor, hyper: Tensor, num_steps: int, prog
     first, second = ([torch.zeros_like(value) for value in values] for _ in range(2))
     for step in range(num_steps):
         share = step / num_steps
-        temperature = min(_HOTTEST, max(_HOTTEST * math.exp(-_COOLING * (share - _HOT_SHARE)), _COLDEST))
-        rate = _LEARNING_RATE * min(1, _LAST_RATE + (1 - _LAST_RATE) * (1 - share) / (1 - _FULL_SHARE))
+        temperature = min(
+            _HOTTEST, max(_HOTTEST * math.exp(-_COOLING * (share - _HOT_SHARE)), _COLDEST)
+        )
+        rate = _LEARNING_RATE * min(
+            1, _LAST_RATE + (1 - _LAST_RATE) * (1 - share) / (1 - _FULL_SHARE)
+        )
         loss, _ = window.loss(*values, _mixing(temperature, noise, free), window.mixed_precision)
         gradients = torch.autograd.grad(loss.sum(), values)
         with torch.no_grad():
@@ -433,7 +552,9 @@ def _mixing(temperature: float, noise: torch.Generator, free: Sequence[Tensor | 
         mixture = low + upper
         mask = free[group.level - 1]
         if mask is not None:
-            mixture = torch.where(take_group(mask, group.level, group.index), mixture, offset.detach().round())
+            mixture = torch.where(
+                take_group(mask, group.level, group.index), mixture, offset.detach().round()
+            )
         return mixture.clamp(-MAX_SYMBOL, MAX_SYMBOL)
 
     return quantise
@@ -442,5 +563,7 @@ def _mixing(temperature: float, noise: torch.Generator, free: Sequence[Tensor | 
 def _noise_like(values: Tensor, noise: torch.Generator) -> Tensor:
     """Numbers in [0, 1) for values (N, C, h, w): the same at a channel and place whatever N, h and w."""
     height, width = values.shape[2:]
-    table = torch.rand(values.shape[1], _NOISE_SIDE, _NOISE_SIDE, generator=noise, device=values.device)
+    table = torch.rand(
+        values.shape[1], _NOISE_SIDE, _NOISE_SIDE, generator=noise, device=values.device
+    )
     return table.repeat(1, -(-height // _NOISE_SIDE), -(-width // _NOISE_SIDE))[:, :height, :width]
