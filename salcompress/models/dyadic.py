@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.errors import DataError
+from salcompress.models.quality_map import look_up
 
 WEIGHT_STEPS, ACTIVATION_STEPS = 2**9, 2**5
 HIDDEN_MAX = 255 / ACTIVATION_STEPS
@@ -63,19 +64,52 @@ def _forbid_rounding() -> list[tuple[object, str, object]]:
     return before
 
 
-def round_through(x: Tensor) -> Tensor:
-    """floor(x + 1/2), with the gradient of the identity."""
-    if not torch.is_grad_enabled():
-        return torch.floor(x + 0.5)
-    return x + (torch.floor(x + 0.5) - x).detach()
+class _OnGrid(torch.autograd.Function):
+    """Onto the activations' grid, cut off at ``low`` and ``high``; the gradient of the identity between them, and none at them or beyond.
+
+    ``x`` itself is changed: most of the prior's time is passes over memory, and what comes here is a fresh accumulator.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.mark_dirty(x)
+        _to_grid(x, low, high)
+        ctx.save_for_backward(x)
+        ctx.low, ctx.high = low, high
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x, = ctx.saved_tensors
+        return gradient * ((x > ctx.low) & (x < ctx.high)), None, None
+
+
+class _Rounded(torch.autograd.Function):
+    """floor(x * steps + 1/2) / steps, cut off at +-limit, with the gradient of the identity everywhere."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, steps: int, limit: float) -> Tensor:
+        return (x * steps).add_(0.5).floor_().div_(steps).clamp_(-limit, limit)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return gradient, None, None
+
+
+def _to_grid(x: Tensor, low: float, high: float) -> Tensor:
+    return x.mul_(ACTIVATION_STEPS).add_(0.5).floor_().div_(ACTIVATION_STEPS).clamp_(low, high)
+
+
+def round_to(x: Tensor, steps: int, limit: float = float("inf")) -> Tensor:
+    """The nearest multiple of 1 / steps, halves upwards, cut off at +-limit, with the gradient of the identity everywhere."""
+    return _Rounded.apply(x, steps, limit)
 
 
 def to_grid(x: Tensor, low: float, high: float) -> Tensor:
-    """Round to the activations' grid and clamp; gradients pass inside the range. Without gradients ``x`` itself is changed:
-    most of the prior's time is passes over memory, and every ``x`` here is a fresh accumulator."""
-    if not torch.is_grad_enabled():
-        return x.mul_(ACTIVATION_STEPS).add_(0.5).floor_().div_(ACTIVATION_STEPS).clamp_(low, high)
-    return (round_through(x * ACTIVATION_STEPS) / ACTIVATION_STEPS).clamp(low, high)
+    """Round to the activations' grid and cut off; gradients pass between the ends. ``x`` itself is changed."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _OnGrid.apply(x, low, high)
+    return _to_grid(x, low, high)
 
 
 def relu(x: Tensor) -> Tensor:
@@ -118,10 +152,15 @@ class DyadicConv(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Bring weights back within [-1, 1], and channels whose sums could leave the carrier back within it."""
+        """Bring weights back within [-1, 1], and channels whose sums could leave the carrier back within it.
+
+        In float32, since training does it after each step: 0.1 % of the carrier is kept free for what that rounds, and half a step for what
+        each weight does.
+        """
         self.weight.clamp_(-1, 1)
-        excess = self.largest_sum() / (2**24 - 2 * _BIAS_STEPS)
-        scale = torch.where(excess >= 1, 0.98 / excess, 1.0).to(self.weight)
+        fan_in = self.weight[0].numel()
+        largest = self.weight.abs().sum((1, 2, 3)).add_(fan_in / (2 * WEIGHT_STEPS)).mul_(self.input_steps / ACTIVATION_STEPS).add_(self.bias.abs())
+        scale = (0.999 * (2**24 / _BIAS_STEPS - 2) / largest).clamp_(max=1)
         self.weight.mul_(scale[:, None, None, None])
         self.bias.mul_(scale)
 
@@ -146,8 +185,7 @@ class DyadicConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or not hasattr(self, "_frozen"):
-            weight = round_through(self.weight.clamp(-1, 1) * WEIGHT_STEPS) / WEIGHT_STEPS
-            bias = round_through(self.bias * _BIAS_STEPS) / _BIAS_STEPS
+            weight, bias = round_to(self.weight, WEIGHT_STEPS, 1.0), round_to(self.bias, _BIAS_STEPS)
         else:
             weight, bias = (value.to(x.device) for value in self._frozen)
         return F.conv2d(x, weight, bias, padding=1 if self.depthwise else 0, groups=self.groups)
@@ -179,4 +217,4 @@ class LevelEmbedding(nn.Module):
 
     def forward(self, levels: Tensor) -> Tensor:
         """Integer (N, 1, h, w) to (N, C, h, w)."""
-        return residual(F.embedding(levels[:, 0].long(), self.table)).permute(0, 3, 1, 2)
+        return residual(look_up(self.table, levels[:, 0])).permute(0, 3, 1, 2)
