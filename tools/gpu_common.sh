@@ -9,8 +9,9 @@ else
 fi
 if [ "${1:-}" = --rehearse ]; then
     shift
+    export OMP_NUM_THREADS=1  # what runs beside it would slow two threads tenfold
     device=cpu tests_s=60 speed_s=30 training_s=6 batches="1 2" images=2 keep_s=5 stable_minutes=0.1 decay_minutes=0.1
-    python3 -c "from salcompress.scenes import write_scenes; write_scenes('$work/scenes', 8, seed=5)"
+    python3 -c "from salcompress.scenes import write_scenes; write_scenes('$work/scenes', 8, 5, 256, 320)"
     training=(--data "$work/scenes/images" --config small --batch 2 --crop 64 --large-crop 128 --save-every 5)
 else
     device=cuda tests_s=90 speed_s=40 training_s=60 batches="1 4 16" images=64 keep_s=120 stable_minutes=5.7 decay_minutes=2
