@@ -9,6 +9,7 @@ Groups of level 2: two, a checkerboard. Of level 1: four; group k holds channel 
 (k - c) mod 4, so that each group sees three quarters or fewer of the channels at its own place and the rest beside it. Phases and
 quarters are those of checkerboard and channel-conditional models (He et al., CVPR 2021; Minnen and Singh, ICIP 2020), arranged by us.
 """
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -23,9 +24,11 @@ from salcompress.models.dyadic import (
     DyadicConv,
     LevelEmbedding,
     full_precision,
+    project,
     relu,
     residual,
     round_to,
+    rounded_together,
 )
 from salcompress.models.extent import Extent
 from salcompress.models.quality_map import NUM_LEVELS, spread
@@ -212,7 +215,8 @@ class Prior(nn.Module):
             Both latents as the groups' values, (N, C, 4 rows, 4 columns) and (N, Z, rows', columns'), where level 2 has one
             position a cell, padded to even sides.
         """
-        with torch.autocast(cell_levels.device.type, enabled=False), full_precision():
+        together = rounded_together(self._layers()) if self.training else contextlib.nullcontext()
+        with torch.autocast(cell_levels.device.type, enabled=False), full_precision(), together:
             return self._traverse(cell_levels, code_group, extent)
 
     def _traverse(self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None) -> tuple[Tensor, Tensor]:
@@ -239,12 +243,12 @@ class Prior(nn.Module):
             latent = put_group(latent, 1, index, coded(GroupParameters(1, index, table, mean), 2))
         return latent, hyper
 
-    @torch.no_grad()
+    def _layers(self) -> list[DyadicConv]:
+        return [module for module in self.modules() if isinstance(module, DyadicConv)]
+
     def project(self) -> None:
         """After an optimizer step: keep every partial sum exactly representable."""
-        for module in self.modules():
-            if isinstance(module, DyadicConv):
-                module.project()
+        project(self._layers())
 
     def freeze(self, carrier: torch.dtype = torch.float32) -> None:
         """Make ready for coding: evaluation mode, weights fixed on their grid in ``carrier``, bounds proved.
@@ -254,9 +258,8 @@ class Prior(nn.Module):
         """
         self.eval()
         self.carrier = carrier
-        for module in self.modules():
-            if isinstance(module, DyadicConv):
-                module.freeze(carrier)
+        for layer in self._layers():
+            layer.freeze(carrier)
 
     @torch.no_grad()
     def known_answer(self, device: torch.device | str) -> str:

@@ -216,9 +216,9 @@ class _Graphs:
         try:
             with torch.cuda.graph(graph):
                 num_pixels = self._run.update(batch)
-        except torch.cuda.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if out_of_memory := _of_kind(error, torch.OutOfMemoryError):
+                raise out_of_memory
             print(f"steps of {batch} run without a CUDA graph: capturing one failed: {' '.join(str(error).split())[:200]}", flush=True)
             self._gives_up = True
             self._run.optimizer.zero_grad()
@@ -233,6 +233,13 @@ class _Graphs:
             num_pixels = self._run.update(batch)
         torch.cuda.current_stream().wait_stream(self._stream)
         return num_pixels
+
+
+def _of_kind(error: BaseException | None, kind: type[Exception]) -> Exception | None:
+    """The error of a kind that lies behind another: what ends a capture raises once more when it is closed."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 class _Log:

@@ -90,7 +90,7 @@ def _bfloat16_is_faster(model: nn.Module, step: Callable[[Crops, bool], StepResu
     """
     device = next(model.parameters()).device
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
     def seconds(mixed_precision: bool) -> float:
         started = time.perf_counter()
