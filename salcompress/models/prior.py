@@ -82,7 +82,9 @@ def _parts(channels: int, level: int, index: int) -> list[Part]:
 
 
 def _take(latent: Tensor, parts: Sequence[Part]) -> Tensor:
-    return torch.cat([latent[:, channels, row::2, column::2] for channels, row, column in parts], 1)
+    pieces = [latent[:, channels, row::2, column::2] for channels, row, column in parts]
+    taken = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
+    return taken.contiguous(memory_format=torch.channels_last)  # in which CPUs convolve twice as fast
 
 
 def _put(latent: Tensor, values: Tensor | float, parts: Sequence[Part]) -> Tensor:
@@ -175,7 +177,7 @@ class Level1Step(nn.Module):
         x = self.block(residual(mixed + self.here(seen)), inside)
         for block in self.more_blocks:
             x = block(x, inside)
-        by_phase = _Taken.apply(x, [(slice(None), row, column) for _, (row, column) in quarters(index)]).chunk(NUM_GROUPS, 1)
+        by_phase = [_Taken.apply(x, [(slice(None), row, column)]) for _, (row, column) in quarters(index)]
         raw = [head(relu(hidden(part))) for hidden, head, part in zip(self.hidden, self.head, by_phase)]
         tables, means = zip(*(part.chunk(2, 1) for part in raw))
         return torch.cat([*tables, *means], 1)
@@ -227,9 +229,9 @@ class Prior(nn.Module):
             values = code_group(group).to(self.carrier)
             return values if extent is None else values * extent.inside(values.shape[2:], per_cell, even=group.level == 2)
 
-        batch, _, rows, columns = cell_levels.shape
+        rows, columns = cell_levels.shape[2:]
         padded = nn.functional.pad(cell_levels.float(), (0, columns % 2, 0, rows % 2), mode="replicate").to(cell_levels.dtype)
-        hyper = torch.zeros(batch, self.hyper_channels, *padded.shape[2:], dtype=self.carrier, device=cell_levels.device)
+        hyper = self._zeros(cell_levels, self.hyper_channels, *padded.shape[2:])
         for index, step in enumerate(self.level2):
             table, mean = (take_group(part, 2, index) for part in _table_and_mean(step(hyper, padded, inside(hyper, 1, even=True))))
             hyper = put_group(hyper, 2, index, coded(GroupParameters(2, index, table, mean), 0.5))
@@ -237,11 +239,16 @@ class Prior(nn.Module):
         features = self.expand_block(features, inside(features, 2, even=True))
         features = residual(nn.functional.pixel_shuffle(self.refine(features), 2))[..., : 4 * rows, : 4 * columns]
         features = self.refine_block(residual(features + spread(self.embedding(cell_levels), 4)), inside(features, 4))
-        latent = torch.zeros(batch, self.latent_channels, 4 * rows, 4 * columns, dtype=self.carrier, device=cell_levels.device)
+        latent = self._zeros(cell_levels, self.latent_channels, 4 * rows, 4 * columns)
         for index, step in enumerate(self.level1):
             table, mean = _table_and_mean(step(latent, features, index, inside(latent, 4)))
             latent = put_group(latent, 1, index, coded(GroupParameters(1, index, table, mean), 2))
         return latent, hyper
+
+    def _zeros(self, cell_levels: Tensor, *shape: int) -> Tensor:
+        """For each image, channels last, in which the layers are fastest."""
+        values = torch.empty((len(cell_levels), *shape), dtype=self.carrier, device=cell_levels.device, memory_format=torch.channels_last)
+        return values.zero_()
 
     def _layers(self) -> list[DyadicConv]:
         return [module for module in self.modules() if isinstance(module, DyadicConv)]
