@@ -13,8 +13,8 @@ setup(
     packages=find_packages(include=["salcompress", "salcompress.*"]),
     package_data={"salcompress": ["weights/*", "bitstream/*.npy"]},
     install_requires=[
-        "torch>=2.1",
-        "torchvision>=0.16",
+        "torch>=2.5",  # AdamW in one pass on CPUs, too
+        "torchvision>=0.20",
         "numpy",
         "opencv-python",
         "pillow>=11.3",  # the first whose wheels write AVIF

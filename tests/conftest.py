@@ -19,8 +19,17 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 def pytest_configure(config):
     config.option.reportchars += "s"  # a skipped test says why
+    config.addinivalue_line("markers", "gpu: needs CUDA, and is skipped where there is none")
     for line in _WARNINGS_OF_OTHERS:
         config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from salcompress.cli import errors_in_one_line
 from salcompress.codecs import load_codecs
 from salcompress.codecs.rate_distortion import measure_curve
 from salcompress.image import read_image
-from salcompress.training.datasets import find_images
+from salcompress.training.photographs import find_images
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

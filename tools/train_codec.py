@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Train the codec, in as many runs as it takes: each goes on from the checkpoint and writes the weights so far.
+"""Train the codec, in as many runs as it takes, and finish it; tools/README.md tells how.
 
-    python tools/train_codec.py --data photos more_photos --config base --minutes 60 --resume codec.ckpt --out codec.safetensors
+    python tools/train_codec.py --data photos --config base --resume codec.state --minutes 60
+    python tools/train_codec.py --data photos --config base --resume codec.state --decay-minutes 10 --out codec.safetensors
 """
 import argparse
 from pathlib import Path
@@ -10,39 +11,46 @@ import torch
 
 from salcompress.cli import errors_in_one_line
 from salcompress.image import read_image
-from salcompress.models.compression_model import CONFIGS, CompressionModel, load_model
+from salcompress.models.compression_model import CONFIGS
 from salcompress.saliency import network_saliency
-from salcompress.training.codec import shipped_perceptual, train_codec, validate, write_weights
-from salcompress.training.datasets import find_images, load_images
-from salcompress.training.trainer import TrainSettings
+from salcompress.training.codec import Recipe, starting_model, train_codec, validate, write_weights
+from salcompress.training.loop import TrainSettings
+from salcompress.training.losses import shipped_perceptual
+from salcompress.training.photographs import Photographs, find_images, load_photographs
+from salcompress.training.schedule import Stable
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of photographs")
-    parser.add_argument("--config", choices=CONFIGS, default="base")
-    parser.add_argument("--minutes", type=float, default=10, help="wall time of this run")
-    parser.add_argument("--steps", type=int, default=100_000, help="steps of the whole schedule, over all runs")
-    parser.add_argument("--resume", type=Path, default=Path("codec.ckpt"), help="checkpoint, made if missing")
-    parser.add_argument("--out", type=Path, default=Path("codec.safetensors"), help="weights file")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of photographs, and single ones")
+    parser.add_argument("--leave-out", type=Path, nargs="*", default=[], help="photographs of --data that are held out")
+    parser.add_argument("--config", choices=CONFIGS, help="of the networks; with --start a larger one, into which they grow")
+    parser.add_argument("--start", type=Path, help="weights file to begin with where there is no state yet")
+    parser.add_argument("--resume", type=Path, default=Path("codec.state"), help="state of the stable phase, made if missing")
+    parser.add_argument("--minutes", type=float, default=10, help="wall time of this run; the next one goes on")
+    parser.add_argument("--decay-minutes", type=float, help="finish weights from the state, without touching it, in so many minutes")
+    parser.add_argument("--out", type=Path, default=Path("codec.safetensors"), help="weights file: averaged so far, or finished")
+    parser.add_argument("--validate", type=Path, nargs="*", default=[], help="held-out photographs, for rates by real streams")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--start", type=Path, help="weights file to go on from where there is no checkpoint; its config counts")
-    parser.add_argument("--validate", type=Path, nargs="*", default=[], help="held-out images and folders, for rates by real bytes")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--large-crop", type=int, default=256)
-    parser.add_argument("--saliency-weight", type=float, default=0.0, help="errors at the most salient places count 1 + this as much as elsewhere")
-    parser.add_argument("--perceptual-weight", type=float, default=0.0, help="squared 8-bit error that a perceptual distance of 1 counts as")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--batch", type=int, default=Recipe().batch_size, help="small crops a step")
+    parser.add_argument("--crop", type=int, default=Recipe().crop, help="their side in pixels")
+    parser.add_argument("--large-crop", type=int, default=Recipe().large_crop, help="side of the large crops, of the decay")
+    parser.add_argument("--large-every", type=int, default=Recipe().large_every, help="each so many-th step before has them, too")
+    parser.add_argument("--saliency-weight", type=float, default=0, help="errors at the most salient places count 1 + this as much")
+    parser.add_argument("--perceptual-weight", type=float, default=0, help="squared 8-bit error that a perceptual distance of 1 counts as")
+    parser.add_argument("--save-every", type=int, default=500, help="steps")
     args = parser.parse_args()
     with errors_in_one_line(parser.prog):
-        torch.manual_seed(0)  # of the start; each step seeds itself
-        model = (load_model(args.start)[0] if args.start else CompressionModel(CONFIGS[args.config])).to(args.device)
-        images = load_images(find_images(args.data), args.device, args.crop, network_saliency if args.saliency_weight else None)
-        settings = TrainSettings(args.steps, args.minutes, args.resume, args.learning_rate, average_decay=0.999, weight_decay=0.0,
-                                 gradient_norm=1.0, save_every=500, log_every=100)
-        result = train_codec(model, images, settings, batch_size=args.batch, crop=args.crop, large_crop=args.large_crop,
-                             klt_start=args.start is None, saliency_weight=args.saliency_weight,
-                             perceptual=shipped_perceptual(args.perceptual_weight, args.device) if args.perceptual_weight else None)
-        print(f"{result.step} of {args.steps} steps done; {len(images)} images; {write_weights(model, result, args.out)}")
+        recipe = Recipe(args.batch, args.crop, args.large_crop, args.large_every, args.saliency_weight,
+                        shipped_perceptual(args.perceptual_weight, args.device) if args.perceptual_weight else None)
+        settings = TrainSettings(Stable(), args.minutes, args.resume, args.learning_rate, average_decay=0.999, weight_decay=0.0,
+                                 gradient_norm=1.0, save_every=args.save_every, log_every=100)
+        settings = settings.to_finish(args.decay_minutes) if args.decay_minutes is not None else settings
+        paths = sorted(set(find_images(args.data)) - set(args.leave_out))
+        pictures = load_photographs(paths, args.crop, saliency=network_saliency if args.saliency_weight else None)
+        config = None if args.config is None else CONFIGS[args.config]
+        model = starting_model(config, args.start, pictures).to(args.device)
+        result = train_codec(model, Photographs(pictures, args.device), settings, recipe)
+        print(f"step {result.step}{', finished' if result.is_over else ''}; {len(pictures)} photographs; {write_weights(model, result, args.out)}")
         for point in validate(args.out, [read_image(path) for path in find_images(args.validate)], args.device) if args.validate else ():
             print(f"{point.label}: {point.bpp:.4f} bpp, {point.psnr:.2f} dB, perceptual {point.perceptual:.4f}")

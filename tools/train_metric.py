@@ -12,10 +12,11 @@ from salcompress.cli import errors_in_one_line
 from salcompress.files import write_atomically
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.training.consensus_groups import consensus_groups
-from salcompress.training.datasets import find_images
+from salcompress.training.photographs import find_images
 from salcompress.training.judgements import read_bapps, read_triplets
 from salcompress.training.metric import finish, train_metric
-from salcompress.training.trainer import TrainSettings
+from salcompress.training.loop import TrainSettings
+from salcompress.training.schedule import Cosine
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,6 +38,6 @@ if __name__ == "__main__":
         data = (consensus_groups(find_images(args.data), args.cache, workers=args.workers) if args.data else
                 read_bapps(args.bapps) if args.bapps else read_triplets(args.triplets))
         metric = (PerceptualMetric.load(args.start) if args.start else PerceptualMetric()).to(args.device).requires_grad_(True)
-        result = train_metric(metric, data, TrainSettings(args.steps, args.minutes, args.resume, 3e-4 if args.start else 1e-3, 0.998))
+        result = train_metric(metric, data, TrainSettings(Cosine(args.steps), args.minutes, args.resume, 3e-4 if args.start else 1e-3, 0.998))
         write_atomically(args.out, finish(metric, result, data))
         print(f"{result.step} of {args.steps} steps done; {args.out}")

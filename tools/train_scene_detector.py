@@ -12,7 +12,8 @@ from safetensors.torch import save
 from salcompress.detectors.scene_detector import build_model
 from salcompress.files import write_atomically
 from salcompress.training.scene_data import scene_batches
-from salcompress.training.trainer import StepResult, TrainSettings, train
+from salcompress.training.loop import StepResult, TrainSettings, train
+from salcompress.training.schedule import Cosine
 
 
 def main() -> None:
@@ -27,16 +28,16 @@ def main() -> None:
     torch.manual_seed(0)
     warnings.filterwarnings("ignore", category=UserWarning)
     model = build_model()
-    settings = TrainSettings(args.steps, args.minutes, args.resume, learning_rate=1.5e-3)
+    settings = TrainSettings(Cosine(args.steps), args.minutes, args.resume, learning_rate=1.5e-3)
 
-    def compute(step: int, batch: list) -> StepResult:
+    def compute(batch: list) -> StepResult:
         losses = model(*map(list, zip(*batch)))
         return StepResult(sum(losses.values()), losses)
 
-    step, state = train(model, compute, lambda first: scene_batches(1, first, args.steps, 8, workers=1), settings)
-    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    result = train(model, compute, lambda first: scene_batches(1, first, args.steps, 8, workers=1), settings)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in result.weights.items()}
     write_atomically(args.out, save({name: value.contiguous() for name, value in half.items()}))
-    print(f"{step} of {args.steps} steps done; {args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
+    print(f"{result.step} of {args.steps} steps done; {args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ Training runs the same layers with straight-through gradients.
 """
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.errors import DataError
+from salcompress.models.quality_map import look_up
 
 WEIGHT_STEPS, ACTIVATION_STEPS = 2**9, 2**5
 HIDDEN_MAX = 255 / ACTIVATION_STEPS
@@ -63,19 +64,52 @@ def _forbid_rounding() -> list[tuple[object, str, object]]:
     return before
 
 
-def round_through(x: Tensor) -> Tensor:
-    """floor(x + 1/2), with the gradient of the identity."""
-    if not torch.is_grad_enabled():
-        return torch.floor(x + 0.5)
-    return x + (torch.floor(x + 0.5) - x).detach()
+class _OnGrid(torch.autograd.Function):
+    """Onto the activations' grid, cut off at ``low`` and ``high``; the gradient of the identity between them, and none at them or beyond.
+
+    ``x`` itself is changed: most of the prior's time is passes over memory, and what comes here is a fresh accumulator.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.mark_dirty(x)
+        _to_grid(x, low, high)
+        ctx.save_for_backward(x)
+        ctx.low, ctx.high = low, high
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x, = ctx.saved_tensors
+        return gradient * ((x > ctx.low) & (x < ctx.high)), None, None
+
+
+class _Rounded(torch.autograd.Function):
+    """floor(x * steps + 1/2) / steps, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, steps: int) -> Tensor:
+        return (x * steps).add_(0.5).floor_().div_(steps)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return gradient, None
+
+
+def _to_grid(x: Tensor, low: float, high: float) -> Tensor:
+    return x.mul_(ACTIVATION_STEPS).add_(0.5).floor_().div_(ACTIVATION_STEPS).clamp_(low, high)
+
+
+def round_to(x: Tensor, steps: int) -> Tensor:
+    """The nearest multiple of 1 / steps, halves upwards, with the gradient of the identity."""
+    return _Rounded.apply(x, steps)
 
 
 def to_grid(x: Tensor, low: float, high: float) -> Tensor:
-    """Round to the activations' grid and clamp; gradients pass inside the range. Without gradients ``x`` itself is changed:
-    most of the prior's time is passes over memory, and every ``x`` here is a fresh accumulator."""
-    if not torch.is_grad_enabled():
-        return x.mul_(ACTIVATION_STEPS).add_(0.5).floor_().div_(ACTIVATION_STEPS).clamp_(low, high)
-    return (round_through(x * ACTIVATION_STEPS) / ACTIVATION_STEPS).clamp(low, high)
+    """Round to the activations' grid and cut off; gradients pass between the ends. ``x`` itself is changed."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _OnGrid.apply(x, low, high)
+    return _to_grid(x, low, high)
 
 
 def relu(x: Tensor) -> Tensor:
@@ -105,6 +139,7 @@ class DyadicConv(nn.Module):
         fan_in = 9 if depthwise else in_channels
         self.weight = nn.Parameter(torch.randn(shape) * (1 / fan_in) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(out_channels))
+        self._rounded: tuple[Tensor, Tensor] | None = None
 
     def integers(self) -> tuple[Tensor, Tensor]:
         """Weights and biases as the integers that they stand for, float64."""
@@ -115,15 +150,6 @@ class DyadicConv(nn.Module):
         """Largest magnitude that any partial sum can reach, as an integer, by output channel."""
         weight, bias = self.integers()
         return weight.abs().sum((1, 2, 3)) * self.input_steps + bias.abs() + _BIAS_STEPS  # the last for the rounding
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Bring weights back within [-1, 1], and channels whose sums could leave the carrier back within it."""
-        self.weight.clamp_(-1, 1)
-        excess = self.largest_sum() / (2**24 - 2 * _BIAS_STEPS)
-        scale = torch.where(excess >= 1, 0.98 / excess, 1.0).to(self.weight)
-        self.weight.mul_(scale[:, None, None, None])
-        self.bias.mul_(scale)
 
     def train(self, mode: bool = True) -> "DyadicConv":
         """Training may change the weights: what was frozen no longer holds."""
@@ -146,11 +172,64 @@ class DyadicConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or not hasattr(self, "_frozen"):
-            weight = round_through(self.weight.clamp(-1, 1) * WEIGHT_STEPS) / WEIGHT_STEPS
-            bias = round_through(self.bias * _BIAS_STEPS) / _BIAS_STEPS
+            weight, bias = self._rounded or _RoundedTogether.apply(1, self.weight, self.bias)
         else:
             weight, bias = (value.to(x.device) for value in self._frozen)
         return F.conv2d(x, weight, bias, padding=1 if self.depthwise else 0, groups=self.groups)
+
+
+class _RoundedTogether(torch.autograd.Function):
+    """Weights, cut off at +-1, and then biases, as many of each as ``count`` says, on their grids, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx, count: int, *values: Tensor) -> tuple[Tensor, ...]:
+        steps = [WEIGHT_STEPS] * count + [_BIAS_STEPS] * count
+        rounded = list(torch._foreach_mul(values, steps))
+        torch._foreach_add_(rounded, 0.5)
+        torch._foreach_floor_(rounded)
+        torch._foreach_div_(rounded, steps)
+        torch._foreach_clamp_min_(rounded[:count], -1.0)
+        torch._foreach_clamp_max_(rounded[:count], 1.0)
+        return tuple(rounded)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor):
+        return None, *gradients
+
+
+@contextlib.contextmanager
+def rounded_together(layers: Sequence[DyadicConv]) -> Iterator[None]:
+    """Within, layers in training use weights that were put on their grid once, in a handful of operations for all of them."""
+    rounded = _RoundedTogether.apply(len(layers), *(layer.weight for layer in layers), *(layer.bias for layer in layers))
+    for layer, weight, bias in zip(layers, rounded, rounded[len(layers) :]):
+        layer._rounded = weight, bias
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._rounded = None
+
+
+@torch.no_grad()
+def project(layers: Sequence[DyadicConv]) -> None:
+    """Bring weights back within [-1, 1], and channels whose sums could leave the carrier back within it.
+
+    In float32, since training does it after each step: 0.1 % of the carrier is kept free for what that rounds, and half a step for
+    what each weight does.
+    """
+    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+    torch._foreach_clamp_min_(weights, -1.0)
+    torch._foreach_clamp_max_(weights, 1.0)
+    largest = [size.sum((1, 2, 3)) for size in torch._foreach_abs(weights)]
+    torch._foreach_add_(largest, [weight[0].numel() / (2 * WEIGHT_STEPS) for weight in weights])
+    torch._foreach_mul_(largest, [layer.input_steps / ACTIVATION_STEPS for layer in layers])
+    torch._foreach_add_(largest, torch._foreach_abs(biases))
+    scales = torch._foreach_reciprocal(largest)
+    torch._foreach_mul_(scales, 0.999 * (2**24 / _BIAS_STEPS - 2))
+    torch._foreach_clamp_max_(scales, 1.0)
+    for weight, scale in zip(weights, scales):
+        weight.mul_(scale[:, None, None, None])
+    torch._foreach_mul_(biases, scales)
 
 
 class DyadicBlock(nn.Module):
@@ -179,4 +258,4 @@ class LevelEmbedding(nn.Module):
 
     def forward(self, levels: Tensor) -> Tensor:
         """Integer (N, 1, h, w) to (N, C, h, w)."""
-        return residual(F.embedding(levels[:, 0].long(), self.table)).permute(0, 3, 1, 2)
+        return residual(look_up(self.table, levels[:, 0])).permute(0, 3, 1, 2)

@@ -48,9 +48,13 @@ class RateDistortion(NamedTuple):
         return (self.balance * (self.rate + self.distortion + self.perceptual)).mean()
 
 
+_LOG_RATIO = math.log(HIGHEST_LAMBDA / LOWEST_LAMBDA) / (NUM_LEVELS - 1)
+_MIDDLE_LAMBDA = LOWEST_LAMBDA * math.exp(_LOG_RATIO * NUM_LEVELS / 2)
+
+
 def lambda_of(levels: Tensor) -> Tensor:
     """Weight of the squared error at each level, in equal ratios between the ends."""
-    return LOWEST_LAMBDA * torch.exp(levels.float() * (math.log(HIGHEST_LAMBDA / LOWEST_LAMBDA) / (NUM_LEVELS - 1)))
+    return LOWEST_LAMBDA * torch.exp(levels.float() * _LOG_RATIO)
 
 
 def saliency_weights(saliency: Tensor, strength: float, inside: Tensor | None = None) -> Tensor:
@@ -91,6 +95,6 @@ def rate_distortion(output: ModelOutput, image: Tensor, cell_levels: Tensor, pix
 
     distortion = mean(lambda_ * (squared if pixel_weight is None else pixel_weight * squared))
     felt = mean(lambda_ * distance) * (0.0 if perceptual is None else perceptual.weight)
-    balance = (lambda_of(torch.tensor(NUM_LEVELS / 2)) / lambda_of(cell_levels.float().mean((1, 2, 3)))).sqrt()
+    balance = torch.rsqrt(lambda_of(cell_levels.float().mean((1, 2, 3))) / _MIDDLE_LAMBDA)
     psnr = 10 * torch.log10(255**2 / mean(squared.detach()).clamp(min=1e-9))
     return RateDistortion(bits / pixels, distortion, felt, balance, mean(distance), psnr)

@@ -9,8 +9,9 @@ Groups of level 2: two, a checkerboard. Of level 1: four; group k holds channel 
 (k - c) mod 4, so that each group sees three quarters or fewer of the channels at its own place and the rest beside it. Phases and
 quarters are those of checkerboard and channel-conditional models (He et al., CVPR 2021; Minnen and Singh, ICIP 2020), arranged by us.
 """
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,12 +24,14 @@ from salcompress.models.dyadic import (
     DyadicConv,
     LevelEmbedding,
     full_precision,
+    project,
     relu,
     residual,
-    round_through,
+    round_to,
+    rounded_together,
 )
 from salcompress.models.extent import Extent
-from salcompress.models.quality_map import NUM_LEVELS
+from salcompress.models.quality_map import NUM_LEVELS, spread
 
 MAX_SYMBOL = 381
 """Largest symbol, as of the entropy coder."""
@@ -57,24 +60,65 @@ CodeGroup = Callable[[GroupParameters], Tensor]
 
 
 def take_group(latent: Tensor, level: int, index: int) -> Tensor:
-    """The values of a group, in its own layout, out of a whole latent (N, C, h, w), h and w even."""
-    if level == 2:
-        return torch.cat([latent[..., row::2, column::2] for row, column in checkerboard(index)], 1)
-    quarter = latent.shape[1] // NUM_GROUPS
-    return torch.cat([latent[:, c * quarter : (c + 1) * quarter, row::2, column::2] for c, (row, column) in quarters(index)], 1)
+    """The values of a group, in its own layout, out of a whole latent (N, C, h, w), h and w even; differentiable."""
+    return _Taken.apply(latent, _parts(latent.shape[1], level, index))
 
 
 def put_group(latent: Tensor, level: int, index: int, values: Tensor) -> Tensor:
     """A copy of the whole latent with a group's values in their places; differentiable."""
-    latent = latent.clone()
+    return _Put.apply(latent, values, _parts(latent.shape[1], level, index))
+
+
+Part = tuple[slice, int, int]
+"""Channels, and the row and column of the 2x2 phase, of a part of a group."""
+
+
+def _parts(channels: int, level: int, index: int) -> list[Part]:
+    """The parts of a group, in the order in which its channels hold them."""
     if level == 2:
-        for part, (row, column) in zip(values.chunk(2, 1), checkerboard(index)):
-            latent[..., row::2, column::2] = part
-    else:
-        quarter = latent.shape[1] // NUM_GROUPS
-        for part, (c, (row, column)) in zip(values.chunk(NUM_GROUPS, 1), quarters(index)):
-            latent[:, c * quarter : (c + 1) * quarter, row::2, column::2] = part
+        return [(slice(channels), row, column) for row, column in checkerboard(index)]
+    quarter = channels // NUM_GROUPS
+    return [(slice(c * quarter, (c + 1) * quarter), row, column) for c, (row, column) in quarters(index)]
+
+
+def _take(latent: Tensor, parts: Sequence[Part]) -> Tensor:
+    pieces = [latent[:, channels, row::2, column::2] for channels, row, column in parts]
+    taken = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
+    return taken.contiguous(memory_format=torch.channels_last)  # in which CPUs convolve twice as fast
+
+
+def _put(latent: Tensor, values: Tensor | float, parts: Sequence[Part]) -> Tensor:
+    pieces = values.chunk(len(parts), 1) if isinstance(values, Tensor) else [values] * len(parts)
+    for piece, (channels, row, column) in zip(pieces, parts):
+        latent[:, channels, row::2, column::2] = piece
     return latent
+
+
+class _Taken(torch.autograd.Function):
+    """Taking a group: its adjoint puts the gradient into zeros, in one pass where autograd's own would make one of each slice of each part."""
+
+    @staticmethod
+    def forward(ctx, latent: Tensor, parts: Sequence[Part]) -> Tensor:
+        ctx.parts, ctx.shape = parts, latent.shape
+        return _take(latent, parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _put(gradient.new_zeros(ctx.shape), gradient, ctx.parts), None
+
+
+class _Put(torch.autograd.Function):
+    """Putting a group into a copy: the values get the gradient of their places, the latent that of all others."""
+
+    @staticmethod
+    def forward(ctx, latent: Tensor, values: Tensor, parts: Sequence[Part]) -> Tensor:
+        ctx.parts = parts
+        return _put(latent.clone(), values, parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        of_latent = _put(gradient.clone(), 0.0, ctx.parts) if ctx.needs_input_grad[0] else None
+        return of_latent, _take(gradient, ctx.parts), None
 
 
 def checkerboard(index: int) -> tuple[tuple[int, int], ...]:
@@ -95,8 +139,7 @@ def _as_input(values: Tensor) -> Tensor:
 def _table_and_mean(raw: Tensor) -> tuple[Tensor, Tensor]:
     """Raw outputs (N, 2C, h, w), table halves first, to table and mean."""
     table, mean = raw.chunk(2, 1)
-    table = round_through(4 * table + 20).clamp(0, NUM_TABLES - 1)
-    return table, round_through(mean * _MEAN_STEPS) / _MEAN_STEPS
+    return round_to(4 * table + 20, 1).clamp(0, NUM_TABLES - 1), round_to(mean, _MEAN_STEPS)
 
 
 class Level2Step(nn.Module):
@@ -118,12 +161,13 @@ class Level2Step(nn.Module):
 class Level1Step(nn.Module):
     """Parameters of one level-1 group from the level-2 features and what is decoded."""
 
-    def __init__(self, channels: int, width: int):
+    def __init__(self, channels: int, width: int, num_blocks: int):
         super().__init__()
         self.context = DyadicConv(channels, channels, RESIDUAL_MAX, depthwise=True)
         self.mix = DyadicConv(channels, width, RESIDUAL_MAX)
         self.here = DyadicConv(channels, width, RESIDUAL_MAX)
         self.block = DyadicBlock(width)
+        self.more_blocks = nn.ModuleList(DyadicBlock(width) for _ in range(num_blocks - 1))
         self.hidden = nn.ModuleList(DyadicConv(width, width // 2, RESIDUAL_MAX) for _ in range(NUM_GROUPS))
         self.head = nn.ModuleList(DyadicConv(width // 2, 2 * channels // NUM_GROUPS, HIDDEN_MAX) for _ in range(NUM_GROUPS))
 
@@ -131,8 +175,10 @@ class Level1Step(nn.Module):
         seen = _as_input(decoded)
         mixed = residual(features + self.mix(residual(self.context(seen))))
         x = self.block(residual(mixed + self.here(seen)), inside)
-        raw = [head(relu(hidden(x[..., row::2, column::2])))
-               for hidden, head, (_, (row, column)) in zip(self.hidden, self.head, quarters(index))]
+        for block in self.more_blocks:
+            x = block(x, inside)
+        by_phase = [_Taken.apply(x, [(slice(None), row, column)]) for _, (row, column) in quarters(index)]
+        raw = [head(relu(hidden(part))) for hidden, head, part in zip(self.hidden, self.head, by_phase)]
         tables, means = zip(*(part.chunk(2, 1) for part in raw))
         return torch.cat([*tables, *means], 1)
 
@@ -144,9 +190,10 @@ class Prior(nn.Module):
         latent_channels: C of level 1, a multiple of 4.
         hyper_channels: Z of level 2.
         width: Of its hidden layers, even.
+        num_blocks: Of each step of level 1.
     """
 
-    def __init__(self, latent_channels: int, hyper_channels: int, width: int):
+    def __init__(self, latent_channels: int, hyper_channels: int, width: int, num_blocks: int = 1):
         super().__init__()
         self.latent_channels, self.hyper_channels = latent_channels, hyper_channels
         self.level2 = nn.ModuleList(Level2Step(hyper_channels, width) for _ in range(NUM_COARSE_GROUPS))
@@ -155,7 +202,7 @@ class Prior(nn.Module):
         self.refine = DyadicConv(width, 4 * width, RESIDUAL_MAX)
         self.refine_block = DyadicBlock(width)
         self.embedding = LevelEmbedding(NUM_LEVELS, width)
-        self.level1 = nn.ModuleList(Level1Step(latent_channels, width) for _ in range(NUM_GROUPS))
+        self.level1 = nn.ModuleList(Level1Step(latent_channels, width, num_blocks) for _ in range(NUM_GROUPS))
         self.carrier = torch.float32
 
     def traverse(self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None = None) -> tuple[Tensor, Tensor]:
@@ -170,7 +217,8 @@ class Prior(nn.Module):
             Both latents as the groups' values, (N, C, 4 rows, 4 columns) and (N, Z, rows', columns'), where level 2 has one
             position a cell, padded to even sides.
         """
-        with torch.autocast(cell_levels.device.type, enabled=False), full_precision():
+        together = rounded_together(self._layers()) if self.training else contextlib.nullcontext()
+        with torch.autocast(cell_levels.device.type, enabled=False), full_precision(), together:
             return self._traverse(cell_levels, code_group, extent)
 
     def _traverse(self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None) -> tuple[Tensor, Tensor]:
@@ -181,29 +229,33 @@ class Prior(nn.Module):
             values = code_group(group).to(self.carrier)
             return values if extent is None else values * extent.inside(values.shape[2:], per_cell, even=group.level == 2)
 
-        batch, _, rows, columns = cell_levels.shape
+        rows, columns = cell_levels.shape[2:]
         padded = nn.functional.pad(cell_levels.float(), (0, columns % 2, 0, rows % 2), mode="replicate").to(cell_levels.dtype)
-        hyper = torch.zeros(batch, self.hyper_channels, *padded.shape[2:], dtype=self.carrier, device=cell_levels.device)
+        hyper = self._zeros(cell_levels, self.hyper_channels, *padded.shape[2:])
         for index, step in enumerate(self.level2):
             table, mean = (take_group(part, 2, index) for part in _table_and_mean(step(hyper, padded, inside(hyper, 1, even=True))))
             hyper = put_group(hyper, 2, index, coded(GroupParameters(2, index, table, mean), 0.5))
         features = residual(nn.functional.pixel_shuffle(self.expand(_as_input(hyper)), 2))
         features = self.expand_block(features, inside(features, 2, even=True))
         features = residual(nn.functional.pixel_shuffle(self.refine(features), 2))[..., : 4 * rows, : 4 * columns]
-        levels = cell_levels.repeat_interleave(4, 2).repeat_interleave(4, 3)
-        features = self.refine_block(residual(features + self.embedding(levels)), inside(features, 4))
-        latent = torch.zeros(batch, self.latent_channels, 4 * rows, 4 * columns, dtype=self.carrier, device=cell_levels.device)
+        features = self.refine_block(residual(features + spread(self.embedding(cell_levels), 4)), inside(features, 4))
+        latent = self._zeros(cell_levels, self.latent_channels, 4 * rows, 4 * columns)
         for index, step in enumerate(self.level1):
             table, mean = _table_and_mean(step(latent, features, index, inside(latent, 4)))
             latent = put_group(latent, 1, index, coded(GroupParameters(1, index, table, mean), 2))
         return latent, hyper
 
-    @torch.no_grad()
+    def _zeros(self, cell_levels: Tensor, *shape: int) -> Tensor:
+        """For each image, channels last, in which the layers are fastest."""
+        values = torch.empty((len(cell_levels), *shape), dtype=self.carrier, device=cell_levels.device, memory_format=torch.channels_last)
+        return values.zero_()
+
+    def _layers(self) -> list[DyadicConv]:
+        return [module for module in self.modules() if isinstance(module, DyadicConv)]
+
     def project(self) -> None:
         """After an optimizer step: keep every partial sum exactly representable."""
-        for module in self.modules():
-            if isinstance(module, DyadicConv):
-                module.project()
+        project(self._layers())
 
     def freeze(self, carrier: torch.dtype = torch.float32) -> None:
         """Make ready for coding: evaluation mode, weights fixed on their grid in ``carrier``, bounds proved.
@@ -213,9 +265,8 @@ class Prior(nn.Module):
         """
         self.eval()
         self.carrier = carrier
-        for module in self.modules():
-            if isinstance(module, DyadicConv):
-                module.freeze(carrier)
+        for layer in self._layers():
+            layer.freeze(carrier)
 
     @torch.no_grad()
     def known_answer(self, device: torch.device | str) -> str:

@@ -93,12 +93,39 @@ class Gain(nn.Module):
         anchors = torch.linspace(-octaves / 2, octaves / 2, _NUM_ANCHORS)
         self.log2_gain = nn.Parameter(anchors[:, None].repeat(1, channels))
 
-    def forward(self, levels: Tensor) -> Tensor:
-        """Levels, integer (N, 1, h, w), to gains (N, C, h, w)."""
-        place = levels[:, 0].float() * ((_NUM_ANCHORS - 1) / (NUM_LEVELS - 1))
+    def forward(self, cell_levels: Tensor, positions: int) -> Tensor:
+        """Levels of cells, integer (N, 1, rows, columns), to gains (N, C, h, w) with ``positions`` a cell along each side."""
+        place = torch.arange(NUM_LEVELS, device=cell_levels.device) * ((_NUM_ANCHORS - 1) / (NUM_LEVELS - 1))
         low = place.floor().clamp(max=_NUM_ANCHORS - 2)
-        weight = (place - low)[..., None]
-        table = self.log2_gain
+        weight = (place - low)[:, None]
         low = low.long()
-        log2_gain = F.embedding(low, table) * (1 - weight) + F.embedding(low + 1, table) * weight
-        return torch.exp2(log2_gain).permute(0, 3, 1, 2)
+        log2_gain = look_up(self.log2_gain, low) * (1 - weight) + look_up(self.log2_gain, low + 1) * weight
+        return spread(look_up(torch.exp2(log2_gain), cell_levels[:, 0]).permute(0, 3, 1, 2), positions)
+
+
+def spread(cells: Tensor, positions: int) -> Tensor:
+    """What each cell has, (N, C, rows, columns), at ``positions`` places along each of its sides, (N, C, h, w)."""
+    return F.interpolate(cells, scale_factor=float(positions), mode="nearest")
+
+
+def look_up(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table (n, C), by an integer index (...), as (..., C).
+
+    Its gradient is a product with zeros and ones: that of torch's embedding sorts, which a CUDA graph cannot capture.
+    """
+    return _LookUp.apply(table, index)
+
+
+class _LookUp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, table: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.num_rows = table.shape[0]
+        return table[index]
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        index, = ctx.saved_tensors
+        chosen = index.flatten() == torch.arange(ctx.num_rows, device=index.device)[:, None]
+        with torch.autocast(gradient.device.type, enabled=False):
+            return chosen.to(gradient.dtype) @ gradient.flatten(0, -2), None

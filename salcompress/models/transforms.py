@@ -54,33 +54,39 @@ class Analysis(nn.Module):
         channels_8: At 1/8 of the image.
         channels_16: At 1/16.
         latent_channels: Of the latent.
+        blocks_8, blocks_16: Residual blocks at 1/8 and at 1/16.
     """
 
-    def __init__(self, channels_8: int, channels_16: int, latent_channels: int):
+    def __init__(self, channels_8: int, channels_16: int, latent_channels: int, blocks_8: int = 3, blocks_16: int = 2):
         super().__init__()
-        self.stem = nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, channels_8, 1), *(ResidualBlock(channels_8) for _ in range(3)))
+        self.stem = nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, channels_8, 1), *(ResidualBlock(channels_8) for _ in range(blocks_8)))
         self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels_8, channels_16, 1))
-        self.head = nn.Sequential(*(ResidualBlock(channels_16) for _ in range(2)), nn.Conv2d(channels_16, latent_channels, 1))
+        self.head = nn.Sequential(*(ResidualBlock(channels_16) for _ in range(blocks_16)), nn.Conv2d(channels_16, latent_channels, 1))
 
     def forward(self, image: Tensor, feature_gain: Tensor, extent: Extent | None = None) -> Tensor:
         """Image (N, 3, 16h, 16w) in [0, 1] and gain (N, channels_16, h, w) to the latent (N, C, h, w)."""
         fine, coarse = _inside(feature_gain, extent)
-        return run(self.head, self.down(run(self.stem, image - 0.5, fine)) * feature_gain, coarse)
+        return run(self.head, _scaled(self.down(run(self.stem, image - 0.5, fine)), feature_gain), coarse)
 
 
 class Synthesis(nn.Module):
     """Latent to image; arguments as of :class:`Analysis`."""
 
-    def __init__(self, channels_8: int, channels_16: int, latent_channels: int):
+    def __init__(self, channels_8: int, channels_16: int, latent_channels: int, blocks_16: int = 2, blocks_8: int = 4):
         super().__init__()
-        self.head = nn.Sequential(nn.Conv2d(latent_channels, channels_16, 1), *(ResidualBlock(channels_16) for _ in range(2)))
+        self.head = nn.Sequential(nn.Conv2d(latent_channels, channels_16, 1), *(ResidualBlock(channels_16) for _ in range(blocks_16)))
         self.up = nn.Sequential(nn.Conv2d(channels_16, 4 * channels_8, 1), nn.PixelShuffle(2))
-        self.tail = nn.Sequential(*(ResidualBlock(channels_8) for _ in range(4)), nn.Conv2d(channels_8, 192, 1), nn.PixelShuffle(8))
+        self.tail = nn.Sequential(*(ResidualBlock(channels_8) for _ in range(blocks_8)), nn.Conv2d(channels_8, 192, 1), nn.PixelShuffle(8))
 
     def forward(self, latent: Tensor, feature_gain: Tensor, extent: Extent | None = None) -> Tensor:
         """Latent (N, C, h, w) and gain (N, channels_16, h, w) to the image (N, 3, 16h, 16w), about [0, 1], not clamped."""
         fine, coarse = _inside(feature_gain, extent)
-        return run(self.tail, self.up(run(self.head, latent, coarse) * feature_gain), fine) + 0.5
+        return run(self.tail, self.up(_scaled(run(self.head, latent, coarse), feature_gain)), fine) + 0.5
+
+
+def _scaled(features: Tensor, gain: Tensor) -> Tensor:
+    """Features times their gain, in the type of the features."""
+    return features * gain.to(features.dtype)
 
 
 def _inside(at_16: Tensor, extent: Extent | None) -> tuple[Tensor | None, Tensor | None]:

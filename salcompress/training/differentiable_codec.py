@@ -20,7 +20,7 @@ from salcompress.image import PLACE
 from salcompress.models.compression_model import save_model
 from salcompress.models.quality_map import CELL
 from salcompress.saliency import NetworkSaliency, network_saliency, uniform_saliency
-from salcompress.training.codec import shipped_perceptual
+from salcompress.training.losses import shipped_perceptual
 from salcompress.models.lagrangian import Perceptual, RateDistortion, rate_distortion, saliency_weights
 
 

@@ -1,9 +1,17 @@
-"""Distances of a detector's features, by which it teaches the codec."""
+"""Terms of the loss that other networks give: a perceptual metric's, and those of a detector that teaches the codec."""
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from salcompress.errors import SettingError
+from salcompress.metrics.perceptual import PerceptualMetric
+from salcompress.models.lagrangian import Perceptual
+
+
+def shipped_perceptual(weight: float, device: str) -> Perceptual:
+    """The shipped perceptual metric as a term of the loss."""
+    metric = PerceptualMetric.load(device=device)
+    return Perceptual(lambda image, reconstruction: metric(image, reconstruction).map, weight)
 
 
 def feature_distance(features: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Sequence[str] = ()) -> Tensor:

@@ -14,7 +14,7 @@ from salcompress.training.consensus import agreement
 from salcompress.training.consensus_groups import Groups
 from salcompress.training.distortions import compress
 from salcompress.training.judgements import Triplet
-from salcompress.training.trainer import StepResult, TrainResult, TrainSettings, train
+from salcompress.training.loop import StepResult, TrainResult, TrainSettings, train
 
 _SMALLEST = 1e-4
 """Added to a distance before its logarithm: below it two versions count as equally close."""
@@ -90,7 +90,7 @@ def train_metric(
     judge = Judge(metric)
     device = metric.log_scale.device
 
-    def compute(step: int, batch: MetricBatch) -> StepResult:
+    def compute(batch: MetricBatch) -> StepResult:
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
             return judge.loss(MetricBatch(*(None if part is None else part.to(device) for part in batch)))
 
@@ -101,7 +101,7 @@ def train_metric(
 
     result = train(judge, compute, batches, settings)
     prefix = "metric."
-    return TrainResult(result.step, {k.removeprefix(prefix): v for k, v in result.weights.items() if k.startswith(prefix)})
+    return result._replace(weights={k.removeprefix(prefix): v for k, v in result.weights.items() if k.startswith(prefix)})
 
 
 def group_batches(groups: Groups, seed: int, step: int, num_groups: int, num_versions: int) -> Iterator[MetricBatch]:

@@ -14,10 +14,11 @@ from salcompress.image import read_image
 from salcompress.metrics.saliency_measures import SaliencyScores, mean_scores, score_saliency
 from salcompress.models.saliency_network import SaliencyNet, SideOutputs, save_saliency_network
 from salcompress.saliency import classical_saliency, encode_map, run_network
-from salcompress.training.datasets import find_images
+from salcompress.training.photographs import find_images
 from salcompress.training.saliency_data import (
     SaliencyBatch, SaliencyPair, Sources, load_coco_pairs, load_pairs, saliency_batches, shrink_image, shrink_pair)
-from salcompress.training.trainer import StepResult, TrainSettings, train
+from salcompress.training.loop import StepResult, TrainSettings, train
+from salcompress.training.schedule import Cosine
 
 
 class SaliencyData(NamedTuple):
@@ -108,10 +109,10 @@ def train_saliency(pairs: Sequence[SaliencyPair], data: SaliencyData, schedule: 
 def _run(model: SaliencyNet, sources: list[tuple[float, Sources]], schedule: SaliencySchedule, part: str, steps: int, rate: float,
          identity: str) -> None:
     checkpoint = schedule.checkpoint.with_suffix(f".{part}{schedule.checkpoint.suffix}")
-    settings = TrainSettings(steps, schedule.minutes, checkpoint, rate, average_decay=0.995, weight_decay=1e-2, save_every=200, log_every=50,
+    settings = TrainSettings(Cosine(steps), schedule.minutes, checkpoint, rate, average_decay=0.995, weight_decay=1e-2, save_every=200, log_every=50,
                              identity=identity)
 
-    def compute(step: int, batch: SaliencyBatch) -> StepResult:
+    def compute(batch: SaliencyBatch) -> StepResult:
         image, mask = (x.to(schedule.device) for x in batch)
         with torch.autocast(image.device.type, torch.bfloat16):
             output = model(image)
@@ -122,7 +123,7 @@ def _run(model: SaliencyNet, sources: list[tuple[float, Sources]], schedule: Sal
         return saliency_batches(sources, schedule.seed, first, schedule.batch_size, schedule.side)
 
     result = train(model, compute, batches, settings)
-    if result.step < steps:
+    if not result.is_over:
         raise SettingError(f"{part}: {result.step} of {steps} steps done when the time of this run was up; the checkpoint is kept: run "
                            "the same command again to go on")
     model.load_state_dict(result.weights)

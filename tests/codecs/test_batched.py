@@ -14,7 +14,6 @@ from salcompress.saliency import SHIPPED_NETWORK, run_network, seen_size
 from salcompress.scenes import make_scene
 
 SIZES = [(70, 90), (128, 64), (1, 1), (65, 129), (128, 60), (100, 40), (90, 120), (1, 200)]
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +169,7 @@ def test_the_saliency_of_devices_is_the_networks():
     assert not DeviceSaliency.fits(100, 250) and not DeviceSaliency.fits(20, 4000) and DeviceSaliency.fits(256, 256)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("saliency", ["network", "classical"])
 def test_streams_cross_between_gpu_and_cpu(pictures, saliency):
     """What one writes the other decodes to the same symbols: the checksums say so."""
@@ -184,7 +183,7 @@ def test_streams_cross_between_gpu_and_cpu(pictures, saliency):
     assert all(abs(bits - 8 * len(stream)) <= 64 for bits, stream in zip(counted, batch.streams()))
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_the_gpus_batches_wait_for_nothing(pictures):
     batched = BatchedCodec(SalientCodec(0.4, device="cuda"))
     images = [image.cuda() for image in tensors([make_scene(7, k, 300, 420).image for k in range(3)])]

@@ -26,7 +26,6 @@ from salcompress.image import encode_image, read_image  # noqa: E402
 
 CONFIG = Path(__file__).parents[2] / "detectron_configs" / "scenes_mask_rcnn.yaml"
 PLAIN = {"augmentations": [], "image_format": "BGR"}
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +203,7 @@ def test_wrong_arguments_and_pictures_of_another_mapper(dicts):
         staged([{"image": torch.zeros(3, 8, 8, dtype=torch.uint8)}], "none")
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("real_streams", [False, True])
 @pytest.mark.parametrize("codec", ["none", "jpeg:q=20", "salient:q=0.3", "salient:q=0.3,saliency=classical"])
 def test_on_a_gpu_it_gives_what_the_cpu_gives(dicts, codec, real_streams):
@@ -219,7 +218,7 @@ def test_on_a_gpu_it_gives_what_the_cpu_gives(dicts, codec, real_streams):
         assert (ours["image"].cpu().int() - theirs["image"].int()).abs().float().mean() < 0.5
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_the_detector_may_use_pictures_while_others_are_compressed(dicts):
     """Memory of a picture that the detector still reads is not given to the next: sums are those of slow reading."""
     entries = mapped(OriginalImageMapper(False, **PLAIN), dicts * 8)
@@ -234,7 +233,7 @@ def test_the_detector_may_use_pictures_while_others_are_compressed(dicts):
     assert torch.equal(torch.stack(quick), torch.stack(slow))
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("codec_device, detector_device", [("cuda", "cpu"), ("cpu", "cuda")])
 def test_codec_and_detector_may_be_on_different_devices(dicts, codec_device, detector_device):
     """Detectron2's models move pictures to their own device."""

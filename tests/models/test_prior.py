@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from salcompress.errors import DataError
-from salcompress.models.dyadic import HIDDEN_MAX, DyadicConv, full_precision
+from salcompress.models.dyadic import HIDDEN_MAX, DyadicConv, full_precision, project
 from salcompress.models.extent import Extent
 from salcompress.models.prior import Prior, put_group, take_group
 
@@ -112,7 +112,7 @@ def test_a_broken_bound_is_refused_and_projection_mends_it():
     with pytest.raises(DataError, match="out of bounds"):
         conv.freeze(torch.float32)
     conv.freeze(torch.float64)
-    conv.project()
+    project([conv])
     conv.freeze(torch.float32)
     assert conv.largest_sum().max() < 2**24
 

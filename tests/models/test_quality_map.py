@@ -56,6 +56,6 @@ def test_means_ignore_padding():
 
 
 def test_gain_is_interpolated_and_monotone_at_the_start():
-    gains = Gain(2, 3.0)(torch.arange(64).reshape(1, 1, 8, 8))[0, 0].flatten().detach()
+    gains = Gain(2, 3.0)(torch.arange(64).reshape(1, 1, 8, 8), 1)[0, 0].flatten().detach()
     assert gains[0] == pytest.approx(2**-1.5, rel=1e-5) and gains[63] == pytest.approx(2**1.5, rel=1e-5)
     assert (gains.diff() > 0).all()

@@ -1,36 +1,63 @@
-"""Training of the codec: it starts well, learns, resumes, and never leaves the bounds of exactness."""
+"""Training of the codec: it starts well, learns, resumes, finishes, and never leaves the bounds of exactness."""
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
-from salcompress.errors import SettingError
-from salcompress.image import encode_image
 from salcompress.codecs.salient import SalientCodec
-from salcompress.models.compression_model import CompressionModel, ModelConfig, save_model
+from salcompress.errors import DataError, SettingError
+from salcompress.models.compression_model import CONFIGS, CompressionModel, ModelConfig, save_model
+from salcompress.models.growth import grow
+from salcompress.models.lagrangian import HIGHEST_LAMBDA, LOWEST_LAMBDA, Perceptual, lambda_of, rate_distortion, saliency_weights
 from salcompress.models.transforms import initialise_as_klt
 from salcompress.scenes import make_scene
-from salcompress.training import codec as codec_training
-from salcompress.training.codec import train_codec, validate
-from salcompress.training.datasets import codec_batches, find_images, load_images
-from salcompress.models.lagrangian import HIGHEST_LAMBDA, LOWEST_LAMBDA, Perceptual, lambda_of, rate_distortion, saliency_weights
-from salcompress.training.trainer import TrainSettings
+from salcompress.training.codec import Recipe, starting_model, train_codec, validate, write_weights
+from salcompress.training.codec.recipe import crops_of, random_levels
+from salcompress.training.codec.train import _step
+from salcompress.training.loop import TrainSettings
+from salcompress.training.losses import shipped_perceptual
+from salcompress.training.photographs import Photographs
+from salcompress.training.schedule import Cosine, Stable
 
 TINY = ModelConfig(64, 64, 48, 8, 16)
+RECIPE = Recipe(batch_size=4, crop=64, large_crop=128)
 
 
 @pytest.fixture(scope="module")
-def images():
-    return [torch.from_numpy(make_scene(40, k, 256, 288).image).permute(2, 0, 1).contiguous() for k in range(3)]
+def pictures():
+    return [make_scene(40, k, 256, 288).image for k in range(3)]
+
+
+@pytest.fixture(scope="module")
+def photographs(pictures):
+    return Photographs(pictures)
 
 
 def tiny_model():
     torch.manual_seed(0)
-    return CompressionModel(TINY)
+    model = CompressionModel(TINY)
+    model.prior.project()
+    return model
 
 
-def test_klt_start_is_the_best_linear_codec(images):
+def settings_of(path, steps, **changes):
+    return TrainSettings(Cosine(steps), 1.0, path, 1e-3)._replace(**changes)
+
+
+def with_saliency(pictures):
+    """A fourth channel: every other column is salient."""
+    return [np.dstack([picture, np.broadcast_to((np.arange(picture.shape[1]) % 2 * 255).astype(np.uint8), picture.shape[:2])]) for picture in pictures]
+
+
+def one_batch(photographs, count=8, side=64, seed=9):
+    torch.manual_seed(seed)
+    return photographs.crops(count, side), random_levels(count, side // 64, torch.device("cpu"))
+
+
+def test_klt_start_is_the_best_linear_codec(pictures):
     model = tiny_model()
+    images = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
     initialise_as_klt(model.analysis, model.synthesis, images, 5.0)
     pixels = images[0][None, :, :256, :256].float() / 255
     ones = torch.ones(1, 64, 16, 16)
@@ -39,26 +66,27 @@ def test_klt_start_is_the_best_linear_codec(images):
     assert 10 * torch.log10(1 / error) > 25  # 48 of 768 numbers a block are kept; random weights give about 10 dB
 
 
-def test_mixed_precision_and_large_crops_to_the_end_within_the_bounds(images, tmp_path):
-    model = tiny_model()
-    settings = TrainSettings(12, 1.0, tmp_path / "a.ckpt", 1e-3, average_decay=0.9)
-    result = train_codec(model, images, settings, batch_size=4, crop=64, large_crop=128)
-    assert result.step == 12
-    start = tiny_model().state_dict()
-    assert not torch.equal(result.weights["prior.refine.weight"], start["prior.refine.weight"])
-    model.load_state_dict(result.weights)
-    model.prior.freeze()  # raises if a bound were broken
+def test_a_stable_phase_goes_on_and_is_finished_within_the_bounds(photographs, tmp_path):
+    model, settings = tiny_model(), TrainSettings(Stable(5), 0.02, tmp_path / "a.state", 1e-3, average_decay=0.9, log_every=4)
+    first = train_codec(model, photographs, settings, RECIPE, mixed_precision=False).step
+    second = train_codec(tiny_model(), photographs, settings, RECIPE, mixed_precision=False).step
+    assert 0 < first < second
+    before = (tmp_path / "a.state").read_bytes()
+    result = train_codec(tiny_model(), photographs, settings.to_finish(0.02), RECIPE)  # and the precision by a measurement
+    assert result.is_over and result.step > second and (tmp_path / "a.state").read_bytes() == before
+    assert not torch.equal(result.weights["prior.refine.weight"], tiny_model().state_dict()["prior.refine.weight"])
+    write_weights(model, result, tmp_path / "w.safetensors")
+    codec = SalientCodec(0.4, saliency="uniform", weights=tmp_path / "w.safetensors", device="cpu")  # raises if a bound were broken
+    image = make_scene(41, 0, 70, 90).image
+    assert codec.decode(codec.encode(image)).shape == image.shape
 
 
-def test_batches_of_a_resumed_run_are_those_of_an_unbroken_one(images, tmp_path, monkeypatch):
-    """In hard rates nothing is random but the batches, so weights must come out the same."""
-    monkeypatch.setattr(codec_training, "HARD_SHARE", 0.0)
-
+def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(photographs, tmp_path, monkeypatch):
     def run(name):
-        settings = TrainSettings(8, 1.0, tmp_path / name, 1e-3, save_every=1)
-        return train_codec(tiny_model(), images, settings, batch_size=4, crop=64, large_crop=64, mixed_precision=False).weights
+        settings = settings_of(tmp_path / name, 8, save_every=1)
+        return train_codec(tiny_model(), photographs, settings, RECIPE, mixed_precision=False).weights
 
-    unbroken, left = run("a.ckpt"), 3
+    unbroken, left = run("a.state"), 3
 
     def killed_after_three(*arguments):
         nonlocal left
@@ -68,82 +96,148 @@ def test_batches_of_a_resumed_run_are_those_of_an_unbroken_one(images, tmp_path,
         return rate_distortion(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(codec_training, "rate_distortion", killed_after_three)
-        run("b.ckpt")
-    assert torch.load(tmp_path / "b.ckpt")["step"] == 3
-    resumed = run("b.ckpt")
+        patch.setattr("salcompress.training.codec.train.rate_distortion", killed_after_three)
+        run("b.state")
+    resumed = run("b.state")
     assert not torch.equal(unbroken["synthesis.head.0.weight"], tiny_model().state_dict()["synthesis.head.0.weight"])
     assert all(torch.equal(value, resumed[name]) for name, value in unbroken.items())
 
 
-def test_validation_is_by_real_bytes(images, tmp_path):
-    model = tiny_model()
-    model.prior.project()
-    (tmp_path / "w.safetensors").write_bytes(save_model(model))
-    pictures = [image.permute(1, 2, 0).contiguous().numpy()[:70, :90].copy() for image in images[:2]]
-    points = validate(tmp_path / "w.safetensors", pictures, "cpu")
+def test_the_state_of_every_config_can_travel(tmp_path):
+    """24 MiB in all, 16 MiB for each of two parts."""
+    photographs = Photographs([make_scene(42, 0, 128, 128).image])
+    for name, config in CONFIGS.items():
+        torch.manual_seed(0)
+        settings = settings_of(tmp_path / f"{name}.state", 1, average_decay=0.9)
+        train_codec(CompressionModel(config), photographs, settings, RECIPE._replace(batch_size=1), mixed_precision=False)
+        assert (tmp_path / f"{name}.state").stat().st_size < 24 * 2**20
+
+
+def test_validation_is_by_real_bytes(pictures, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(save_model(tiny_model()))
+    small = [picture[:70, :90].copy() for picture in pictures[:2]]
+    points = validate(tmp_path / "w.safetensors", small, "cpu")
     codec = SalientCodec(0.5, saliency="uniform", weights=tmp_path / "w.safetensors", device="cpu")
-    assert points[2].bpp == sum(8 * len(codec.encode(p)) for p in pictures) / (2 * 70 * 90) and len(points) == 5
+    assert points[2].bpp == sum(8 * len(codec.encode(p)) for p in small) / (2 * 70 * 90) and len(points) == 5
 
 
-def test_rates_fall_in_training(images, tmp_path):
+def test_rates_fall_in_training(photographs, tmp_path):
     model = tiny_model()
-    batch = next(codec_batches(images, 9, 0, 8, 64))
+    image, levels = one_batch(photographs)
 
     def loss():
         torch.manual_seed(1)
         with torch.no_grad():
-            return rate_distortion(model(batch.image, batch.cell_levels), batch.image, batch.cell_levels).loss.item()
+            return rate_distortion(model(image, levels), image, levels).loss.item()
 
-    settings = TrainSettings(30, 1.0, tmp_path / "c.ckpt", 2e-3)
-    train_codec(model, images, settings._replace(num_steps=1), batch_size=4, crop=64, large_crop=64, mixed_precision=False)
     before = loss()
-    train_codec(model, images, settings, batch_size=4, crop=64, large_crop=64, mixed_precision=False)
+    train_codec(model, photographs, settings_of(tmp_path / "c.state", 30, learning_rate=2e-3), RECIPE, mixed_precision=False)
     assert loss() < 0.8 * before
 
 
-def test_batches_are_those_of_their_step(images):
-    first = [batch for batch, _ in zip(codec_batches(images, 1, 0, 2, 64), range(4))]
-    later = next(codec_batches(images, 1, 3, 2, 64))
-    assert torch.equal(first[3].image, later.image) and torch.equal(first[3].cell_levels, later.cell_levels)
-    assert first[0].image.shape == (2, 3, 64, 64) and 0 <= first[0].image.min() and first[0].image.max() <= 1
-    levels = torch.cat([b.cell_levels.flatten() for b, _ in zip(codec_batches(images, 1, 0, 4, 128), range(40))])
-    assert levels.min() <= 5 and levels.max() >= 58
+def test_nothing_in_a_step_waits_for_the_device(pictures):
+    """A CUDA graph could not capture it: on the CPU, too, no value may travel to the host, with all terms of the loss."""
+    model, photographs = tiny_model(), Photographs(with_saliency(pictures))
+    recipe = RECIPE._replace(saliency_weight=1.5, perceptual=shipped_perceptual(200.0, "cpu"))
+    step = _step(model, photographs, recipe)
+    for decays in (False, True):
+        crops = crops_of(recipe, 1, decays)
+        step(crops, False).loss.backward()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            step(crops, False).loss.backward()
+            model.prior.project()
+        called = {event.key for event in profile.key_averages()}
+        assert "aten::convolution" in called
+        assert not called & {"aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::unique_dim"}
+
+
+def test_what_a_step_draws():
+    recipe = Recipe(batch_size=16, crop=128, large_crop=256, large_every=4)
+    assert [crops_of(recipe, step, False) for step in range(4)] == [(4, 256, False), *[(16, 128, False)] * 3]
+    assert crops_of(recipe, 1, True) == (4, 256, True) and crops_of(recipe._replace(large_every=0), 0, False) == (16, 128, False)
+
+
+def test_levels_are_uniform_or_of_two_kinds():
+    torch.manual_seed(3)
+    levels = random_levels(400, 2, torch.device("cpu"))
+    kinds = torch.tensor([len(set(image.flatten().tolist())) for image in levels])
+    assert levels.shape == (400, 1, 2, 2) and levels.min() <= 2 and levels.max() >= 61
+    assert set(kinds.tolist()) == {1, 2} and 0.5 < (kinds == 1).float().mean() < 0.68  # a map of two shows one in an eighth of cases
+
+
+def test_growing_keeps_what_was_learned(photographs):
+    """To the last bit of the rate: the larger model begins as the smaller one."""
+    small, large = tiny_model(), CompressionModel(ModelConfig(72, 80, 48, 8, 24, 4, 3, 5, 6, 3))
+    train_a_little(small, photographs)
+    grow(small, large)
+    image, levels = one_batch(photographs, 2, 128)
+    with torch.no_grad():
+        before, after = (model(image, levels, hard=True) for model in (small, large))
+    assert torch.equal(before.estimated_bits_1, after.estimated_bits_1) and torch.equal(before.estimated_bits_2, after.estimated_bits_2)
+    assert torch.allclose(before.reconstruction, after.reconstruction, atol=1e-5)
+    train_a_little(large, photographs)
+    assert all(value.grad is not None for value in large.parameters())
+    with pytest.raises(SettingError, match="a model with channels_8 72 cannot grow into one with 64"):
+        grow(large, tiny_model())
+
+
+def train_a_little(model, photographs):
+    image, levels = one_batch(photographs)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        rate_distortion(model(image, levels), image, levels).loss.backward()
+        optimizer.step()
+        model.prior.project()
+
+
+def test_what_a_training_begins_with(pictures, tmp_path):
+    begun = starting_model(TINY, None, pictures)
+    (tmp_path / "w.safetensors").write_bytes(save_model(begun))
+    assert starting_model(None, tmp_path / "w.safetensors", []).config == TINY
+    larger = ModelConfig(72, 64, 48, 8, 16)
+    assert starting_model(larger, tmp_path / "w.safetensors", []).config == larger
+    with pytest.raises(SettingError, match="begins with a config or with a weights file"):
+        starting_model(None, None, pictures)
+    with pytest.raises(SettingError, match="the start as a KLT needs photographs with both sides of at least 256 pixels"):
+        starting_model(TINY, None, [pictures[0][:100]])
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(photographs, tmp_path):
+    settings = settings_of(tmp_path / "a.state", 1)
+    train_codec(tiny_model(), photographs, settings, RECIPE, mixed_precision=False)
+    metric = Perceptual(lambda a, b: (a - b).square().mean(1, keepdim=True), 1.0)
+    with pytest.raises(DataError, match="is of another training .*perceptual_weight=0, now .*perceptual_weight=1.; remove it"):
+        train_codec(tiny_model(), photographs, settings, RECIPE._replace(perceptual=metric), mixed_precision=False)
+
+
+def test_a_batch_that_does_not_fit_is_halved(photographs, tmp_path, monkeypatch, capsys):
+    def crops(self, count, side):
+        if count > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, count, side)
+
+    whole = Photographs.crops
+    monkeypatch.setattr(Photographs, "crops", crops)
+    assert train_codec(tiny_model(), photographs, settings_of(tmp_path / "a.state", 2), RECIPE, mixed_precision=False).step == 2
+    assert "training goes on with batches of 2\n" in (out := capsys.readouterr().out) and "batches of 1\n" in out
+    monkeypatch.setattr(Photographs, "crops", lambda self, count, side: crops(self, 2, side))
+    with pytest.raises(SettingError, match="not enough memory for one crop of 64 pixels"):
+        train_codec(tiny_model(), photographs, settings_of(tmp_path / "b.state", 2), RECIPE, mixed_precision=False)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"crop": 100}, "crop must be a multiple of 64 pixels, got 100"), ({"batch_size": 0}, "batch_size must be at least 1"),
+    ({"saliency_weight": -1.0}, "must be at least 0"), ({"saliency_weight": 1.0}, "needs photographs with a fourth channel"),
+    ({"crop": 512}, "no photograph has both sides of at least 512 pixels")])
+def test_recipes_that_make_no_sense(photographs, tmp_path, change, message):
+    with pytest.raises(SettingError, match=message):
+        train_codec(tiny_model(), photographs, settings_of(tmp_path / "a.state", 1), RECIPE._replace(**change))
 
 
 def test_lambda_spans_its_range():
     values = lambda_of(torch.tensor([0, 63]))
     assert values[0] == pytest.approx(LOWEST_LAMBDA, rel=1e-5) and values[1] == pytest.approx(HIGHEST_LAMBDA, rel=1e-4)
-
-
-def test_large_crops_come_from_large_images(images, tmp_path):
-    small = images[0][:, :100, :100]
-    settings = TrainSettings(4, 1.0, tmp_path / "a.ckpt", 1e-3)
-    assert train_codec(tiny_model(), [small, *images], settings, batch_size=2, crop=64, large_crop=128).step == 4
-    with pytest.raises(SettingError, match="no image has both sides of at least large_crop = 128 pixels"):
-        train_codec(tiny_model(), [small], settings, batch_size=2, crop=64, large_crop=128)
-
-
-def test_wrong_folders(tmp_path):
-    with pytest.raises(SettingError, match="holds no images"):
-        find_images([tmp_path])
-    (tmp_path / "small.png").write_bytes(encode_image(make_scene(1, 1, 64, 64).image, "PNG"))
-    with pytest.raises(SettingError, match="both sides of at least 128 pixels"):
-        load_images(find_images([tmp_path]), "cpu", 128)
-
-
-def with_saliency(images):
-    """A fourth channel: the left half is salient."""
-    return [torch.cat([image, (torch.arange(image.shape[2]) < image.shape[2] // 2).mul(255).to(torch.uint8).expand(1, *image.shape[1:])])
-            for image in images]
-
-
-def test_saliency_stays_with_its_pixels(images):
-    """Scaled, cropped and flipped as the picture is: red is 255 where salient and nowhere else."""
-    marked = [torch.cat([image[3:].repeat(3, 1, 1), image[3:]]) for image in with_saliency(images)]
-    for batch, _ in zip(codec_batches(marked, 1, 0, 4, 64), range(6)):
-        assert torch.allclose(batch.image[:, :1], batch.saliency, atol=1e-6)
-    assert next(codec_batches(images, 1, 0, 2, 64)).saliency is None
 
 
 def test_saliency_weights_move_care_and_do_not_add_it():
@@ -153,21 +247,21 @@ def test_saliency_weights_move_care_and_do_not_add_it():
     assert weights.mean() == pytest.approx(1) and weights.min() >= 0.25 and torch.equal(weights.flatten().argsort(), saliency.flatten().argsort())
 
 
-def test_each_term_enters_the_loss_in_its_units(images):
-    batch = next(codec_batches(with_saliency(images), 1, 0, 2, 64))
-    model = tiny_model()
+def test_each_term_enters_the_loss_in_its_units(pictures):
+    image, levels = one_batch(Photographs(pictures), 2)
+    model, middle = tiny_model(), torch.full_like(levels, 32)  # the level that needs no balance
     with torch.no_grad():
-        output = model(batch.image, torch.full_like(batch.cell_levels, 32), hard=True)  # the level that needs no balance
+        output = model(image, middle, hard=True)
 
     def parts(pixel_weight=None, perceptual=None):
-        return rate_distortion(output, batch.image, torch.full_like(batch.cell_levels, 32), pixel_weight, perceptual)
+        return rate_distortion(output, image, middle, pixel_weight, perceptual)
 
     plain, doubled = parts(), parts(torch.full((2, 1, 64, 64), 2.0))
     assert torch.allclose(doubled.distortion, 2 * plain.distortion) and torch.equal(doubled.psnr, plain.psnr)
     half = torch.zeros(2, 1, 64, 64)
     half[..., :32] = 1
-    inside = rate_distortion(output, batch.image, torch.full_like(batch.cell_levels, 32), inside=half)
-    left = (255 * (output.reconstruction - batch.image)[..., :32]).square().mean((1, 2, 3)) * lambda_of(torch.tensor(32))
+    inside = rate_distortion(output, image, middle, inside=half)
+    left = (255 * (output.reconstruction - image)[..., :32]).square().mean((1, 2, 3)) * lambda_of(torch.tensor(32))
     assert torch.allclose(inside.rate, 2 * plain.rate) and torch.allclose(inside.distortion, left)  # padding costs bits, but is not seen
     flat = Perceptual(lambda a, b: torch.full_like(a[:, :1], 0.3), 50.0)
     felt = parts(perceptual=flat)
@@ -176,18 +270,24 @@ def test_each_term_enters_the_loss_in_its_units(images):
     assert felt.loss == pytest.approx((plain.rate + plain.distortion + felt.perceptual).mean().item(), rel=1e-5)
 
 
-def test_training_with_saliency_and_a_metric(images, tmp_path):
-    settings = TrainSettings(4, 1.0, tmp_path / "a.ckpt", 1e-3, log_every=1)
+def test_training_with_saliency_and_a_metric(pictures, tmp_path):
+    photographs, weights = Photographs(with_saliency(pictures)), {}
     metric = Perceptual(lambda a, b: (a - b).square().mean(1, keepdim=True), 1.0)
-    result = train_codec(tiny_model(), with_saliency(images), settings, batch_size=2, crop=64, large_crop=64, saliency_weight=2.0, perceptual=metric)
-    assert result.step == 4
-    name, weights = "synthesis.head.0.weight", {"both": result.weights}
-    for kind, options in (("plain", {}), ("saliency", {"saliency_weight": 2.0}), ("metric", {"perceptual": metric})):
-        settings = settings._replace(checkpoint=tmp_path / f"{kind}.ckpt")
-        weights[kind] = train_codec(tiny_model(), with_saliency(images), settings, batch_size=2, crop=64, large_crop=64, **options).weights
-    values = [found[name] for found in weights.values()]  # each term moves the weights: all else is the same
-    assert not any(torch.equal(a, b) for a, b in itertools.combinations(values, 2))
-    with pytest.raises(SettingError, match="must be at least 0"):
-        train_codec(tiny_model(), images, settings, batch_size=2, crop=64, large_crop=64, perceptual=metric._replace(weight=-1.0))
-    with pytest.raises(SettingError, match="a saliency weight needs images with a fourth channel"):
-        train_codec(tiny_model(), images, settings, batch_size=2, crop=64, large_crop=64, saliency_weight=2.0)
+    for name, changes in (("plain", {}), ("saliency", {"saliency_weight": 2.0}), ("metric", {"perceptual": metric}),
+                          ("both", {"saliency_weight": 2.0, "perceptual": metric})):
+        settings = settings_of(tmp_path / f"{name}.state", 4)
+        result = train_codec(tiny_model(), photographs, settings, RECIPE._replace(**changes), mixed_precision=False)
+        weights[name] = result.weights
+    for one, other in itertools.combinations(weights.values(), 2):  # each term moves the weights: all else is the same
+        assert not all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_goes_on_on_a_cpu_and_the_reverse(pictures, tmp_path, capsys):
+    metric = Perceptual(lambda a, b: (a - b).square().mean(1, keepdim=True), 1.0)
+    recipe = RECIPE._replace(large_every=3, saliency_weight=1.0, perceptual=metric)
+    for steps, device in ((30, "cuda"), (34, "cpu"), (60, "cuda")):
+        photographs = Photographs(with_saliency(pictures), device)
+        settings = settings_of(tmp_path / "a.state", steps, average_decay=0.9)
+        assert train_codec(tiny_model().to(device), photographs, settings, recipe).step == steps
+    assert "capturing one failed" not in capsys.readouterr().out

@@ -20,7 +20,8 @@ from salcompress.training.distortions import DRAWN, LADDERS, compress, draw
 from salcompress.training.judgements import read_triplets
 from salcompress.training.metric import Judge, calibrate_scale, closer_of, finish, group_batches, train_metric, triplet_batches
 from salcompress.training.metric_evaluation import METRICS, Choices, Opinion, agreements, correlations
-from salcompress.training.trainer import TrainSettings
+from salcompress.training.loop import TrainSettings
+from salcompress.training.schedule import Cosine
 
 
 def contrary_groups(count=12, side=64):
@@ -42,7 +43,7 @@ def test_a_short_training_raises_agreement(tmp_path):
     torch.manual_seed(0)
     groups, metric = contrary_groups(), PerceptualMetric()
     before = chosen_as_labelled(metric, groups)
-    settings = TrainSettings(60, 2, tmp_path / "c.ckpt", learning_rate=3e-3)
+    settings = TrainSettings(Cosine(60), 2, tmp_path / "c.ckpt", learning_rate=3e-3)
     result = train_metric(metric, groups, settings, num_groups=4, num_versions=2, mixed_precision=False)
     path = tmp_path / "w.safetensors"
     write_atomically(path, finish(metric, result, groups))
@@ -70,7 +71,7 @@ def test_human_triplets_train(tmp_path):
     batch = next(triplet_batches(triplets, 1, 0, 3, 128))
     assert batch.references.shape == (3, 3, 64, 64) and batch.versions.shape == (3, 2, 3, 64, 64)
     assert batch.closer[:, 0, 1].tolist() == [0.75] * 3
-    result = train_metric(PerceptualMetric(), triplets, TrainSettings(2, 1, tmp_path / "c.ckpt", learning_rate=1e-3), crop=48)
+    result = train_metric(PerceptualMetric(), triplets, TrainSettings(Cosine(2), 1, tmp_path / "c.ckpt", learning_rate=1e-3), crop=48)
     assert result.step == 2 and set(result.weights) == set(PerceptualMetric().state_dict())
 
 

@@ -1,0 +1,44 @@
+"""What a training begins with."""
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from salcompress.errors import SettingError
+from salcompress.models.compression_model import CompressionModel, ModelConfig, load_model
+from salcompress.models.growth import grow
+from salcompress.models.transforms import KLT_SIDE, initialise_as_klt
+
+KLT_GAIN = 4.85
+"""One over the step, in pixels of [0, 1], that is best at the middle level for a transform that keeps distances."""
+_MOST_FOR_KLT = 400
+
+
+def starting_model(config: ModelConfig | None, weights: Path | None, pictures: Sequence[np.ndarray]) -> CompressionModel:
+    """The networks of a weights file, grown to a config if one is given too; or those of a config, started as a KLT of the pictures.
+
+    Args:
+        config: May be None if there are weights.
+        pictures: uint8 (H, W, C), of which the KLT is.
+
+    Raises:
+        SettingError: Neither is given, the weights cannot grow into the config, or no picture is large enough for a KLT.
+        DataError: The weights are damaged.
+    """
+    torch.manual_seed(0)
+    if weights is not None:
+        small = load_model(weights)[0].train().requires_grad_(True)
+        if config is None or config == small.config:
+            return small
+        model = CompressionModel(config)
+        grow(small, model)
+        return model
+    if config is None:
+        raise SettingError("a training begins with a config or with a weights file")
+    large = [picture[..., :3] for picture in pictures if min(picture.shape[:2]) >= KLT_SIDE][:_MOST_FOR_KLT]
+    if not large:
+        raise SettingError(f"the start as a KLT needs photographs with both sides of at least {KLT_SIDE} pixels; or begin with a weights file")
+    model = CompressionModel(config)
+    initialise_as_klt(model.analysis, model.synthesis, [torch.from_numpy(picture).permute(2, 0, 1) for picture in large], KLT_GAIN)
+    return model

@@ -1,0 +1,179 @@
+"""The state of a training in few bytes: four for each weight, so that what a later run needs travels with the project.
+
+Weights are kept in half precision. Their moving average is kept as its difference from them, in 8 bits of the largest one of its
+tensor. Of AdamW the second moments are kept, in 8 bits of their logarithm, five to an octave. First moments are not: ten steps
+make them anew, and until then steps are smaller. After a save the training itself goes on from what it saved, so a run that was
+killed goes on as an unbroken one would have. Our choice.
+"""
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from salcompress.errors import DataError
+from salcompress.files import digest, write_atomically
+
+_FORMAT = "salcompress training state 1"
+_CODES_PER_OCTAVE = 5
+
+
+class Progress(NamedTuple):
+    """Where a training stands."""
+
+    step: int
+    seconds: float
+    """That its schedule has run."""
+    origin: str = ""
+    """Digest of the state that it began from, if it began from one."""
+
+
+class Averages:
+    """The exponential moving average of a model's weights. Buffers are taken as they are.
+
+    Args:
+        decay: Of the average at the end; at first it is a mean of all steps, since (1 + n) / (10 + n) is smaller. 0 keeps no average.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay = decay
+        self._model = model
+        self._weights = [value.detach() for value in model.parameters()]
+        self.values = [value.clone() for value in self._weights] if decay else self._weights
+        self.count = torch.zeros((), device=self._weights[0].device)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """After a step. Nothing waits for the device."""
+        if self.decay:
+            self.count.add_(1)
+            old = ((1 + self.count) / (10 + self.count)).clamp_(max=self.decay)
+            torch._foreach_mul_(self.values, old)
+            torch._foreach_add_(self.values, torch._foreach_mul(self._weights, 1 - old))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """As the model's, with averages in place of weights."""
+        names = [name for name, _ in self._model.named_parameters()]
+        return {**self._model.state_dict(), **dict(zip(names, self.values))}
+
+
+def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages, identity: str,
+                progress: Progress) -> None:
+    """Write a training's state, and bring the training itself to what was written.
+
+    Raises:
+        OutputError: The file cannot be written. What was there before is kept.
+    """
+    state: dict[str, Tensor] = {}
+    for (name, value), average in zip(model.named_parameters(), averages.values):
+        weight = value.detach().half()
+        state[f"weight.{name}"] = weight
+        if averages.decay:
+            state[f"average.{name}"], state[f"average_scale.{name}"] = _to_eighth(average - weight)
+        moments = optimizer.state.get(value, {})
+        if "exp_avg_sq" in moments:
+            state[f"moment.{name}"], state[f"moment_scale.{name}"] = _to_octaves(moments["exp_avg_sq"])
+            state[f"steps.{name}"] = moments["step"]
+    state |= {f"buffer.{name}": value for name, value in model.named_buffers()}
+    state["count"] = averages.count
+    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    about = json.dumps({"format": _FORMAT, "identity": identity, **progress._asdict()})
+    write_atomically(path, save(state, {"about": about, "digest": _digest(about, state)}))
+    _restore(state, model, optimizer, averages)
+
+
+def read_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages, identity: str) -> Progress:
+    """Bring a training to a state, which may come from another device; where that stands.
+
+    Raises:
+        DataError: The file is damaged, or of another model or training.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}
+        about = json.loads(metadata["about"])
+        whole = about["format"] == _FORMAT and _digest(metadata["about"], state) == metadata["digest"]
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise DataError(f"checkpoint {path} cannot be resumed ({type(error).__name__}: it is damaged, cut short or of another program); "
+                        "remove it to start anew") from error
+    if not whole:
+        raise DataError(f"checkpoint {path} cannot be resumed (it is damaged, or of another version: {about['format']}); remove it to start anew")
+    if about["identity"] != identity:
+        raise DataError(f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now {identity or 'unnamed'}); "
+                        "remove it, or choose another")
+    expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
+    if expected != {name: value.shape for name, value in state.items() if name.startswith("weight.")}:
+        raise DataError(f"checkpoint {path} does not fit the model; remove it, or choose another")
+    _restore(state, model, optimizer, averages)
+    return Progress(about["step"], about["seconds"], about["origin"])
+
+
+def state_digest(path: Path) -> str:
+    """Of a state that can be read, from its head; empty for another file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("digest", "")
+    except (SafetensorError, OSError):
+        return ""
+
+
+def state_origin(path: Path) -> str:
+    """Digest of the state that a state began from, from its head; empty if it began from none or is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {})["about"])["origin"]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return ""
+
+
+@torch.no_grad()
+def _restore(state: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages) -> None:
+    """In place, since captured graphs know the tensors by their addresses."""
+    for name, value in model.named_buffers():
+        value.copy_(state[f"buffer.{name}"])
+    for (name, value), average in zip(model.named_parameters(), averages.values):
+        weight = state[f"weight.{name}"].float()
+        value.copy_(weight)
+        if averages.decay:
+            difference = _from_eighth(state[f"average.{name}"], state[f"average_scale.{name}"]) if f"average.{name}" in state else 0
+            average.copy_(weight + difference)
+        if f"moment.{name}" in state:
+            moments = optimizer.state[value]
+            for key in ("exp_avg", "exp_avg_sq"):
+                if key not in moments:
+                    moments[key] = torch.zeros_like(value, memory_format=torch.preserve_format)
+            moments["exp_avg"].zero_()
+            moments["exp_avg_sq"].copy_(_from_octaves(state[f"moment.{name}"], state[f"moment_scale.{name}"]))
+            steps = state[f"steps.{name}"]
+            moments["step"] = moments["step"].copy_(steps) if "step" in moments else steps.clone().to(value.device)
+    averages.count.copy_(state["count"])
+
+
+def _digest(about: str, state: Mapping[str, Tensor]) -> str:
+    return digest(about, *(part for name in sorted(state) for part in (name, state[name].numpy().tobytes())))
+
+
+def _to_eighth(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Values as int8 multiples of a float32 scale, so that the largest is 127."""
+    scale = values.abs().amax().float() / 127
+    return torch.where(scale > 0, values / scale, 0.0).round().to(torch.int8), scale
+
+
+def _from_eighth(codes: Tensor, scale: Tensor) -> Tensor:
+    return codes.float() * scale
+
+
+def _to_octaves(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Values of at least 0 as uint8 codes: 255 for the largest, float32, five fewer for half of it, and 0 for 0."""
+    largest = values.amax().float()
+    codes = 255 + _CODES_PER_OCTAVE * torch.log2((values / largest).clamp(min=2.0**-60))
+    return torch.where(values > 0, codes.round().clamp(1, 255), 0.0).to(torch.uint8), largest
+
+
+def _from_octaves(codes: Tensor, largest: Tensor) -> Tensor:
+    return torch.where(codes > 0, torch.exp2((codes.float() - 255) / _CODES_PER_OCTAVE) * largest, 0.0)

@@ -1,0 +1,92 @@
+"""Photographs are read whatever they are, and crops show them evenly."""
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from salcompress.errors import SettingError
+from salcompress.image import encode_image
+from salcompress.scenes import make_scene
+from salcompress.training.photographs import Photographs, find_images, load_photographs
+
+
+def test_saliency_stays_with_its_pixels():
+    """Scaled, cropped and mirrored as the picture is: red is 255 where salient and nowhere else."""
+    picture = make_scene(1, 1, 200, 240).image.copy()
+    picture[..., 0] = np.where(np.arange(240) < 120, 255, 0)
+    torch.manual_seed(1)
+    crops = Photographs([np.dstack([picture, picture[..., 0]])]).crops(24, 64)
+    assert crops.shape == (24, 4, 64, 64) and torch.equal(crops[:, 0], crops[:, 3])
+    assert {0.0, 1.0} <= set(crops[:, 3].flatten().tolist())
+
+
+def test_crops_are_of_the_photographs_at_their_scales():
+    """At full size each crop is found again in its photograph, as it is or mirrored."""
+    pictures = [make_scene(2, k, 70, 90).image for k in range(2)]
+    torch.manual_seed(2)
+    crops = (Photographs(pictures).crops(40, 64) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    windows = [picture[top : top + 64, left : left + 64] for picture in pictures for top in range(7) for left in range(27)]
+    mirrored = [any(np.array_equal(crop[:, ::-1], window) for window in windows) for crop in crops]
+    plain = [any(np.array_equal(crop, window) for window in windows) for crop in crops]
+    assert all(a or b for a, b in zip(mirrored, plain))  # 64 pixels leave no smaller scale of pictures this size
+    assert 8 <= sum(plain) <= 32
+
+
+def test_every_pixel_is_as_likely_as_any_other():
+    """Of a photograph four times as large, four times as many crops; half of all crops at full size."""
+    flat = [np.full((side, side, 3), value, np.uint8) for side, value in ((200, 40), (400, 200))]
+    torch.manual_seed(3)
+    share = (Photographs(flat).crops(4000, 64)[:, 0, 0, 0] > 0.5).float().mean()
+    assert share == pytest.approx(0.8, abs=0.02)  # four standard deviations
+
+
+def test_draws_follow_torch_s_generator():
+    photographs = Photographs([make_scene(4, 0, 128, 160).image])
+    first, second = (torch.manual_seed(5) and photographs.crops(3, 64) for _ in range(2))
+    assert torch.equal(first, second) and not torch.equal(first, photographs.crops(3, 64))
+
+
+def test_crops_larger_than_every_photograph():
+    with pytest.raises(SettingError, match="no photograph has both sides of at least 192 pixels"):
+        Photographs([np.zeros((100, 300, 3), np.uint8)]).crops(1, 192)
+    with pytest.raises(SettingError, match="there are no photographs"):
+        Photographs([])
+
+
+@pytest.fixture
+def odd_files(tmp_path):
+    """One good photograph, and what people's folders hold beside them."""
+    image = make_scene(6, 0, 80, 96).image
+    (tmp_path / "a_good.png").write_bytes(encode_image(image, "PNG"))
+    (tmp_path / "b_cut.png").write_bytes(encode_image(image, "PNG")[:400])
+    (tmp_path / "c_small.png").write_bytes(encode_image(image[:40], "PNG"))
+    Image.fromarray(np.dstack([image, image[..., 0]])).save(tmp_path / "d_alpha.png")
+    Image.fromarray((image[..., 0].astype(np.uint16) << 8) | 77).save(tmp_path / "e_deep.png")
+    Image.fromarray(image).save(tmp_path / "f_profile.png", icc_profile=b"a profile of some other colours")
+    Image.fromarray(image[..., 0].astype(np.float32)).save(tmp_path / "g_float.tiff")
+    (tmp_path / "h_empty.jpg").write_bytes(b"")
+    return tmp_path
+
+
+def test_odd_photographs(odd_files, capsys):
+    image = make_scene(6, 0, 80, 96).image
+    good, alpha, deep, profile = load_photographs(find_images([odd_files]), 64)
+    assert np.array_equal(good, image) and np.array_equal(alpha, image) and np.array_equal(profile, image)
+    assert np.array_equal(deep, np.repeat(image[..., :1], 3, 2))
+    out = capsys.readouterr().out
+    assert "3 of 8 photographs cannot be read and are left out: " in out and all(name in out for name in ("b_cut", "g_float", "h_empty"))
+    assert "1 of 8 photographs have a side of less than 64 pixels" in out
+
+
+def test_nothing_to_train_on(tmp_path, odd_files):
+    with pytest.raises(SettingError, match="holds no images"):
+        find_images([tmp_path / "nowhere"])
+    with pytest.raises(SettingError, match="none of 8 photographs can be read and has both sides of at least 512 pixels"):
+        load_photographs(find_images([odd_files]), 512)
+
+
+def test_several_processes_read_as_one_does(tmp_path):
+    for k in range(34):
+        (tmp_path / f"{k:02}.png").write_bytes(encode_image(np.full((64, 64, 3), k, np.uint8), "PNG") if k != 20 else b"torn")
+    pictures = load_photographs(find_images([tmp_path]), 64, saliency=lambda image: np.full(image.shape[:2], 0.5), processes=2)
+    assert [picture[0, 0].tolist() for picture in pictures] == [[k, k, k, 128] for k in range(34) if k != 20]

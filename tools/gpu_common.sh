@@ -1,0 +1,21 @@
+# Settings of gpu_check.sh and gpu_train.sh, which read this file: on the GPU, or with --rehearse on the CPU with little of everything.
+export OUT=${OUT:-gpu_out} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+work=$(mktemp -d) && mkdir -p "$OUT"
+if compgen -G ".pack/wheels/*.whl" > /dev/null && [ "${1:-}" != --rehearse ]; then
+    python3 -m pip install -q --no-index --no-deps --target "$work/site" .pack/wheels/*.whl
+    export PYTHONPATH=$PWD:$work/site
+else
+    export PYTHONPATH=$PWD
+fi
+if [ "${1:-}" = --rehearse ]; then
+    shift
+    export OMP_NUM_THREADS=1  # what runs beside it would slow two threads tenfold
+    device=cpu tests_s=60 speed_s=30 training_s=6 batches="1 2" images=2 keep_s=5 stable_minutes=0.1 decay_minutes=0.1
+    python3 -c "from salcompress.scenes import write_scenes; write_scenes('$work/scenes', 8, 5, 256, 320)"
+    training=(--data "$work/scenes/images" --config small --batch 2 --crop 64 --large-crop 128 --save-every 5)
+else
+    device=cuda tests_s=90 speed_s=40 training_s=60 batches="1 4 16" images=64 keep_s=120 stable_minutes=5.7 decay_minutes=2
+    training=(--data .pack/photos --config base --batch 64 --crop 128 --large-crop 256 --large-every 2 --save-every 2000)
+fi
+training+=(--device "$device")
+extra=("$@")
