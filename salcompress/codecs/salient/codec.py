@@ -11,10 +11,10 @@ from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
 from salcompress.codecs.salient.grouping import by_shape, cells_of
 from salcompress.codecs.salient.networks import check_device, default_device, load_shared, model_on_device
 from salcompress.codecs.salient.options import OPTIONS
-from salcompress.codecs.salient.rate_search import first_level, last_level
+from salcompress.codecs.salient.rate_search import level_for_bpp, level_for_psnr, quality_of
 from salcompress.codecs.salient.steering import SaliencyFunction, as_function, steering_label
 from salcompress.errors import SettingError
-from salcompress.image import PLACE, check_image
+from salcompress.image import check_image
 from salcompress.saliency import SALIENCY, network_fingerprint, network_saliency, uniform_saliency
 
 if TYPE_CHECKING:
@@ -169,8 +169,9 @@ class SalientCodec(Codec):
 
         Args:
             image: uint8 (H, W, 3), RGB.
-            loss: Takes the reconstruction, float32 (1, 3, H, W), RGB in [0, 1], on the codec's device, and gives a differentiable scalar in bits per
-                pixel, which counts in place of lambda x (squared error + perceptual distance). Of large images, too, it sees the whole. None leaves the loss of training.
+            loss: Takes the reconstruction, float32 (1, 3, H, W), RGB in [0, 1], on the codec's device, and gives a differentiable
+                scalar in bits per pixel, which counts in place of lambda x (squared error + perceptual distance). Of large images,
+                too, it sees the whole. None takes the loss of training.
             effort: Steps of the search; the codec's own if None, or 150 if that is 0.
 
         Raises:
@@ -217,18 +218,9 @@ class SalientCodec(Codec):
         return images
 
     def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps:
-        from salcompress.codecs.salient.coder import read, spatial_bits
-        from salcompress.models.quality_map import block_means
+        from salcompress.codecs.salient.coder import maps_of
 
-        header, payload = read_stream(stream, self.model_fingerprint)
-        shape = cells_of(header.height, header.width)
-        decoded = read(self.model, [(header, payload)], shape)
-        levels = decoded.cell_levels[0, 0].cpu().numpy().astype(np.uint8)
-        bits = spatial_bits(levels, [group[0] for group in decoded.groups], [tables[0] for tables in decoded.tables], header.level)
-        per_cell = CELL // PLACE
-        saliency = block_means(self.saliency_of(image), *(per_cell * side for side in shape), PLACE)
-        quality = np.kron(levels / (NUM_LEVELS - 1), np.ones((per_cell, per_cell)))
-        return CodingMaps(saliency.astype(np.float32), quality.astype(np.float32), bits.astype(np.float32))
+        return maps_of(self.model, *read_stream(stream, self.model_fingerprint), self.saliency_of(image))
 
     def reconstruct(self, image: np.ndarray) -> Reconstruction:
         """Image and rate as encoding and decoding would give them, without writing a stream."""
@@ -290,12 +282,7 @@ class SalientCodec(Codec):
         Raises:
             SettingError: Even the lowest quality costs more.
         """
-        limit = bpp * image.shape[0] * image.shape[1]
-
-        def keeps(effort: int, level: int) -> bool:
-            return 8 * len(self._at(level).with_effort(effort).encode(image)) <= limit
-
-        return self._at(last_level(keeps, self.effort, f"{bpp:g} bpp"))
+        return self._at(level_for_bpp(self, image, bpp))
 
     def at_target_psnr(self, image: np.ndarray, psnr: float) -> "SalientCodec":
         """The codec at the lowest quality that reaches ``psnr`` dB on ``image``.
@@ -303,16 +290,10 @@ class SalientCodec(Codec):
         Raises:
             SettingError: Even the highest quality does not.
         """
-        from salcompress.metrics.distortion import psnr as measure
-
-        def reaches(effort: int, level: int) -> bool:
-            decoded = self._at(level).with_effort(effort).reconstruct(image).image
-            return (measure(image, decoded) or np.inf) >= psnr
-
-        return self._at(first_level(reaches, self.effort, f"{psnr:g} dB"))
+        return self._at(level_for_psnr(self, image, psnr))
 
     def _at(self, level: int) -> "SalientCodec":
-        return self.with_quality(level / (NUM_LEVELS - 1))
+        return self.with_quality(quality_of(level))
 
 
 def _check(image: np.ndarray) -> None:

@@ -11,13 +11,16 @@ from torch import Tensor
 
 from salcompress.bitstream.container import HEADER_BYTES, Header, read_stream, symbol_checksum, write_stream
 from salcompress.bitstream.entropy_coder import EDGE, TABLE_BITS, GroupDecoder, count_bits, encode_groups
+from salcompress.codecs.base import CodingMaps
+from salcompress.codecs.salient.grouping import cells_of
 from salcompress.codecs.salient.refine import Search, refine
 from salcompress.errors import CorruptError
+from salcompress.image import PLACE
 from salcompress.models.compression_model import CompressionModel
 from salcompress.models.dyadic import full_precision
 from salcompress.models.extent import Extent
 from salcompress.models.prior import MAX_SYMBOL, NUM_COARSE_GROUPS, NUM_GROUPS, GroupParameters, checkerboard, quarters, take_group
-from salcompress.models.quality_map import CELL
+from salcompress.models.quality_map import CELL, NUM_LEVELS, block_means
 
 Group = tuple[np.ndarray, np.ndarray]
 """Symbols int32 (n,) and tables uint8 (n,)."""
@@ -189,6 +192,18 @@ def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape:
     for k, (decoder, (header, _)) in enumerate(zip(decoders, opened)):
         _check(decoder.is_empty() and symbol_checksum([g[k] for g in groups[NUM_COARSE_GROUPS:]]) == header.fine_crc)
     return Decoded(latent, cell_levels, groups, tables)
+
+
+def maps_of(model: CompressionModel, header: Header, payload: bytes, saliency: np.ndarray) -> CodingMaps:
+    """What a stream's encoder did where, given the saliency, (H, W) in [0, 1], that steered it."""
+    shape = cells_of(header.height, header.width)
+    decoded = read(model, [(header, payload)], shape)
+    levels = decoded.cell_levels[0, 0].cpu().numpy().astype(np.uint8)
+    bits = spatial_bits(levels, [group[0] for group in decoded.groups], [tables[0] for tables in decoded.tables], header.level)
+    per_cell = CELL // PLACE
+    seen = block_means(saliency, *(per_cell * side for side in shape), PLACE)
+    quality = np.kron(levels / (NUM_LEVELS - 1), np.ones((per_cell, per_cell)))
+    return CodingMaps(seen.astype(np.float32), quality.astype(np.float32), bits.astype(np.float32))
 
 
 def _check(right: bool) -> None:

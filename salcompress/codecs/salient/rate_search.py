@@ -5,12 +5,53 @@ search says of a level is then where the trials begin; what they decide is decid
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from salcompress.bitstream.container import NUM_LEVELS
 from salcompress.errors import SettingError
 
+if TYPE_CHECKING:
+    from salcompress.codecs.salient.codec import SalientCodec
+
 Meets = Callable[[int, int], bool]
 """Whether coding with an effort, at a level, meets the target."""
+
+
+def quality_of(level: int) -> float:
+    """Base quality of a level, in [0, 1]."""
+    return level / (NUM_LEVELS - 1)
+
+
+def level_for_bpp(codec: "SalientCodec", image: np.ndarray, bpp: float) -> int:
+    """The highest level at which the stream of an image costs at most ``bpp`` bits per pixel.
+
+    Raises:
+        SettingError: Even level 0 costs more.
+    """
+    limit = bpp * image.shape[0] * image.shape[1]
+
+    def keeps(effort: int, level: int) -> bool:
+        stream = codec.with_quality(quality_of(level)).with_effort(effort).encode(image)
+        return 8 * len(stream) <= limit
+
+    return last_level(keeps, codec.effort, f"{bpp:g} bpp")
+
+
+def level_for_psnr(codec: "SalientCodec", image: np.ndarray, psnr: float) -> int:
+    """The lowest level that reaches ``psnr`` dB on an image.
+
+    Raises:
+        SettingError: Even level 63 does not.
+    """
+    from salcompress.metrics.distortion import psnr as measure
+
+    def reaches(effort: int, level: int) -> bool:
+        found = codec.with_quality(quality_of(level)).with_effort(effort).reconstruct(image)
+        return (measure(image, found.image) or np.inf) >= psnr
+
+    return first_level(reaches, codec.effort, f"{psnr:g} dB")
 
 
 def last_level(keeps: Meets, effort: int, target: str) -> int:

@@ -102,7 +102,7 @@ def cells_at_once(device: str, effort: int) -> int:
     """
     if not effort:
         return CELLS_AT_ONCE
-    return 1 if device == "cpu" else SEARCHED_AT_ONCE_ON_GPU
+    return 1 if device.startswith("cpu") else SEARCHED_AT_ONCE_ON_GPU
 
 
 def refine(
