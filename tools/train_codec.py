@@ -31,7 +31,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("codec.safetensors"), help="weights file: averaged so far, or finished")
     parser.add_argument("--validate", type=Path, nargs="*", default=[], help="held-out photographs, for rates by real streams")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=Recipe().batch_size, help="small crops a step")
     parser.add_argument("--crop", type=int, default=Recipe().crop, help="their side in pixels")
     parser.add_argument("--large-crop", type=int, default=Recipe().large_crop, help="side of the large crops, of the decay")

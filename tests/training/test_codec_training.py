@@ -153,8 +153,8 @@ def test_nothing_in_a_step_waits_for_the_device(pictures):
 
 def test_what_a_step_draws():
     recipe = Recipe(batch_size=16, crop=128, large_crop=256, large_every=4)
-    assert [crops_of(recipe, step, False) for step in range(4)] == [(4, 256, False), *[(16, 128, False)] * 3]
-    assert crops_of(recipe, 1, True) == (4, 256, True) and crops_of(recipe._replace(large_every=0), 0, False) == (16, 128, False)
+    assert [crops_of(recipe, step, False) for step in range(4)] == [(4, 256), *[(16, 128)] * 3]
+    assert crops_of(recipe, 1, True) == (4, 256) and crops_of(recipe._replace(large_every=0), 0, False) == (16, 128)
 
 
 def test_levels_are_uniform_or_of_two_kinds():

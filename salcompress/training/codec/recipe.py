@@ -41,19 +41,14 @@ class Crops(NamedTuple):
 
     count: int
     side: int
-    hard: bool
-    """Whether rates are of rounded values, as coding takes them, and not of values with uniform noise in place of rounding.
-
-    Noise teaches faster from random weights; the last steps must see what coding does.
-    """
 
 
 def crops_of(recipe: Recipe, step: int, decays: bool) -> Crops:
     """Of a step, in a decay or before it."""
     large = decays or recipe.large_every and step % recipe.large_every == 0
     if not large:
-        return Crops(recipe.batch_size, recipe.crop, decays)
-    return Crops(max(1, recipe.batch_size * recipe.crop**2 // recipe.large_crop**2), recipe.large_crop, decays)
+        return Crops(recipe.batch_size, recipe.crop)
+    return Crops(max(1, recipe.batch_size * recipe.crop**2 // recipe.large_crop**2), recipe.large_crop)
 
 
 def random_levels(count: int, cells: int, device: torch.device) -> Tensor:

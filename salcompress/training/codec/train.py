@@ -19,12 +19,15 @@ def train_codec(model: CompressionModel, photographs: Photographs, settings: Tra
                 mixed_precision: bool | None = None) -> TrainResult:
     """Train for rate, saliency-weighted distortion and perceptual distance.
 
+    Rates are of values with uniform noise in place of rounding, to the end. Rates of rounded values, with straight-through
+    gradients, made the loss on held-out photographs worse, from the start and in the decay alone (tools/README.md).
+
     On CUDA each step is a graph that is replayed. Where a device's memory does not hold a batch, training goes on with half of it,
     and a line says so.
 
     Args:
         photographs: On the model's device.
-        settings: With a :class:`~salcompress.training.schedule.Decay`, crops are large and rates those of rounded values.
+        settings: With a :class:`~salcompress.training.schedule.Decay`, crops are large.
         mixed_precision: bfloat16 in the transforms; never in the prior. None takes what is faster here, by a measurement.
 
     Raises:
@@ -72,7 +75,7 @@ def _step(model: CompressionModel, photographs: Photographs, recipe: Recipe) -> 
         image = drawn[:, :3].contiguous(memory_format=torch.channels_last)
         levels = random_levels(crops.count, crops.side // 64, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision, cache_enabled=False):
-            output = model(image, levels, hard=crops.hard)
+            output = model(image, levels)
         weight = saliency_weights(drawn[:, 3:], recipe.saliency_weight) if recipe.saliency_weight else None
         terms = rate_distortion(output, image, levels, weight, recipe.perceptual)
         logged = {"estimated_bpp": terms.rate.mean(), "distortion_bpp": terms.distortion.mean(), "psnr_dB": terms.psnr.mean()}
