@@ -155,9 +155,8 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
 
 def test_salient_errors_weigh_more(textured, monkeypatch):
     """At one level everywhere, so that weights alone differ."""
-    monkeypatch.setattr(
-        refine, "PERCEPTUAL_WEIGHT", 0.0
-    )  # which saliency does not weigh, as in training
+    monkeypatch.setattr(refine, "PERCEPTUAL_WEIGHT", 0.0)  # saliency does not weigh it
+    monkeypatch.setattr(refine, "SALIENCY_WEIGHT", 20.0)  # so that few steps show what many do
     left = np.zeros(textured.shape[:2], np.float32)
     left[:, :40] = 1
     steered, mirrored = (searching(20, saliency=s, saliency_strength=0) for s in (left, 1 - left))
@@ -165,7 +164,7 @@ def test_salient_errors_weigh_more(textured, monkeypatch):
         np.square(c.reconstruct(textured).image[:, :40].astype(float) - textured[:, :40]).mean()
         for c in (steered, mirrored)
     ]
-    assert errors[0] < 0.99 * errors[1]  # 20 steps give 2 %; the weights differ by 2.5 to 1
+    assert errors[0] < 0.98 * errors[1]  # 20 steps give 4 %
 
 
 def test_targets_are_kept_by_the_streams_of_the_search(textured):
