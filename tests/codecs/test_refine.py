@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from salcompress.codecs import load_codec, with_cache
-from salcompress.codecs.salient import SalientCodec, refine
+from salcompress.codecs.salient import SalientCodec, refine, search_loss, tiles
 from salcompress.codecs.salient.batched import BatchedCodec
 from salcompress.codecs.salient.rate_search import first_level, last_level
 from salcompress.errors import SettingError
@@ -37,13 +37,13 @@ def lambda_(codec):
     return LOWEST_LAMBDA * (HIGHEST_LAMBDA / LOWEST_LAMBDA) ** (codec.base_level / 63)
 
 
-def loss_in_bpp(codec, image, stream, perceptual_weight=refine.PERCEPTUAL_WEIGHT):
+def loss_in_bpp(codec, image, stream, perceptual_weight=search_loss.PERCEPTUAL_WEIGHT):
     """What the search minimises, of the real stream."""
     decoded = codec.decode(stream)
     error = np.square(decoded.astype(float) - image).mean()
     distance = perceptual_distance(image, decoded)
     return 8 * len(stream) / image[:, :, 0].size + lambda_(codec) * (
-        refine.ERROR_WEIGHT * error + perceptual_weight * distance
+        search_loss.ERROR_WEIGHT * error + perceptual_weight * distance
     )
 
 
@@ -72,7 +72,7 @@ def test_the_eye_is_not_forgotten(textured):
     def squared(reconstruction):
         return (
             lambda_(codec)
-            * refine.ERROR_WEIGHT
+            * search_loss.ERROR_WEIGHT
             * 255**2
             * (reconstruction - target).square().mean()
         )
@@ -126,7 +126,7 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
 
     monkeypatch.setattr(refine, "_has_quick_bfloat16", lambda: False)
     monkeypatch.setattr(
-        refine, "PERCEPTUAL_WEIGHT", 0.0
+        search_loss, "PERCEPTUAL_WEIGHT", 0.0
     )  # whose network sees the padding, and that is the batch's
     sizes = [(96, 80), (50, 80)]
     batch = torch.zeros(2, 3, 128, 128, dtype=torch.uint8)
@@ -155,8 +155,8 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
 
 def test_salient_errors_weigh_more(textured, monkeypatch):
     """At one level everywhere, so that weights alone differ."""
-    monkeypatch.setattr(refine, "PERCEPTUAL_WEIGHT", 0.0)  # saliency does not weigh it
-    monkeypatch.setattr(refine, "SALIENCY_WEIGHT", 20.0)  # so that few steps show what many do
+    monkeypatch.setattr(search_loss, "PERCEPTUAL_WEIGHT", 0.0)  # saliency does not weigh it
+    monkeypatch.setattr(search_loss, "SALIENCY_WEIGHT", 20.0)  # so that few steps show what many do
     left = np.zeros(textured.shape[:2], np.float32)
     left[:, :40] = 1
     steered, mirrored = (searching(20, saliency=s, saliency_strength=0) for s in (left, 1 - left))
@@ -291,7 +291,7 @@ def test_large_images_are_searched_in_tiles(monkeypatch, with_loss):
         assert reconstruction.shape == target.shape
         return (
             lambda_(codec)
-            * refine.ERROR_WEIGHT
+            * search_loss.ERROR_WEIGHT
             * 255**2
             * (reconstruction - target).square().mean()
         )
@@ -299,12 +299,12 @@ def test_large_images_are_searched_in_tiles(monkeypatch, with_loss):
     codec, loss, weight = (
         searching(6),
         squared if with_loss else None,
-        0 if with_loss else refine.PERCEPTUAL_WEIGHT,
+        0 if with_loss else search_loss.PERCEPTUAL_WEIGHT,
     )
     whole = codec.refine(image, loss)
     monkeypatch.setattr(refine, "TILE_CELLS", 8)
-    monkeypatch.setattr(refine, "TILE_SIDE", 3)
-    assert [tuple(part) for part in refine._parts(6)] == [(0, 0, 3, 4), (2, 3, 6, 6)]
+    monkeypatch.setattr(tiles, "TILE_SIDE", 3)
+    assert [tuple(part) for part in tiles.parts(6)] == [(0, 0, 3, 4), (2, 3, 6, 6)]
     streams = searching(0).encode(image), codec.refine(image, loss), whole
     before, after, whole = (loss_in_bpp(codec, image, s, weight) for s in streams)
     # tiles see less than the whole, but take turns: what they gain is about as much
@@ -313,7 +313,7 @@ def test_large_images_are_searched_in_tiles(monkeypatch, with_loss):
 
 @pytest.mark.parametrize("num_cells", [1, 9, 10, 11, 13, 20, 21, 47, 63, 1000])
 def test_tiles_cover_every_cell_once(num_cells):
-    parts = refine._parts(num_cells)
+    parts = tiles.parts(num_cells)
     assert [cell for part in parts for cell in range(part.core_start, part.core_end)] == list(
         range(num_cells)
     )
@@ -321,7 +321,7 @@ def test_tiles_cover_every_cell_once(num_cells):
         assert part.start % 2 == 0 and (
             part.end % 2 == 0 or part.end == num_cells
         )  # level 2 goes by pairs of cells
-        assert part.core_end - part.core_start <= refine.TILE_SIDE + 1
+        assert part.core_end - part.core_start <= tiles.TILE_SIDE + 1
         assert part.core_start - part.start == (
             part.core_start > 0
         ) and part.end - part.core_end == (part.end < num_cells)
