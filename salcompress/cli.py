@@ -15,7 +15,6 @@ from salcompress.errors import BitstreamError, DataError, SalcompressError, Sett
 from salcompress.evaluation import evaluate
 from salcompress.files import read_file, write_atomically
 from salcompress.image import IMAGE_ENDINGS, read_image
-from salcompress.reporting.html import render
 from salcompress.reporting.pictures import load_strips
 from salcompress.reporting.rate_point import read_jsonl, to_table
 from salcompress.saliency import SALIENCY, encode_map
@@ -243,6 +242,8 @@ def _report(args: argparse.Namespace) -> None:
 
 def _write_report(folder: Path) -> tuple[Path, dict[str, str]]:
     """The page of an evaluation's folder, and the images that were left out."""
+    from salcompress.reporting.html import render  # plotly is large, and only this needs it
+
     if not (folder / "results.jsonl").is_file():
         raise SettingError(f"{folder} holds no finished evaluation; make one with salcompress evaluate --out {folder}")
     rows = read_jsonl(folder / "results.jsonl")

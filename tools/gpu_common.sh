@@ -15,7 +15,7 @@ if [ "${1:-}" = --rehearse ]; then
     training=(--data "$work/scenes/images" --config small --batch 2 --crop 64 --large-crop 128 --save-every 5)
 else
     device=cuda tests_s=90 speed_s=40 training_s=60 batches="1 4 16" images=64 keep_s=120 stable_minutes=5.7 decay_minutes=2
-    training=(--data .pack/photos --config base --batch 64 --crop 128 --large-crop 256 --large-every 2 --save-every 2000)
+    training=(--data .pack/photos --config large --batch 64 --crop 128 --large-crop 256 --large-every 2 --save-every 2000)
 fi
 training+=(--device "$device")
 extra=("$@")

@@ -14,6 +14,6 @@ find -L "$@" -type f -size +0 -printf '%s %p\n' | sort -k 2 | awk -v budget="$((
     while read -r path; do cp -L "$path" ".pack/photos/$(basename "$(dirname "$path")")_$(basename "$path")"; done
 python3 -m pip download -q --no-deps --only-binary=:all: --python-version "${PYTHON_VERSION:-3.12}" --implementation cp \
     --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
-    -d .pack/wheels 'constriction>=0.5,<0.6' pycocotools plotly pytorch-msssim
+    -d .pack/wheels 'constriction>=0.5,<0.6' pycocotools pytorch-msssim
 python3 -m pip wheel -q --no-deps -w .pack/wheels fvcore iopath yacs  # pure Python; no wheel of them is published
 du -sh .pack/photos .pack/wheels
