@@ -141,6 +141,13 @@ class DyadicConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self._rounded: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def room(self) -> float:
+        """Largest sum of magnitudes of weights times inputs, and of a bias, with a margin: what rounding adds, half a step for each
+        weight and some for the bias and the result, is taken off."""
+        rounding = self.weight[0].numel() / (2 * WEIGHT_STEPS) * self.input_steps / ACTIVATION_STEPS
+        return 0.999 * (2**24 / _BIAS_STEPS - 2 - rounding)
+
     def integers(self) -> tuple[Tensor, Tensor]:
         """Weights and biases as the integers that they stand for, float64."""
         weight = torch.floor(self.weight.detach().double().clamp(-1, 1) * WEIGHT_STEPS + 0.5)
@@ -214,18 +221,16 @@ def rounded_together(layers: Sequence[DyadicConv]) -> Iterator[None]:
 def project(layers: Sequence[DyadicConv]) -> None:
     """Bring weights back within [-1, 1], and channels whose sums could leave the carrier back within it.
 
-    In float32, since training does it after each step: 0.1 % of the carrier is kept free for what that rounds, and half a step for
-    what each weight does.
+    In float32, since training does it after each step: 0.1 % of the carrier is kept free for what that rounds.
     """
     weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
     torch._foreach_clamp_min_(weights, -1.0)
     torch._foreach_clamp_max_(weights, 1.0)
-    largest = [size.sum((1, 2, 3)) for size in torch._foreach_abs(weights)]
-    torch._foreach_add_(largest, [weight[0].numel() / (2 * WEIGHT_STEPS) for weight in weights])
-    torch._foreach_mul_(largest, [layer.input_steps / ACTIVATION_STEPS for layer in layers])
-    torch._foreach_add_(largest, torch._foreach_abs(biases))
-    scales = torch._foreach_reciprocal(largest)
-    torch._foreach_mul_(scales, 0.999 * (2**24 / _BIAS_STEPS - 2))
+    sums = [size.sum((1, 2, 3)) for size in torch._foreach_abs(weights)]
+    torch._foreach_mul_(sums, [layer.input_steps / ACTIVATION_STEPS for layer in layers])
+    torch._foreach_add_(sums, torch._foreach_abs(biases))
+    scales = torch._foreach_reciprocal(sums)
+    torch._foreach_mul_(scales, [layer.room for layer in layers])
     torch._foreach_clamp_max_(scales, 1.0)
     for weight, scale in zip(weights, scales):
         weight.mul_(scale[:, None, None, None])

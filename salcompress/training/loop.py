@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from salcompress.errors import DataError, SettingError
 from salcompress.training.schedule import Decay, Schedule
-from salcompress.training.state import Averages, Progress, read_state, state_digest, state_origin, write_state
+from salcompress.training.state import Averages, Progress, progress_of, read_state, write_state
 
 _MOST_SKIPPED = 50
+_SAVE_SECONDS = 120
 _EAGER_STEPS = 3
 """Before a graph is captured: what is made when it is first used must not be made inside of it."""
 
@@ -31,28 +32,39 @@ class TrainSettings(NamedTuple):
     """Of the exponential moving average of the weights; 0 keeps none."""
     weight_decay: float = 1e-4
     gradient_norm: float = 5.0
-    save_every: int = 100
+    save_every: int = 500
+    """Steps; two minutes after a save there is another in any case."""
     log_every: int = 20
     identity: str = ""
     """Of what is trained on what. A checkpoint of another is refused. Steps and minutes may change between runs."""
     seed: int = 1
     """Each step seeds torch's generators from it and from its own number."""
     start: Path | None = None
-    """A checkpoint of the same identity to begin with, which is not touched: ``checkpoint`` is then of this training only while it
-    began from that file as it is now, and is removed when the schedule has ended."""
+    """A checkpoint of the same identity to begin with where ``checkpoint`` does not exist. It is not touched."""
 
     def to_finish(self, minutes: float) -> "TrainSettings":
-        """Settings of a decay, in so many minutes, from the state of the stable phase that these are for.
+        """Settings of a decay, in so many minutes, from the state of the stable phase that these are for, and from its learning rate.
+
+        A decay has a state of its own beside it: one that was killed goes on, also if the stable phase has moved on since. Who has
+        its weights removes it.
 
         Raises:
-            SettingError: There is no such state yet, or minutes are not positive.
+            SettingError: There is no state of a stable phase yet, or minutes are not positive.
+            DataError: The state is damaged.
         """
-        if not minutes > 0:
-            raise SettingError(f"a decay takes more than 0 minutes, got {minutes:g}")
+        if not 0 < minutes < math.inf:
+            raise SettingError(f"a decay takes a number of minutes above 0, got {minutes:g}")
         if not Path(self.checkpoint).exists():
             raise SettingError(f"{self.checkpoint} does not exist: there is no stable phase to finish; train first")
         return self._replace(schedule=Decay(minutes), minutes=math.inf, start=self.checkpoint,
-                             checkpoint=self.checkpoint.with_name(self.checkpoint.name + ".decay"))
+                             checkpoint=self.checkpoint.with_name(self.checkpoint.name + ".decay"),
+                             learning_rate=progress_of(self.checkpoint).learning_rate)
+
+    def check(self) -> None:
+        """Raises SettingError where a number makes no sense."""
+        if not self.minutes >= 0 or self.save_every < 1 or self.log_every < 1 or not self.learning_rate > 0:
+            raise SettingError("minutes must be at least 0, save_every and log_every at least 1, and the learning rate above 0; got "
+                               f"{self.minutes}, {self.save_every}, {self.log_every} and {self.learning_rate}")
 
 
 class StepResult(NamedTuple):
@@ -86,8 +98,8 @@ def train(
 ) -> TrainResult:
     """Train with AdamW until the schedule has ended or the time of this run is up.
 
-    A run that was killed goes on from its last checkpoint as an unbroken one would have: after each save a run itself goes on
-    from what it saved.
+    A run that was killed goes on from its last checkpoint as one would have that was not killed then: after each save a run itself
+    goes on from what it saved.
 
     Args:
         compute: Loss of a batch.
@@ -98,13 +110,16 @@ def train(
             capture fails, steps run as they stand.
 
     Raises:
+        SettingError: A number of the settings makes no sense.
         DataError: The checkpoint is damaged, or of another model or training, or training has diverged.
         OutputError: The checkpoint cannot be written. The one before it is kept.
     """
+    settings.check()
     run = _Run(model, compute, after_step, settings)
-    step, seconds_before, origin = run.resume()
+    step, seconds_before = run.resume()
     perform = _Graphs(run) if capture and run.device.type == "cuda" else run.update
     schedule, started = settings.schedule, time.monotonic()
+    saved_at = started
     log = _Log(run, settings, step)
     model.train()
 
@@ -120,13 +135,11 @@ def train(
         step += 1
         if step % settings.log_every == 0:
             log.print(step, schedule.progress(step, seconds_before + seconds()))
-        if step % settings.save_every == 0:
-            run.save(Progress(step, seconds_before + seconds(), origin))
-    run.save(Progress(step, seconds_before + seconds(), origin))
-    is_over = schedule.is_over(step, seconds_before + seconds())
-    if is_over and settings.start is not None:
-        settings.checkpoint.unlink(missing_ok=True)
-    return TrainResult(step, is_over, run.averaged())
+        if step % settings.save_every == 0 or time.monotonic() - saved_at > _SAVE_SECONDS:
+            run.save(step, seconds_before + seconds())
+            saved_at = time.monotonic()
+    run.save(step, seconds_before + seconds())
+    return TrainResult(step, schedule.is_over(step, seconds_before + seconds()), run.averaged())
 
 
 class _Run:
@@ -157,30 +170,33 @@ class _Run:
         self.optimizer.step()
         self.skipped_on_end.add_(unsound).mul_(unsound)
         self.after_step()
-        self.averages.update()
+        self.averages.update(1 - unsound)
         for name, value in {"loss": result.loss, **result.logged, "batches": torch.ones_like(norm)}.items():
             if name not in self.logged:
                 self.logged[name] = torch.zeros((), device=self.device)
-            self.logged[name].add_(value.detach())
+            self.logged[name].add_(torch.where(unsound > 0, 0.0, value.detach()))
         return result.num_pixels
 
-    def resume(self) -> Progress:
-        """Where training goes on from."""
+    def resume(self) -> tuple[int, float]:
+        """Step and seconds of the schedule from which training goes on."""
         settings = self.settings
-        origin = state_digest(settings.start) if settings.start else ""
         if settings.checkpoint.exists():
-            if settings.start is None or state_origin(settings.checkpoint) == origin:
-                return self._read(settings.checkpoint)
-            print(f"{settings.checkpoint} began from another state than {settings.start} now holds; it is begun anew", flush=True)
+            progress = self._read(settings.checkpoint)
+            if settings.start is not None:
+                print(f"goes on with {settings.checkpoint}, at step {progress.step}; remove it to begin with {settings.start} anew", flush=True)
+            return progress.step, progress.seconds
         if settings.start is None:
-            return Progress(0, 0.0)
-        return self._read(settings.start)._replace(seconds=0.0, origin=origin)
+            return 0, 0.0
+        progress = self._read(settings.start)
+        self.averages.restart()  # what the average holds is of the full rate
+        return progress.step, 0.0
 
     def _read(self, path: Path) -> Progress:
         return read_state(path, self.model, self.optimizer, self.averages, self.settings.identity)
 
-    def save(self, progress: Progress) -> None:
+    def save(self, step: int, seconds: float) -> None:
         self.check()
+        progress = Progress(step, seconds, self.settings.learning_rate)
         write_state(self.settings.checkpoint, self.model, self.optimizer, self.averages, self.settings.identity, progress)
 
     def check(self) -> None:
@@ -200,31 +216,38 @@ class _Graphs:
         self._run = run
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, int]] = {}
         self._eager_steps: dict[Hashable, int] = {}
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream(run.device)
         self._gives_up = False
 
     def __call__(self, batch: Hashable) -> int:
-        if batch in self._graphs:
+        with torch.cuda.device(self._run.device):
+            if batch not in self._graphs and not self._gives_up:
+                seen = self._eager_steps[batch] = self._eager_steps.get(batch, 0) + 1
+                if seen > _EAGER_STEPS:
+                    self._capture(batch)
+            if batch not in self._graphs:
+                return self._aside(batch)
             graph, num_pixels = self._graphs[batch]
             graph.replay()
             return num_pixels
-        seen = self._eager_steps[batch] = self._eager_steps.get(batch, 0) + 1
-        if self._gives_up or seen <= _EAGER_STEPS:
-            return self._aside(batch)
+
+    def _capture(self, batch: Hashable) -> None:
+        """Keep a graph of a step, which is not performed by that; or give up."""
         graph = torch.cuda.CUDAGraph()
         self._run.optimizer.zero_grad()
         try:
             with torch.cuda.graph(graph):
                 num_pixels = self._run.update(batch)
+            self._graphs[batch] = graph, num_pixels
         except RuntimeError as error:
-            if out_of_memory := _of_kind(error, torch.OutOfMemoryError):
-                raise out_of_memory
+            if _is_of_kind(error, torch.OutOfMemoryError):
+                raise torch.OutOfMemoryError(str(error)) from None
             print(f"steps of {batch} run without a CUDA graph: capturing one failed: {' '.join(str(error).split())[:200]}", flush=True)
             self._gives_up = True
             self._run.optimizer.zero_grad()
-            return self._aside(batch)
-        self._graphs[batch] = graph, num_pixels
-        return self(batch)
+            # a capture that broke off may leave the generator marked as captured, and the next draw would be refused
+            fresh = torch.Generator(self._run.device).graphsafe_get_state()
+            torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh)
 
     def _aside(self, batch: Hashable) -> int:
         """As it stands, on a stream of its own, as what is captured later must be."""
@@ -235,11 +258,11 @@ class _Graphs:
         return num_pixels
 
 
-def _of_kind(error: BaseException | None, kind: type[Exception]) -> Exception | None:
-    """The error of a kind that lies behind another: what ends a capture raises once more when it is closed."""
+def _is_of_kind(error: BaseException | None, kind: type[Exception]) -> bool:
+    """Whether an error of a kind lies behind another: what ends a capture raises once more when it is closed."""
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
-    return error
+    return error is not None
 
 
 class _Log:

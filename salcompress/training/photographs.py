@@ -35,15 +35,29 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
+def without(paths: Sequence[Path], left_out: Sequence[Path]) -> list[Path]:
+    """Files but those that are held out: files, and all image files under folders.
+
+    Raises:
+        SettingError: Something to be held out is not among the files: a slip of the pen would train on it.
+    """
+    known = {path.resolve(): path for path in paths}
+    for folder in left_out:
+        for path in find_images([folder]):
+            if known.pop(path.resolve(), None) is None:
+                raise SettingError(f"{path} is to be left out, and is not among the photographs given")
+    return list(known.values())
+
+
 class Photographs:
     """Photographs as uint8 on a device, each at the scales of ``SCALES``.
 
     Args:
-        pictures: uint8 (H, W, C) each; C is 3, or 4 with saliency as the last channel. They are copied, and may be an iterator's.
+        pictures: uint8 (H, W, C) each; C is 3, or 4 with saliency as the last channel. They are copied.
         device: Where they lie, and crops are drawn.
 
     Raises:
-        SettingError: There are none.
+        SettingError: There are none, or the device's memory does not hold them.
     """
 
     def __init__(self, pictures: Sequence[np.ndarray], device: torch.device | str = "cpu"):
@@ -53,7 +67,12 @@ class Photographs:
         sizes = [[tuple(max(1, round(side * scale)) for side in picture.shape[:2]) for scale in SCALES] for picture in pictures]
         flat = np.array([size for scaled in sizes for size in scaled], np.int64)  # (pictures x scales, 2)
         ends = np.cumsum(flat.prod(1))
-        self._pixels = torch.empty((int(ends[-1]), pictures[0].shape[2]), dtype=torch.uint8, device=self.device)
+        shape = int(ends[-1]), pictures[0].shape[2]
+        try:
+            self._pixels = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            raise SettingError(f"the photographs, {shape[0] * shape[1] / 1e9:.1f} GB at their scales, do not fit into the memory of {self.device}: "
+                               "give fewer") from error
         start = 0
         for picture, scaled in zip(pictures, sizes):
             for height, width in scaled:
@@ -78,7 +97,7 @@ class Photographs:
     def crops(self, count: int, side: int) -> Tensor:
         """Random crops, half of them mirrored, by torch's generator of the device; nothing waits for the device after a first call.
 
-        Places are drawn by area, so that each pixel of the photographs is seen as often as any other.
+        Photographs are drawn by their area, of those that can give such a crop at a scale, and places evenly.
 
         Returns:
             Float (count, C, side, side) in [0, 1], channels last.

@@ -28,8 +28,8 @@ class Progress(NamedTuple):
     step: int
     seconds: float
     """That its schedule has run."""
-    origin: str = ""
-    """Digest of the state that it began from, if it began from one."""
+    learning_rate: float
+    """At full rate."""
 
 
 class Averages:
@@ -47,13 +47,20 @@ class Averages:
         self.count = torch.zeros((), device=self._weights[0].device)
 
     @torch.no_grad()
-    def update(self) -> None:
-        """After a step. Nothing waits for the device."""
+    def update(self, counts: Tensor) -> None:
+        """After a step, which counts, 1, or was left out, 0. Nothing waits for the device."""
         if self.decay:
-            self.count.add_(1)
-            old = ((1 + self.count) / (10 + self.count)).clamp_(max=self.decay)
-            torch._foreach_mul_(self.values, old)
-            torch._foreach_add_(self.values, torch._foreach_mul(self._weights, 1 - old))
+            self.count.add_(counts)
+            new = (1 - ((1 + self.count) / (10 + self.count)).clamp_(max=self.decay)) * counts
+            torch._foreach_mul_(self.values, 1 - new)
+            torch._foreach_add_(self.values, torch._foreach_mul(self._weights, new))
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Forget all steps before."""
+        self.count.zero_()
+        for value, weight in zip(self.values, self._weights):
+            value.copy_(weight)
 
     def state_dict(self) -> dict[str, Tensor]:
         """As the model's, with averages in place of weights."""
@@ -92,6 +99,29 @@ def read_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, a
     Raises:
         DataError: The file is damaged, or of another model or training.
     """
+    about, state = _read(path)
+    if about["identity"] != identity:
+        raise DataError(f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now {identity or 'unnamed'}); "
+                        "remove it, or choose another")
+    expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
+    expected |= {f"buffer.{name}": value.shape for name, value in model.named_buffers()}
+    if expected != {name: value.shape for name, value in state.items() if name.startswith(("weight.", "buffer."))}:
+        raise DataError(f"checkpoint {path} does not fit the model; remove it, or choose another")
+    _restore(state, model, optimizer, averages)
+    return Progress(about["step"], about["seconds"], about["learning_rate"])
+
+
+def progress_of(path: Path) -> Progress:
+    """Where the training of a state stands.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    about, _ = _read(path)
+    return Progress(about["step"], about["seconds"], about["learning_rate"])
+
+
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -103,32 +133,7 @@ def read_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, a
                         "remove it to start anew") from error
     if not whole:
         raise DataError(f"checkpoint {path} cannot be resumed (it is damaged, or of another version: {about['format']}); remove it to start anew")
-    if about["identity"] != identity:
-        raise DataError(f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now {identity or 'unnamed'}); "
-                        "remove it, or choose another")
-    expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
-    if expected != {name: value.shape for name, value in state.items() if name.startswith("weight.")}:
-        raise DataError(f"checkpoint {path} does not fit the model; remove it, or choose another")
-    _restore(state, model, optimizer, averages)
-    return Progress(about["step"], about["seconds"], about["origin"])
-
-
-def state_digest(path: Path) -> str:
-    """Of a state that can be read, from its head; empty for another file."""
-    try:
-        with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("digest", "")
-    except (SafetensorError, OSError):
-        return ""
-
-
-def state_origin(path: Path) -> str:
-    """Digest of the state that a state began from, from its head; empty if it began from none or is damaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {})["about"])["origin"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return ""
+    return about, state
 
 
 @torch.no_grad()

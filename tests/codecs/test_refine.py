@@ -18,7 +18,6 @@ from salcompress.metrics.perceptual import perceptual_distance
 from salcompress.models.lagrangian import HIGHEST_LAMBDA, LOWEST_LAMBDA
 from salcompress.scenes import make_scene
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def searching(effort, q=0.4, **options):
@@ -390,7 +389,7 @@ def test_by_specification_copied_pickled_and_cached(textured, tmp_path):
     assert "search" in codec.time_parts(textured) and "search" not in plain.time_parts(textured)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("saliency", ["uniform", "network"])
 def test_batches_on_the_gpu(saliency):
     """Streams decode on a CPU, the rate is theirs, and the search gains there what it gains here."""

@@ -76,30 +76,50 @@ def test_a_stable_phase_goes_on_and_a_decay_finishes_it_without_touching_it(tmp_
         result = train(*stable_training(tmp_path / "c.state", 30))
         assert result.step == total and not result.is_over
     before = (tmp_path / "c.state").read_bytes()
-    model, compute, batches, settings = stable_training(tmp_path / "c.state", 10**9)
-    finished = train(model, compute, batches, settings.to_finish(0.02))
+    model, compute, batches, settings = stable_training(tmp_path / "c.state", 10**9, learning_rate=0.1)
+    decay = settings.to_finish(0.02)
+    assert decay.learning_rate == 0.2  # that of the stable phase
+    finished = train(model, compute, batches, decay)
     assert finished.is_over and finished.step > 60
-    assert (tmp_path / "c.state").read_bytes() == before and list(tmp_path.iterdir()) == [tmp_path / "c.state"]
+    assert (tmp_path / "c.state").read_bytes() == before
+    again = train(*stable_training(tmp_path / "c.state", 10**9)[:3], decay)  # as where its weights could not be written
+    assert again.is_over and all(torch.equal(value, finished.weights[name]) for name, value in again.weights.items())
     ones = torch.ones(3)
     assert (finished.weights["weight"] - ones).abs().max() < (result.weights["weight"] - ones).abs().max()  # less noise at a lower rate
 
 
-def test_a_killed_decay_goes_on_unless_the_stable_phase_has_moved_on(tmp_path, capsys):
+def test_a_killed_decay_goes_on(tmp_path, capsys):
+    """Also beside a stable phase that moves on; without its state it begins with the stable phase as that is now."""
     train(*stable_training(tmp_path / "c.state", 30))
     model, compute, batches, settings = stable_training(tmp_path / "c.state", 25)
     assert train(model, compute, batches, settings.to_finish(5)).step == 55  # 25 steps take no five minutes: as if killed
-    assert train(model, compute, batches, settings.to_finish(5)).step == 80
     train(*stable_training(tmp_path / "c.state", 30))
-    model, compute, batches, settings = stable_training(tmp_path / "c.state", 5)
-    assert train(model, compute, batches, settings.to_finish(5)).step == 65
-    assert "began from another state than" in capsys.readouterr().out
+    assert train(model, compute, batches, settings.to_finish(5)).step == 80
+    assert "goes on with" in capsys.readouterr().out
+    settings.to_finish(5).checkpoint.unlink()
+    assert train(model, compute, batches, settings.to_finish(5)).step == 85
+
+
+def test_a_decay_averages_its_own_steps(tmp_path):
+    """What the average holds from before is of the full rate."""
+    train(*stable_training(tmp_path / "c.state", 30))
+    model, compute, batches, settings = stable_training(tmp_path / "c.state", 0)
+    weights = train(model, compute, batches, settings.to_finish(5)).weights
+    state = load_file(tmp_path / "c.state")
+    assert torch.equal(weights["weight"], state["weight.weight"].float()) and state["average_scale.weight"] > 0
+
+
+@pytest.mark.parametrize("change", [{"minutes": float("nan")}, {"save_every": 0}, {"log_every": 0}, {"learning_rate": 0.0}])
+def test_numbers_that_make_no_sense(tmp_path, change):
+    with pytest.raises(SettingError, match="minutes must be at least 0, save_every and log_every at least 1, and the learning rate above 0"):
+        train(*stable_training(tmp_path / "c.state", 1, **change))
 
 
 def test_nothing_to_finish(tmp_path):
     *_, settings = stable_training(tmp_path / "c.state", 1)
     with pytest.raises(SettingError, match="c.state does not exist: there is no stable phase to finish"):
         settings.to_finish(1)
-    with pytest.raises(SettingError, match="a decay takes more than 0 minutes, got -1"):
+    with pytest.raises(SettingError, match="a decay takes a number of minutes above 0, got -1"):
         settings.to_finish(-1)
 
 
@@ -133,8 +153,8 @@ def test_every_line_of_the_log_has_the_speed(tmp_path, capsys):
     assert len(lines) == 3 and all("Mpixel/s" in line and "error" in line and line.startswith("step ") for line in lines)
 
 
-def test_one_overflow_changes_nothing(tmp_path):
-    """The step is left out on the device, without a look from the host."""
+def test_one_overflow_changes_nothing(tmp_path, capsys):
+    """The step is left out on the device, without a look from the host: of weights, of their average, and of the log."""
     model = nn.Linear(1, 1)
 
     def compute(x):
@@ -143,10 +163,11 @@ def test_one_overflow_changes_nothing(tmp_path):
     def run(path, values):
         with torch.no_grad():
             model.weight.fill_(1.0), model.bias.fill_(0.0)
-        settings = TrainSettings(Stable(1), 1, path, 0.1, weight_decay=0.0)
-        return train(model, compute, lambda first: (torch.full((1, 1), value) for value in values), settings).weights["weight"].clone()
+        settings = TrainSettings(Stable(1), 1, path, 0.1, average_decay=0.9, weight_decay=0.0, log_every=len(values))
+        weights = train(model, compute, lambda first: (torch.full((1, 1), value) for value in values), settings).weights
+        return weights["weight"].clone(), model.weight.detach().clone(), capsys.readouterr().out.split("s/step")[0].split("  ")[1]
 
-    assert torch.equal(run(tmp_path / "a.state", [1.0, float("inf"), 2.0]), run(tmp_path / "b.state", [1.0, 2.0]))
+    assert run(tmp_path / "a.state", [1.0, float("inf"), 2.0]) == run(tmp_path / "b.state", [1.0, 2.0])
 
 
 def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
 """Photographs are read whatever they are, and crops show them evenly."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 from salcompress.errors import SettingError
 from salcompress.image import encode_image
 from salcompress.scenes import make_scene
-from salcompress.training.photographs import Photographs, find_images, load_photographs
+from salcompress.training.photographs import Photographs, find_images, load_photographs, without
 
 
 def test_saliency_stays_with_its_pixels():
@@ -38,6 +40,28 @@ def test_every_pixel_is_as_likely_as_any_other():
     torch.manual_seed(3)
     share = (Photographs(flat).crops(4000, 64)[:, 0, 0, 0] > 0.5).float().mean()
     assert share == pytest.approx(0.8, abs=0.02)  # four standard deviations
+
+
+def test_smaller_scales_give_their_share():
+    """Stripes of two pixels' period are flat grey at half the size, and nowhere else."""
+    stripes = np.broadcast_to((np.arange(512) % 2 * 255).astype(np.uint8)[:, None], (512, 512, 3))
+    torch.manual_seed(6)
+    contrast = Photographs([stripes]).crops(2000, 64)[:, 0, 0].std(1)
+    flat, full = (contrast < 0.02).float().mean(), (contrast > 0.49).float().mean()
+    assert flat == pytest.approx(0.25, abs=0.04) and full == pytest.approx(0.5, abs=0.045)  # four standard deviations
+
+
+def test_what_is_held_out_is_left_out_or_refused(tmp_path, monkeypatch):
+    for name in ("a", "b", "held/c", "held/d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.png").write_bytes(encode_image(np.zeros((8, 8, 3), np.uint8), "PNG"))
+    monkeypatch.chdir(tmp_path)
+    paths = find_images([tmp_path])
+    assert [path.stem for path in without(paths, [Path("held"), Path("a.png")])] == ["b"]
+    with pytest.raises(SettingError, match="b.png is to be left out, and is not among the photographs given"):
+        without(find_images([Path("held")]), [Path("b.png")])
+    with pytest.raises(SettingError, match="nowhere.png holds no images"):
+        without(paths, [Path("nowhere.png")])
 
 
 def test_draws_follow_torch_s_generator():

@@ -10,7 +10,7 @@ from salcompress.models.quality_map import CELL, NUM_LEVELS
 
 
 class Recipe(NamedTuple):
-    """Batches and loss. The defaults are what won at equal time (tools/README.md)."""
+    """Batches and loss; tools/README.md has what was compared."""
 
     batch_size: int = 16
     """Of the small crops; of the large ones, as many as have as many pixels."""

@@ -1,4 +1,5 @@
 """Train the codec's networks, all levels at once."""
+import gc
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,7 @@ def train_codec(model: CompressionModel, photographs: Photographs, settings: Tra
             if recipe.batch_size == 1:
                 raise SettingError(f"not enough memory for one crop of {max(used)} pixels; take smaller ones") from error
             recipe = recipe._replace(batch_size=recipe.batch_size // 2)
+        gc.collect()  # what the error still holds
         print(f"not enough memory: training goes on with batches of {recipe.batch_size}", flush=True)
         torch.cuda.empty_cache()
 
@@ -100,6 +102,7 @@ def _bfloat16_is_faster(model: nn.Module, step: Callable[[Crops, bool], StepResu
         step(crops, mixed_precision).loss.backward()
         return time.perf_counter() - started
 
+    crops = crops._replace(count=min(crops.count, 2))  # a second in all
     for mixed_precision in (True, False):
         seconds(mixed_precision)
     times = {mixed_precision: min(seconds(mixed_precision) for _ in range(2)) for mixed_precision in (True, False)}
