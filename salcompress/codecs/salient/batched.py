@@ -52,7 +52,8 @@ class BatchedCodec:
     on the CPU those of one padded size do. On the CPU levels and streams equal those of ``codec.encode``. On CUDA the
     saliency network, too, runs there and in batches, which moves a level by one in rare cells, and what is real-valued rounds otherwise than
     on a CPU; streams decode everywhere in any case. Nothing waits for the device but the rates, other saliency functions than the network
-    (they run on the host), and what is first used.
+    (they run on the host), and what is first used. A codec with an effort searches, on CUDA in smaller batches, on the CPU image by image;
+    its saliency is then computed on the host.
 
     Args:
         codec: At its quality, saliency and device.
