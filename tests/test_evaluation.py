@@ -45,6 +45,16 @@ def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_pat
     assert read_jsonl(tmp_path / "results.jsonl") == [row]
 
 
+def test_a_search_is_one_more_option(scenes, fast_detector, tmp_path):
+    """Rows of an encoder that searches are those of its streams."""
+    dataset = load_dataset(scenes.parent / "images", scenes, 1)
+    codecs = load_codecs("salient:q=0.3,effort=0,2,device=cpu")
+    plain, searched = run(dataset, fast_detector, codecs, tmp_path)
+    image = read_image(dataset.images[0].path)
+    assert searched.setting == plain.setting + ",effort=2" and searched.fingerprint != plain.fingerprint
+    assert searched.bpp == 8 * len(codecs[1].encode(image)) / image[..., 0].size != plain.bpp
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_learned_metric_can_be_left_out_and_measured_later(scene_dataset, fast_detector, tmp_path, workers):
     codec = [load_codec("jpeg:q=15")]

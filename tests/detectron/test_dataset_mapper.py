@@ -190,3 +190,12 @@ def test_the_learned_codec_in_loader_workers(cfg, dicts):
     cfg.SALCOMPRESS.TEST_CODEC = "salient:q=0.3,device=cpu"
     ours = CompressedDatasetMapper(cfg, is_train=False)(dicts[0])
     assert ours["num_bits"] == 8 * len(load_codec("salient:q=0.3,device=cpu").encode(read_image(dicts[0]["file_name"])))
+
+
+def test_a_codec_that_searches(cfg, dicts):
+    spec = "salient:q=0.3,effort=2,device=cpu"
+    cfg.SALCOMPRESS.TEST_CODEC = spec
+    ours = CompressedDatasetMapper(cfg, is_train=False)(dicts[0])
+    codec, image = load_codec(spec), read_image(dicts[0]["file_name"])
+    stream = codec.encode(image)
+    assert ours["num_bits"] == 8 * len(stream) and stream != codec.with_effort(0).encode(image)

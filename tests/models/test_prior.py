@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from salcompress.errors import DataError
-from salcompress.models.dyadic import HIDDEN_MAX, DyadicConv, full_precision, project
+from salcompress.models.dyadic import HIDDEN_MAX, RESIDUAL_MAX, DyadicConv, full_precision, project
 from salcompress.models.extent import Extent
 from salcompress.models.prior import Prior, put_group, take_group
 
@@ -115,6 +115,16 @@ def test_a_broken_bound_is_refused_and_projection_mends_it():
     project([conv])
     conv.freeze(torch.float32)
     assert conv.largest_sum().max() < 2**24
+
+
+@pytest.mark.parametrize("channels, weight, bias", itertools.product((4, 320, 1024), (0.05, 0.279, 1.0), (0.0, 1.0, 500.0, 2000.0)))
+def test_projection_reaches_the_bound_in_one_step(channels, weight, bias):
+    for largest in (HIDDEN_MAX, RESIDUAL_MAX):
+        conv = DyadicConv(channels, 4, largest)
+        with torch.no_grad():
+            conv.weight.fill_(weight), conv.bias.fill_(bias)
+        project([conv])
+        conv.freeze(torch.float32)
 
 
 def test_weights_that_are_no_numbers_are_refused():
