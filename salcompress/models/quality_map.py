@@ -95,7 +95,7 @@ class Gain(nn.Module):
 
     def forward(self, cell_levels: Tensor, positions: int) -> Tensor:
         """Levels of cells, integer (N, 1, rows, columns), to gains (N, C, h, w) with ``positions`` a cell along each side."""
-        place = torch.arange(NUM_LEVELS, device=cell_levels.device) * ((_NUM_ANCHORS - 1) / (NUM_LEVELS - 1))
+        place = torch.arange(NUM_LEVELS, dtype=torch.float32, device=cell_levels.device) * ((_NUM_ANCHORS - 1) / (NUM_LEVELS - 1))
         low = place.floor().clamp(max=_NUM_ANCHORS - 2)
         weight = (place - low)[:, None]
         low = low.long()

@@ -412,3 +412,13 @@ def test_batches_on_the_gpu(saliency):
             for s in (here.with_effort(0).encode(image), stream, here.encode(image))
         )
         assert after < before and after == pytest.approx(cpu, rel=0.03)
+
+
+def test_default_types_of_a_training_loop_do_not_reach_the_search(codec, textured):
+    searching = codec.with_effort(2)
+    expected = searching.encode(textured)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert searching.encode(textured) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)

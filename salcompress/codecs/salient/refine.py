@@ -313,7 +313,6 @@ def _mixing(temperature: float, noise: torch.Generator, free: Sequence[Tensor | 
 def _noise_like(values: Tensor, noise: torch.Generator) -> Tensor:
     """Numbers in [0, 1) for values (N, C, h, w): the same at a channel and place whatever N, h and w."""
     height, width = values.shape[2:]
-    table = torch.rand(
-        values.shape[1], _NOISE_SIDE, _NOISE_SIDE, generator=noise, device=values.device
-    )
+    shape = (values.shape[1], _NOISE_SIDE, _NOISE_SIDE)
+    table = torch.rand(shape, generator=noise, dtype=torch.float32, device=values.device)
     return table.repeat(1, -(-height // _NOISE_SIDE), -(-width // _NOISE_SIDE))[:, :height, :width]
