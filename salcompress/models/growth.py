@@ -1,4 +1,5 @@
 """A larger model that begins as what a smaller one has learned."""
+
 from collections.abc import Iterator
 
 import torch
@@ -24,8 +25,14 @@ def grow(small: CompressionModel, large: CompressionModel) -> None:
     """
     before, after = vars(small.config), vars(large.config)
     for name, value in before.items():
-        if after[name] < value or name in ("latent_channels", "hyper_channels") and after[name] != value:
-            raise SettingError(f"a model with {name} {value} cannot grow into one with {after[name]}")
+        if (
+            after[name] < value
+            or name in ("latent_channels", "hyper_channels")
+            and after[name] != value
+        ):
+            raise SettingError(
+                f"a model with {name} {value} cannot grow into one with {after[name]}"
+            )
     for old, new in _pairs(small, large):
         _copy(old, new)
     for module in large.modules():
@@ -36,11 +43,22 @@ def grow(small: CompressionModel, large: CompressionModel) -> None:
 
 def _pairs(small: nn.Module, large: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Parameters that stand for each other; residual blocks of a sequence by their order, other layers by theirs."""
-    yield from ((value, large._parameters[name]) for name, value in small._parameters.items() if value is not None)
+    yield from (
+        (value, large._parameters[name])
+        for name, value in small._parameters.items()
+        if value is not None
+    )
     for (name, old), (_, new) in zip(small.named_children(), large.named_children(), strict=True):
         if isinstance(old, nn.Sequential | nn.ModuleList):
             for kind in (True, False):
-                chosen = [[layer for layer in layers if isinstance(layer, ResidualBlock | DyadicBlock) is kind] for layers in (old, new)]
+                chosen = [
+                    [
+                        layer
+                        for layer in layers
+                        if isinstance(layer, ResidualBlock | DyadicBlock) is kind
+                    ]
+                    for layers in (old, new)
+                ]
                 for pair in zip(*chosen):
                     yield from _pairs(*pair)
         else:

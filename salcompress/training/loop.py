@@ -1,4 +1,5 @@
 """The training loop: one step function, run as it stands or replayed as a CUDA graph, under a schedule in pieces."""
+
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -55,16 +56,29 @@ class TrainSettings(NamedTuple):
         if not 0 < minutes < math.inf:
             raise SettingError(f"a decay takes a number of minutes above 0, got {minutes:g}")
         if not Path(self.checkpoint).exists():
-            raise SettingError(f"{self.checkpoint} does not exist: there is no stable phase to finish; train first")
-        return self._replace(schedule=Decay(minutes), minutes=math.inf, start=self.checkpoint,
-                             checkpoint=self.checkpoint.with_name(self.checkpoint.name + ".decay"),
-                             learning_rate=progress_of(self.checkpoint).learning_rate)
+            raise SettingError(
+                f"{self.checkpoint} does not exist: there is no stable phase to finish; train first"
+            )
+        return self._replace(
+            schedule=Decay(minutes),
+            minutes=math.inf,
+            start=self.checkpoint,
+            checkpoint=self.checkpoint.with_name(self.checkpoint.name + ".decay"),
+            learning_rate=progress_of(self.checkpoint).learning_rate,
+        )
 
     def check(self) -> None:
         """Raises SettingError where a number makes no sense."""
-        if not self.minutes >= 0 or self.save_every < 1 or self.log_every < 1 or not self.learning_rate > 0:
-            raise SettingError("minutes must be at least 0, save_every and log_every at least 1, and the learning rate above 0; got "
-                               f"{self.minutes}, {self.save_every}, {self.log_every} and {self.learning_rate}")
+        if (
+            not self.minutes >= 0
+            or self.save_every < 1
+            or self.log_every < 1
+            or not self.learning_rate > 0
+        ):
+            raise SettingError(
+                "minutes must be at least 0, save_every and log_every at least 1, and the learning rate above 0; got "
+                f"{self.minutes}, {self.save_every}, {self.log_every} and {self.learning_rate}"
+            )
 
 
 class StepResult(NamedTuple):
@@ -129,7 +143,9 @@ def train(
     for batch in batches(step):
         if schedule.is_over(step, seconds_before + seconds()) or seconds() > settings.minutes * 60:
             break
-        run.set_learning_rate(settings.learning_rate * schedule.factor(step, seconds_before + seconds()))
+        run.set_learning_rate(
+            settings.learning_rate * schedule.factor(step, seconds_before + seconds())
+        )
         torch.manual_seed(settings.seed * 1_000_003 + step)
         log.num_pixels += perform(batch)
         step += 1
@@ -145,13 +161,29 @@ def train(
 class _Run:
     """A model in training. Nothing in :meth:`update` waits for the device, so that a CUDA graph can capture it."""
 
-    def __init__(self, model: nn.Module, compute: Callable[[Any], StepResult], after_step: Callable[[], None], settings: TrainSettings):
-        self.model, self.compute, self.after_step, self.settings = model, compute, after_step, settings
+    def __init__(
+        self,
+        model: nn.Module,
+        compute: Callable[[Any], StepResult],
+        after_step: Callable[[], None],
+        settings: TrainSettings,
+    ):
+        self.model, self.compute, self.after_step, self.settings = (
+            model,
+            compute,
+            after_step,
+            settings,
+        )
         self.parameters = [value for value in model.parameters() if value.requires_grad]
         self.device = self.parameters[0].device
         self.learning_rate = torch.tensor(settings.learning_rate, device=self.device)
-        self.optimizer = torch.optim.AdamW(self.parameters, self.learning_rate, weight_decay=settings.weight_decay, fused=True,
-                                           capturable=self.device.type == "cuda")
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            self.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
         self.averages = Averages(model, settings.average_decay)
         self.skipped_on_end = torch.zeros((), device=self.device)
         self.logged: dict[str, Tensor] = {}
@@ -166,12 +198,18 @@ class _Run:
         result.loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
         unsound = (~torch.isfinite(norm)).float()
-        self.optimizer.found_inf = unsound  # as a GradScaler says it: one overflow must not end a night's training
+        self.optimizer.found_inf = (
+            unsound  # as a GradScaler says it: one overflow must not end a night's training
+        )
         self.optimizer.step()
         self.skipped_on_end.add_(unsound).mul_(unsound)
         self.after_step()
         self.averages.update(1 - unsound)
-        for name, value in {"loss": result.loss, **result.logged, "batches": torch.ones_like(norm)}.items():
+        for name, value in {
+            "loss": result.loss,
+            **result.logged,
+            "batches": torch.ones_like(norm),
+        }.items():
             if name not in self.logged:
                 self.logged[name] = torch.zeros((), device=self.device)
             self.logged[name].add_(torch.where(unsound > 0, 0.0, value.detach()))
@@ -183,7 +221,10 @@ class _Run:
         if settings.checkpoint.exists():
             progress = self._read(settings.checkpoint)
             if settings.start is not None:
-                print(f"goes on with {settings.checkpoint}, at step {progress.step}; remove it to begin with {settings.start} anew", flush=True)
+                print(
+                    f"goes on with {settings.checkpoint}, at step {progress.step}; remove it to begin with {settings.start} anew",
+                    flush=True,
+                )
             return progress.step, progress.seconds
         if settings.start is None:
             return 0, 0.0
@@ -197,13 +238,22 @@ class _Run:
     def save(self, step: int, seconds: float) -> None:
         self.check()
         progress = Progress(step, seconds, self.settings.learning_rate)
-        write_state(self.settings.checkpoint, self.model, self.optimizer, self.averages, self.settings.identity, progress)
+        write_state(
+            self.settings.checkpoint,
+            self.model,
+            self.optimizer,
+            self.averages,
+            self.settings.identity,
+            progress,
+        )
 
     def check(self) -> None:
         """Raise if training has diverged; this waits for the device."""
         skipped = int(self.skipped_on_end)
         if skipped >= _MOST_SKIPPED:
-            raise DataError(f"{skipped} steps on end had gradients that are not finite; go on from the last checkpoint with a lower learning rate")
+            raise DataError(
+                f"{skipped} steps on end had gradients that are not finite; go on from the last checkpoint with a lower learning rate"
+            )
 
     def averaged(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.averages.state_dict().items()}
@@ -242,7 +292,10 @@ class _Graphs:
         except RuntimeError as error:
             if _is_of_kind(error, torch.OutOfMemoryError):
                 raise torch.OutOfMemoryError(str(error)) from None
-            print(f"steps of {batch} run without a CUDA graph: capturing one failed: {' '.join(str(error).split())[:200]}", flush=True)
+            print(
+                f"steps of {batch} run without a CUDA graph: capturing one failed: {' '.join(str(error).split())[:200]}",
+                flush=True,
+            )
             self._gives_up = True
             self._run.optimizer.zero_grad()
             # a capture that broke off may leave the generator marked as captured, and the next draw would be refused
@@ -274,7 +327,9 @@ class _Log:
         self.num_pixels = 0
 
     def print(self, step: int, progress: str) -> None:
-        sums = {name: value.item() for name, value in self._run.logged.items()}  # waits for the device
+        sums = {
+            name: value.item() for name, value in self._run.logged.items()
+        }  # waits for the device
         for value in self._run.logged.values():
             value.zero_()
         self._run.check()
@@ -283,5 +338,8 @@ class _Log:
         parts = [f"{name} {value / count:.4g}" for name, value in sums.items()]
         if self.num_pixels:
             parts.append(f"{self.num_pixels / seconds / 1e6:.3g} Mpixel/s")
-        print(f"{progress}  {'  '.join(parts)}  {seconds / (step - self._step):.3g} s/step", flush=True)
+        print(
+            f"{progress}  {'  '.join(parts)}  {seconds / (step - self._step):.3g} s/step",
+            flush=True,
+        )
         self._step, self._time, self.num_pixels = step, now, 0

@@ -1,4 +1,5 @@
 """Photographs in a device's memory at several scales, and random crops of them, drawn there."""
+
 import concurrent.futures
 import multiprocessing
 import os
@@ -28,7 +29,13 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
     """
     found = []
     for folder in folders:
-        here = [folder] if Path(folder).is_file() else sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+        here = (
+            [folder]
+            if Path(folder).is_file()
+            else sorted(
+                path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_ENDINGS
+            )
+        )
         if not here:
             raise SettingError(f"{folder} holds no images")
         found += here
@@ -45,7 +52,9 @@ def without(paths: Sequence[Path], left_out: Sequence[Path]) -> list[Path]:
     for folder in left_out:
         for path in find_images([folder]):
             if known.pop(path.resolve(), None) is None:
-                raise SettingError(f"{path} is to be left out, and is not among the photographs given")
+                raise SettingError(
+                    f"{path} is to be left out, and is not among the photographs given"
+                )
     return list(known.values())
 
 
@@ -64,24 +73,42 @@ class Photographs:
         if not pictures:
             raise SettingError("there are no photographs to train on")
         self.num_pictures, self.device = len(pictures), torch.device(device)
-        sizes = [[tuple(max(1, round(side * scale)) for side in picture.shape[:2]) for scale in SCALES] for picture in pictures]
-        flat = np.array([size for scaled in sizes for size in scaled], np.int64)  # (pictures x scales, 2)
+        sizes = [
+            [tuple(max(1, round(side * scale)) for side in picture.shape[:2]) for scale in SCALES]
+            for picture in pictures
+        ]
+        flat = np.array(
+            [size for scaled in sizes for size in scaled], np.int64
+        )  # (pictures x scales, 2)
         ends = np.cumsum(flat.prod(1))
         shape = int(ends[-1]), pictures[0].shape[2]
         try:
             self._pixels = torch.empty(shape, dtype=torch.uint8, device=self.device)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            raise SettingError(f"the photographs, {shape[0] * shape[1] / 1e9:.1f} GB at their scales, do not fit into the memory of {self.device}: "
-                               "give fewer") from error
+            raise SettingError(
+                f"the photographs, {shape[0] * shape[1] / 1e9:.1f} GB at their scales, do not fit into the memory of {self.device}: "
+                "give fewer"
+            ) from error
         start = 0
         for picture, scaled in zip(pictures, sizes):
             for height, width in scaled:
-                pixels = picture if picture.shape[:2] == (height, width) else cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-                self._pixels[start : start + height * width] = torch.from_numpy(np.ascontiguousarray(pixels)).view(height * width, -1)
+                pixels = (
+                    picture
+                    if picture.shape[:2] == (height, width)
+                    else cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+                )
+                self._pixels[start : start + height * width] = torch.from_numpy(
+                    np.ascontiguousarray(pixels)
+                ).view(height * width, -1)
                 start += height * width
         self._sides = flat
-        self._weights = np.repeat([sizes[0][0] * sizes[0][1] for sizes in sizes], len(SCALES)) * np.tile(SHARES, len(pictures))
-        self._starts, self._heights, self._widths = (torch.from_numpy(values).to(self.device) for values in (ends - flat.prod(1), *flat.T.copy()))
+        self._weights = np.repeat(
+            [sizes[0][0] * sizes[0][1] for sizes in sizes], len(SCALES)
+        ) * np.tile(SHARES, len(pictures))
+        self._starts, self._heights, self._widths = (
+            torch.from_numpy(values).to(self.device)
+            for values in (ends - flat.prod(1), *flat.T.copy())
+        )
         self._drawable: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -106,8 +133,12 @@ class Photographs:
             SettingError: No photograph is large enough.
         """
         entries, cumulative = self._of_side(side)
-        place, down, across, mirrored = torch.rand(4, count, dtype=torch.float64, device=self.device)
-        chosen = entries[torch.searchsorted(cumulative, place, right=True).clamp_(max=len(entries) - 1)]
+        place, down, across, mirrored = torch.rand(
+            4, count, dtype=torch.float64, device=self.device
+        )
+        chosen = entries[
+            torch.searchsorted(cumulative, place, right=True).clamp_(max=len(entries) - 1)
+        ]
         width = self._widths[chosen]
         top = (down * (self._heights[chosen] - side + 1)).long()
         left = (across * (width - side + 1)).long()
@@ -125,12 +156,20 @@ class Photographs:
             if not len(large):
                 raise SettingError(f"no photograph has both sides of at least {side} pixels")
             cumulative = np.cumsum(self._weights[large] / self._weights[large].sum())
-            self._drawable[side] = torch.from_numpy(large).to(self.device), torch.from_numpy(cumulative).to(self.device)
+            self._drawable[side] = (
+                torch.from_numpy(large).to(self.device),
+                torch.from_numpy(cumulative).to(self.device),
+            )
         return self._drawable[side]
 
 
-def load_photographs(paths: Sequence[Path], smallest_side: int, *, saliency: Callable[[np.ndarray], np.ndarray] | None = None,
-                     processes: int | None = None) -> list[np.ndarray]:
+def load_photographs(
+    paths: Sequence[Path],
+    smallest_side: int,
+    *,
+    saliency: Callable[[np.ndarray], np.ndarray] | None = None,
+    processes: int | None = None,
+) -> list[np.ndarray]:
     """Decode photographs, by several processes where there are many.
 
     What cannot be read and what is too small is left out, and a line says how much. Pixels are taken as everywhere in this package
@@ -158,11 +197,19 @@ def load_photographs(paths: Sequence[Path], smallest_side: int, *, saliency: Cal
             pictures.append(np.dstack([picture, *map_]) if map_ else picture)
     if unread:
         rest = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
-        print(f"{len(unread)} of {len(paths)} photographs cannot be read and are left out: {'; '.join(unread[:_NAMED])}{rest}", flush=True)
+        print(
+            f"{len(unread)} of {len(paths)} photographs cannot be read and are left out: {'; '.join(unread[:_NAMED])}{rest}",
+            flush=True,
+        )
     if small:
-        print(f"{small} of {len(paths)} photographs have a side of less than {smallest_side} pixels and are left out", flush=True)
+        print(
+            f"{small} of {len(paths)} photographs have a side of less than {smallest_side} pixels and are left out",
+            flush=True,
+        )
     if not pictures:
-        raise SettingError(f"none of {len(paths)} photographs can be read and has both sides of at least {smallest_side} pixels")
+        raise SettingError(
+            f"none of {len(paths)} photographs can be read and has both sides of at least {smallest_side} pixels"
+        )
     return pictures
 
 
@@ -175,7 +222,9 @@ def _decoded(paths: Sequence[Path], processes: int):
             except DataError as error:
                 yield error
         return
-    with concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn")
+    ) as pool:
         for future in [pool.submit(read_image, path) for path in paths]:
             try:
                 yield future.result()

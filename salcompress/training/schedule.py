@@ -1,4 +1,5 @@
 """Schedules of the learning rate: what share of it a step has, and when training is over."""
+
 import math
 from typing import NamedTuple, Protocol
 
@@ -60,7 +61,11 @@ class Cosine(NamedTuple):
 
     def factor(self, step: int, seconds: float) -> float:
         warm_up = max(1, self.num_steps // 50)
-        return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.num_steps)))
+        return (
+            min(1.0, (step + 1) / warm_up)
+            * 0.5
+            * (1 + math.cos(math.pi * min(1.0, step / self.num_steps)))
+        )
 
     def is_over(self, step: int, seconds: float) -> bool:
         return step >= self.num_steps

@@ -5,6 +5,7 @@ tensor. Of AdamW the second moments are kept, in 8 bits of their logarithm, five
 make them anew, and until then steps are smaller. After a save the training itself goes on from what it saved, so a run that was
 killed goes on as an unbroken one would have. Our choice.
 """
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,8 +69,14 @@ class Averages:
         return {**self._model.state_dict(), **dict(zip(names, self.values))}
 
 
-def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages, identity: str,
-                progress: Progress) -> None:
+def write_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: Averages,
+    identity: str,
+    progress: Progress,
+) -> None:
     """Write a training's state, and bring the training itself to what was written.
 
     Raises:
@@ -83,7 +90,9 @@ def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, 
             state[f"average.{name}"], state[f"average_scale.{name}"] = _to_eighth(average - weight)
         moments = optimizer.state.get(value, {})
         if "exp_avg_sq" in moments:
-            state[f"moment.{name}"], state[f"moment_scale.{name}"] = _to_octaves(moments["exp_avg_sq"])
+            state[f"moment.{name}"], state[f"moment_scale.{name}"] = _to_octaves(
+                moments["exp_avg_sq"]
+            )
             state[f"steps.{name}"] = moments["step"]
     state |= {f"buffer.{name}": value for name, value in model.named_buffers()}
     state["count"] = averages.count
@@ -93,7 +102,13 @@ def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, 
     _restore(state, model, optimizer, averages)
 
 
-def read_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages, identity: str) -> Progress:
+def read_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: Averages,
+    identity: str,
+) -> Progress:
     """Bring a training to a state, which may come from another device; where that stands.
 
     Raises:
@@ -101,11 +116,17 @@ def read_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, a
     """
     about, state = _read(path)
     if about["identity"] != identity:
-        raise DataError(f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now {identity or 'unnamed'}); "
-                        "remove it, or choose another")
+        raise DataError(
+            f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now {identity or 'unnamed'}); "
+            "remove it, or choose another"
+        )
     expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
     expected |= {f"buffer.{name}": value.shape for name, value in model.named_buffers()}
-    if expected != {name: value.shape for name, value in state.items() if name.startswith(("weight.", "buffer."))}:
+    if expected != {
+        name: value.shape
+        for name, value in state.items()
+        if name.startswith(("weight.", "buffer."))
+    }:
         raise DataError(f"checkpoint {path} does not fit the model; remove it, or choose another")
     _restore(state, model, optimizer, averages)
     return Progress(about["step"], about["seconds"], about["learning_rate"])
@@ -127,17 +148,28 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}
         about = json.loads(metadata["about"])
-        whole = about["format"] == _FORMAT and _digest(metadata["about"], state) == metadata["digest"]
+        whole = (
+            about["format"] == _FORMAT and _digest(metadata["about"], state) == metadata["digest"]
+        )
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise DataError(f"checkpoint {path} cannot be resumed ({type(error).__name__}: it is damaged, cut short or of another program); "
-                        "remove it to start anew") from error
+        raise DataError(
+            f"checkpoint {path} cannot be resumed ({type(error).__name__}: it is damaged, cut short or of another program); "
+            "remove it to start anew"
+        ) from error
     if not whole:
-        raise DataError(f"checkpoint {path} cannot be resumed (it is damaged, or of another version: {about['format']}); remove it to start anew")
+        raise DataError(
+            f"checkpoint {path} cannot be resumed (it is damaged, or of another version: {about['format']}); remove it to start anew"
+        )
     return about, state
 
 
 @torch.no_grad()
-def _restore(state: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages) -> None:
+def _restore(
+    state: Mapping[str, Tensor],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: Averages,
+) -> None:
     """In place, since captured graphs know the tensors by their addresses."""
     for name, value in model.named_buffers():
         value.copy_(state[f"buffer.{name}"])
@@ -145,7 +177,11 @@ def _restore(state: Mapping[str, Tensor], model: nn.Module, optimizer: torch.opt
         weight = state[f"weight.{name}"].float()
         value.copy_(weight)
         if averages.decay:
-            difference = _from_eighth(state[f"average.{name}"], state[f"average_scale.{name}"]) if f"average.{name}" in state else 0
+            difference = (
+                _from_eighth(state[f"average.{name}"], state[f"average_scale.{name}"])
+                if f"average.{name}" in state
+                else 0
+            )
             average.copy_(weight + difference)
         if f"moment.{name}" in state:
             moments = optimizer.state[value]
@@ -153,14 +189,22 @@ def _restore(state: Mapping[str, Tensor], model: nn.Module, optimizer: torch.opt
                 if key not in moments:
                     moments[key] = torch.zeros_like(value, memory_format=torch.preserve_format)
             moments["exp_avg"].zero_()
-            moments["exp_avg_sq"].copy_(_from_octaves(state[f"moment.{name}"], state[f"moment_scale.{name}"]))
+            moments["exp_avg_sq"].copy_(
+                _from_octaves(state[f"moment.{name}"], state[f"moment_scale.{name}"])
+            )
             steps = state[f"steps.{name}"]
-            moments["step"] = moments["step"].copy_(steps) if "step" in moments else steps.clone().to(value.device)
+            moments["step"] = (
+                moments["step"].copy_(steps)
+                if "step" in moments
+                else steps.clone().to(value.device)
+            )
     averages.count.copy_(state["count"])
 
 
 def _digest(about: str, state: Mapping[str, Tensor]) -> str:
-    return digest(about, *(part for name in sorted(state) for part in (name, state[name].numpy().tobytes())))
+    return digest(
+        about, *(part for name in sorted(state) for part in (name, state[name].numpy().tobytes()))
+    )
 
 
 def _to_eighth(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,4 +225,6 @@ def _to_octaves(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _from_octaves(codes: Tensor, largest: Tensor) -> Tensor:
-    return torch.where(codes > 0, torch.exp2((codes.float() - 255) / _CODES_PER_OCTAVE) * largest, 0.0)
+    return torch.where(
+        codes > 0, torch.exp2((codes.float() - 255) / _CODES_PER_OCTAVE) * largest, 0.0
+    )

@@ -1,4 +1,5 @@
 """Photographs are read whatever they are, and crops show them evenly."""
+
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,17 @@ def test_crops_are_of_the_photographs_at_their_scales():
     pictures = [make_scene(2, k, 70, 90).image for k in range(2)]
     torch.manual_seed(2)
     crops = (Photographs(pictures).crops(40, 64) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    windows = [picture[top : top + 64, left : left + 64] for picture in pictures for top in range(7) for left in range(27)]
+    windows = [
+        picture[top : top + 64, left : left + 64]
+        for picture in pictures
+        for top in range(7)
+        for left in range(27)
+    ]
     mirrored = [any(np.array_equal(crop[:, ::-1], window) for window in windows) for crop in crops]
     plain = [any(np.array_equal(crop, window) for window in windows) for crop in crops]
-    assert all(a or b for a, b in zip(mirrored, plain))  # 64 pixels leave no smaller scale of pictures this size
+    assert all(
+        a or b for a, b in zip(mirrored, plain)
+    )  # 64 pixels leave no smaller scale of pictures this size
     assert 8 <= sum(plain) <= 32
 
 
@@ -48,7 +56,9 @@ def test_smaller_scales_give_their_share():
     torch.manual_seed(6)
     contrast = Photographs([stripes]).crops(2000, 64)[:, 0, 0].std(1)
     flat, full = (contrast < 0.02).float().mean(), (contrast > 0.49).float().mean()
-    assert flat == pytest.approx(0.25, abs=0.04) and full == pytest.approx(0.5, abs=0.045)  # four standard deviations
+    assert flat == pytest.approx(0.25, abs=0.04) and full == pytest.approx(
+        0.5, abs=0.045
+    )  # four standard deviations
 
 
 def test_what_is_held_out_is_left_out_or_refused(tmp_path, monkeypatch):
@@ -58,7 +68,9 @@ def test_what_is_held_out_is_left_out_or_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = find_images([tmp_path])
     assert [path.stem for path in without(paths, [Path("held"), Path("a.png")])] == ["b"]
-    with pytest.raises(SettingError, match="b.png is to be left out, and is not among the photographs given"):
+    with pytest.raises(
+        SettingError, match="b.png is to be left out, and is not among the photographs given"
+    ):
         without(find_images([Path("held")]), [Path("b.png")])
     with pytest.raises(SettingError, match="nowhere.png holds no images"):
         without(paths, [Path("nowhere.png")])
@@ -86,7 +98,9 @@ def odd_files(tmp_path):
     (tmp_path / "c_small.png").write_bytes(encode_image(image[:40], "PNG"))
     Image.fromarray(np.dstack([image, image[..., 0]])).save(tmp_path / "d_alpha.png")
     Image.fromarray((image[..., 0].astype(np.uint16) << 8) | 77).save(tmp_path / "e_deep.png")
-    Image.fromarray(image).save(tmp_path / "f_profile.png", icc_profile=b"a profile of some other colours")
+    Image.fromarray(image).save(
+        tmp_path / "f_profile.png", icc_profile=b"a profile of some other colours"
+    )
     Image.fromarray(image[..., 0].astype(np.float32)).save(tmp_path / "g_float.tiff")
     (tmp_path / "h_empty.jpg").write_bytes(b"")
     return tmp_path
@@ -95,22 +109,40 @@ def odd_files(tmp_path):
 def test_odd_photographs(odd_files, capsys):
     image = make_scene(6, 0, 80, 96).image
     good, alpha, deep, profile = load_photographs(find_images([odd_files]), 64)
-    assert np.array_equal(good, image) and np.array_equal(alpha, image) and np.array_equal(profile, image)
+    assert (
+        np.array_equal(good, image)
+        and np.array_equal(alpha, image)
+        and np.array_equal(profile, image)
+    )
     assert np.array_equal(deep, np.repeat(image[..., :1], 3, 2))
     out = capsys.readouterr().out
-    assert "3 of 8 photographs cannot be read and are left out: " in out and all(name in out for name in ("b_cut", "g_float", "h_empty"))
+    assert "3 of 8 photographs cannot be read and are left out: " in out and all(
+        name in out for name in ("b_cut", "g_float", "h_empty")
+    )
     assert "1 of 8 photographs have a side of less than 64 pixels" in out
 
 
 def test_nothing_to_train_on(tmp_path, odd_files):
     with pytest.raises(SettingError, match="holds no images"):
         find_images([tmp_path / "nowhere"])
-    with pytest.raises(SettingError, match="none of 8 photographs can be read and has both sides of at least 512 pixels"):
+    with pytest.raises(
+        SettingError,
+        match="none of 8 photographs can be read and has both sides of at least 512 pixels",
+    ):
         load_photographs(find_images([odd_files]), 512)
 
 
 def test_several_processes_read_as_one_does(tmp_path):
     for k in range(34):
-        (tmp_path / f"{k:02}.png").write_bytes(encode_image(np.full((64, 64, 3), k, np.uint8), "PNG") if k != 20 else b"torn")
-    pictures = load_photographs(find_images([tmp_path]), 64, saliency=lambda image: np.full(image.shape[:2], 0.5), processes=2)
-    assert [picture[0, 0].tolist() for picture in pictures] == [[k, k, k, 128] for k in range(34) if k != 20]
+        (tmp_path / f"{k:02}.png").write_bytes(
+            encode_image(np.full((64, 64, 3), k, np.uint8), "PNG") if k != 20 else b"torn"
+        )
+    pictures = load_photographs(
+        find_images([tmp_path]),
+        64,
+        saliency=lambda image: np.full(image.shape[:2], 0.5),
+        processes=2,
+    )
+    assert [picture[0, 0].tolist() for picture in pictures] == [
+        [k, k, k, 128] for k in range(34) if k != 20
+    ]

@@ -1,4 +1,5 @@
 """What comes out of a training: a weights file, and how it does on photographs by real streams."""
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def write_weights(model: CompressionModel, result: TrainResult, out: Path) -> st
     return f"{out}: {out.stat().st_size / 1e6:.2f} MB"
 
 
-def validate(weights: Path, images: Sequence[np.ndarray], device: str | None) -> list[RateDistortionPoint]:
+def validate(
+    weights: Path, images: Sequence[np.ndarray], device: str | None
+) -> list[RateDistortionPoint]:
     """Rate by real streams, and distortion, of a weights file on held-out images, at five qualities without saliency."""
-    return measure_curve((SalientCodec(q, saliency="uniform", weights=weights, device=device) for q in (0.0, 0.25, 0.5, 0.75, 1.0)), images)
+    return measure_curve(
+        (
+            SalientCodec(q, saliency="uniform", weights=weights, device=device)
+            for q in (0.0, 0.25, 0.5, 0.75, 1.0)
+        ),
+        images,
+    )

@@ -1,4 +1,5 @@
 """How the codec is trained: what each step sees, and what it minimises."""
+
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,9 @@ class Recipe(NamedTuple):
     def check(self) -> None:
         """Raises SettingError where a value makes no sense."""
         if self.batch_size < 1 or self.large_every < 0:
-            raise SettingError(f"batch_size must be at least 1 and large_every at least 0, got {self.batch_size} and {self.large_every}")
+            raise SettingError(
+                f"batch_size must be at least 1 and large_every at least 0, got {self.batch_size} and {self.large_every}"
+            )
         for name, side in (("crop", self.crop), ("large_crop", self.large_crop)):
             if side < CELL or side % CELL:
                 raise SettingError(f"{name} must be a multiple of {CELL} pixels, got {side}")
@@ -48,7 +51,9 @@ def crops_of(recipe: Recipe, step: int, decays: bool) -> Crops:
     large = decays or recipe.large_every and step % recipe.large_every == 0
     if not large:
         return Crops(recipe.batch_size, recipe.crop)
-    return Crops(max(1, recipe.batch_size * recipe.crop**2 // recipe.large_crop**2), recipe.large_crop)
+    return Crops(
+        max(1, recipe.batch_size * recipe.crop**2 // recipe.large_crop**2), recipe.large_crop
+    )
 
 
 def random_levels(count: int, cells: int, device: torch.device) -> Tensor:

@@ -1,4 +1,5 @@
 """What a training begins with."""
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,9 @@ KLT_GAIN = 4.85
 _MOST_FOR_KLT = 400
 
 
-def starting_model(config: ModelConfig | None, weights: Path | None, pictures: Sequence[np.ndarray]) -> CompressionModel:
+def starting_model(
+    config: ModelConfig | None, weights: Path | None, pictures: Sequence[np.ndarray]
+) -> CompressionModel:
     """The networks of a weights file, grown to a config if one is given too; or those of a config, started as a KLT of the pictures.
 
     Args:
@@ -36,9 +39,18 @@ def starting_model(config: ModelConfig | None, weights: Path | None, pictures: S
         return model
     if config is None:
         raise SettingError("a training begins with a config or with a weights file")
-    large = [picture[..., :3] for picture in pictures if min(picture.shape[:2]) >= KLT_SIDE][:_MOST_FOR_KLT]
+    large = [picture[..., :3] for picture in pictures if min(picture.shape[:2]) >= KLT_SIDE][
+        :_MOST_FOR_KLT
+    ]
     if not large:
-        raise SettingError(f"the start as a KLT needs photographs with both sides of at least {KLT_SIDE} pixels; or begin with a weights file")
+        raise SettingError(
+            f"the start as a KLT needs photographs with both sides of at least {KLT_SIDE} pixels; or begin with a weights file"
+        )
     model = CompressionModel(config)
-    initialise_as_klt(model.analysis, model.synthesis, [torch.from_numpy(picture).permute(2, 0, 1) for picture in large], KLT_GAIN)
+    initialise_as_klt(
+        model.analysis,
+        model.synthesis,
+        [torch.from_numpy(picture).permute(2, 0, 1) for picture in large],
+        KLT_GAIN,
+    )
     return model

@@ -1,4 +1,5 @@
 """Train the codec's networks, all levels at once."""
+
 import gc
 import itertools
 import time
@@ -16,8 +17,13 @@ from salcompress.training.photographs import Photographs
 from salcompress.training.schedule import Decay
 
 
-def train_codec(model: CompressionModel, photographs: Photographs, settings: TrainSettings, recipe: Recipe,
-                mixed_precision: bool | None = None) -> TrainResult:
+def train_codec(
+    model: CompressionModel,
+    photographs: Photographs,
+    settings: TrainSettings,
+    recipe: Recipe,
+    mixed_precision: bool | None = None,
+) -> TrainResult:
     """Train for rate, saliency-weighted distortion and perceptual distance.
 
     Rates are of values with uniform noise in place of rounding, to the end. Rates of rounded values, with straight-through
@@ -38,14 +44,20 @@ def train_codec(model: CompressionModel, photographs: Photographs, settings: Tra
     """
     recipe.check()
     if recipe.saliency_weight and not photographs.has_saliency:
-        raise SettingError("a saliency weight needs photographs with a fourth channel of saliency (load_photographs(..., saliency=...))")
+        raise SettingError(
+            "a saliency weight needs photographs with a fourth channel of saliency (load_photographs(..., saliency=...))"
+        )
     decays = isinstance(settings.schedule, Decay)
     used = {crops_of(recipe, step, decays).side for step in range(2 * (recipe.large_every or 1))}
     if max(used) > photographs.largest_side:
-        raise SettingError(f"no photograph has both sides of at least {max(used)} pixels; give larger ones, or a smaller crop")
+        raise SettingError(
+            f"no photograph has both sides of at least {max(used)} pixels; give larger ones, or a smaller crop"
+        )
     model.to(memory_format=torch.channels_last)
-    settings = settings._replace(identity=f"codec {model.config} saliency_weight={recipe.saliency_weight:g} "
-                                 f"perceptual_weight={recipe.perceptual.weight if recipe.perceptual else 0:g}")
+    settings = settings._replace(
+        identity=f"codec {model.config} saliency_weight={recipe.saliency_weight:g} "
+        f"perceptual_weight={recipe.perceptual.weight if recipe.perceptual else 0:g}"
+    )
     while True:
         step_of = _step(model, photographs, recipe)
         if mixed_precision is None:
@@ -61,14 +73,20 @@ def train_codec(model: CompressionModel, photographs: Photographs, settings: Tra
             return train(model, compute, batches, settings, model.prior.project, capture=True)
         except torch.OutOfMemoryError as error:
             if recipe.batch_size == 1:
-                raise SettingError(f"not enough memory for one crop of {max(used)} pixels; take smaller ones") from error
+                raise SettingError(
+                    f"not enough memory for one crop of {max(used)} pixels; take smaller ones"
+                ) from error
             recipe = recipe._replace(batch_size=recipe.batch_size // 2)
         gc.collect()  # what the error still holds
-        print(f"not enough memory: training goes on with batches of {recipe.batch_size}", flush=True)
+        print(
+            f"not enough memory: training goes on with batches of {recipe.batch_size}", flush=True
+        )
         torch.cuda.empty_cache()
 
 
-def _step(model: CompressionModel, photographs: Photographs, recipe: Recipe) -> Callable[[Crops, bool], StepResult]:
+def _step(
+    model: CompressionModel, photographs: Photographs, recipe: Recipe
+) -> Callable[[Crops, bool], StepResult]:
     """The loss of one batch, drawn on the device."""
     device = photographs.device
 
@@ -76,19 +94,34 @@ def _step(model: CompressionModel, photographs: Photographs, recipe: Recipe) -> 
         drawn = photographs.crops(crops.count, crops.side)
         image = drawn[:, :3].contiguous(memory_format=torch.channels_last)
         levels = random_levels(crops.count, crops.side // 64, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision, cache_enabled=False):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=mixed_precision, cache_enabled=False
+        ):
             output = model(image, levels)
-        weight = saliency_weights(drawn[:, 3:], recipe.saliency_weight) if recipe.saliency_weight else None
+        weight = (
+            saliency_weights(drawn[:, 3:], recipe.saliency_weight)
+            if recipe.saliency_weight
+            else None
+        )
         terms = rate_distortion(output, image, levels, weight, recipe.perceptual)
-        logged = {"estimated_bpp": terms.rate.mean(), "distortion_bpp": terms.distortion.mean(), "psnr_dB": terms.psnr.mean()}
+        logged = {
+            "estimated_bpp": terms.rate.mean(),
+            "distortion_bpp": terms.distortion.mean(),
+            "psnr_dB": terms.psnr.mean(),
+        }
         if recipe.perceptual is not None:
-            logged |= {"perceptual_bpp": terms.perceptual.mean(), "perceptual": terms.perceptual_distance.mean()}
+            logged |= {
+                "perceptual_bpp": terms.perceptual.mean(),
+                "perceptual": terms.perceptual_distance.mean(),
+            }
         return StepResult(terms.loss, logged, crops.count * crops.side**2)
 
     return compute
 
 
-def _bfloat16_is_faster(model: nn.Module, step: Callable[[Crops, bool], StepResult], crops: Crops) -> bool:
+def _bfloat16_is_faster(
+    model: nn.Module, step: Callable[[Crops, bool], StepResult], crops: Crops
+) -> bool:
     """Whether a step takes less time with it here: many processors only emulate it, at a tenth of the speed.
 
     CUDA devices that have it are faster with it; the CPU is measured, by the best of two steps each.
@@ -105,8 +138,14 @@ def _bfloat16_is_faster(model: nn.Module, step: Callable[[Crops, bool], StepResu
     crops = crops._replace(count=min(crops.count, 2))  # a second in all
     for mixed_precision in (True, False):
         seconds(mixed_precision)
-    times = {mixed_precision: min(seconds(mixed_precision) for _ in range(2)) for mixed_precision in (True, False)}
+    times = {
+        mixed_precision: min(seconds(mixed_precision) for _ in range(2))
+        for mixed_precision in (True, False)
+    }
     model.zero_grad()
-    print(f"transforms in {'bfloat16' if times[True] < times[False] else 'float32'}: a step took {times[True]:.2f} s with bfloat16, "
-          f"{times[False]:.2f} s with float32", flush=True)
+    print(
+        f"transforms in {'bfloat16' if times[True] < times[False] else 'float32'}: a step took {times[True]:.2f} s with bfloat16, "
+        f"{times[False]:.2f} s with float32",
+        flush=True,
+    )
     return times[True] < times[False]
