@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from salcompress.errors import DataError, SettingError
+from salcompress.training.cuda_graphs import CapturedSteps
 from salcompress.training.schedule import Decay, Schedule
 from salcompress.training.state import Averages, Progress, progress_of, read_state, write_state
 
 _MOST_SKIPPED = 50
 _SAVE_SECONDS = 120
-_EAGER_STEPS = 3
-"""Before a graph is captured: what is made when it is first used must not be made inside of it."""
 
 
 class TrainSettings(NamedTuple):
@@ -131,7 +130,11 @@ def train(
     settings.check()
     run = _Run(model, compute, after_step, settings)
     step, seconds_before = run.resume()
-    perform = _Graphs(run) if capture and run.device.type == "cuda" else run.update
+    perform = (
+        CapturedSteps(run.update, run.optimizer, run.device)
+        if capture and run.device.type == "cuda"
+        else run.update
+    )
     schedule, started = settings.schedule, time.monotonic()
     saved_at = started
     log = _Log(run, settings, step)
@@ -257,65 +260,6 @@ class _Run:
 
     def averaged(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.averages.state_dict().items()}
-
-
-class _Graphs:
-    """Steps as CUDA graphs, one for each kind of batch; as they stand from where a capture fails."""
-
-    def __init__(self, run: _Run):
-        self._run = run
-        self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, int]] = {}
-        self._eager_steps: dict[Hashable, int] = {}
-        self._stream = torch.cuda.Stream(run.device)
-        self._gives_up = False
-
-    def __call__(self, batch: Hashable) -> int:
-        with torch.cuda.device(self._run.device):
-            if batch not in self._graphs and not self._gives_up:
-                seen = self._eager_steps[batch] = self._eager_steps.get(batch, 0) + 1
-                if seen > _EAGER_STEPS:
-                    self._capture(batch)
-            if batch not in self._graphs:
-                return self._aside(batch)
-            graph, num_pixels = self._graphs[batch]
-            graph.replay()
-            return num_pixels
-
-    def _capture(self, batch: Hashable) -> None:
-        """Keep a graph of a step, which is not performed by that; or give up."""
-        graph = torch.cuda.CUDAGraph()
-        self._run.optimizer.zero_grad()
-        try:
-            with torch.cuda.graph(graph):
-                num_pixels = self._run.update(batch)
-            self._graphs[batch] = graph, num_pixels
-        except RuntimeError as error:
-            if _is_of_kind(error, torch.OutOfMemoryError):
-                raise torch.OutOfMemoryError(str(error)) from None
-            print(
-                f"steps of {batch} run without a CUDA graph: capturing one failed: {' '.join(str(error).split())[:200]}",
-                flush=True,
-            )
-            self._gives_up = True
-            self._run.optimizer.zero_grad()
-            # a capture that broke off may leave the generator marked as captured, and the next draw would be refused
-            fresh = torch.Generator(self._run.device).graphsafe_get_state()
-            torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh)
-
-    def _aside(self, batch: Hashable) -> int:
-        """As it stands, on a stream of its own, as what is captured later must be."""
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            num_pixels = self._run.update(batch)
-        torch.cuda.current_stream().wait_stream(self._stream)
-        return num_pixels
-
-
-def _is_of_kind(error: BaseException | None, kind: type[Exception]) -> bool:
-    """Whether an error of a kind lies behind another: what ends a capture raises once more when it is closed."""
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 class _Log:
