@@ -193,7 +193,7 @@ def test_the_learned_codec_in_loader_workers(cfg, dicts):
 
 
 def test_a_codec_that_searches(cfg, dicts):
-    spec = "salient:q=0.3,effort=2,device=cpu"
+    spec = "salient:q=0.3,effort=10,device=cpu"
     cfg.SALCOMPRESS.TEST_CODEC = spec
     ours = CompressedDatasetMapper(cfg, is_train=False)(dicts[0])
     codec, image = load_codec(spec), read_image(dicts[0]["file_name"])
