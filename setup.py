@@ -1,4 +1,7 @@
-"""Package of salcompress. Detectron2 is not on the package index: the README says how to install it."""
+"""Package of salcompress. Detectron2 is not on the package index: the README says how to install
+it.
+"""
+
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -6,7 +9,8 @@ from setuptools import find_packages, setup
 setup(
     name="salcompress",
     version="0.1.0",
-    description="Saliency-driven learned image compression for detectors: AP against bits per pixel, in and out of Detectron2",
+    description="Saliency-driven learned image compression for detectors: AP against bits per "
+    "pixel, in and out of Detectron2",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
@@ -23,17 +27,26 @@ setup(
         "tqdm",
         "plotly",
         "safetensors",
-        "constriction>=0.5,<0.6",  # the range coder of the learned codec's streams; another version may round its tables otherwise
+        # the range coder of the learned codec's streams; another version may round its tables
+        # otherwise
+        "constriction>=0.5,<0.6",
         "scipy",  # monotone (PCHIP) interpolation of BD-rate
     ],
     extras_require={
-        "bench": ["compressai"],  # learned codecs to compare with; wants numpy < 2, so give it an environment of its own
-        "train": ["piq", "ssimulacra2"],  # published metrics that label the learned one's training data
+        "bench": [
+            "compressai"
+        ],  # learned codecs to compare with; wants numpy < 2, so give it an environment of its own
+        "train": [
+            "piq",
+            "ssimulacra2",
+        ],  # published metrics that label the learned one's training data
         "test": [
             "pytest",
+            "ruff",
+            "mypy",
             "hypothesis",  # random sizes and contents
             "pytorch-msssim",  # second opinion on our MS-SSIM
         ],
     },
-    entry_points={"console_scripts": ["salcompress=salcompress.cli:main"]},
+    entry_points={"console_scripts": ["salcompress=salcompress.cli.main:main"]},
 )

@@ -1,12 +1,17 @@
-"""LazyConfig: train the learned codec for a Detectron2 model that a Python file builds, weights and all, on a folder of pictures.
+"""LazyConfig: train the learned codec for a Detectron2 model that a Python file builds, weights and
+all, on a folder of pictures.
 
-    tools/lazyconfig_train_net.py --config-file detectron_configs/external_task_aware_lazy.py --num-gpus 0 model.detector.path=model.py \\
-        dataloader.train.dataset.json_file=instances.json dataloader.train.dataset.image_root=images train.output_dir=task_aware
+    tools/lazyconfig_train_net.py --config-file detectron_configs/external_task_aware_lazy.py \\
+        --num-gpus 0 model.detector.path=model.py train.output_dir=task_aware \\
+        dataloader.train.dataset.json_file=instances.json \\
+        dataloader.train.dataset.image_root=images
 
-The codec sees the pictures as they are, and the detector at the size that the mapper's augmentations give: it should have to the picture the
-ratio that it will have at test, here 0.7 of 320 pixels. Labels and features teach; with model.labels=False features alone.
+The codec sees the pictures as they are, and the detector at the size that the mapper's
+augmentations give: it should have to the picture the ratio that it will have at test, here 0.7 of
+320 pixels. Labels and features teach; with model.labels=False features alone.
 ``task_aware/codec.safetensors`` then is a codec for ``salcompress evaluate`` and all else.
 """
+
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_train_loader
 from detectron2.data import transforms as T
@@ -16,21 +21,56 @@ from fvcore.common.param_scheduler import CosineParamScheduler
 from omegaconf import OmegaConf
 
 from salcompress.detectors.base import load_external
-from salcompress.detectron import ClippedAdamW, CompressedDetector, LossWeights, OriginalImageMapper, QualitySchedule
+from salcompress.detectron import (
+    ClippedAdamW,
+    CompressedDetector,
+    LossWeights,
+    OriginalImageMapper,
+    QualitySchedule,
+)
 
 model = L(CompressedDetector)(
-    detector=L(load_external)(path="model.py", factory="build_model"), codec="salient:q=0.1,saliency=uniform", trains="codec", labels=True,
+    detector=L(load_external)(path="model.py", factory="build_model"),
+    codec="salient:q=0.1,saliency=uniform",
+    trains="codec",
+    labels=True,
     weights=L(LossWeights)(distortion=0.15, task=1.5, distillation=6.0),
-    quality=L(QualitySchedule)(low=0.0, high=0.4, start_low=0.0, start_high=0.4))
+    quality=L(QualitySchedule)(low=0.0, high=0.4, start_low=0.0, start_high=0.4),
+)
 dataloader = OmegaConf.create()
 dataloader.train = L(build_detection_train_loader)(
-    dataset=L(load_coco_json)(json_file="instances.json", image_root="images", dataset_name="external_train"),
+    dataset=L(load_coco_json)(
+        json_file="instances.json", image_root="images", dataset_name="external_train"
+    ),
     mapper=L(OriginalImageMapper)(
-        is_train=True, image_format="BGR", use_instance_mask=True,
-        augmentations=[L(T.ResizeShortestEdge)(short_edge_length=224, max_size=224), L(T.RandomFlip)()]),
-    total_batch_size=16, num_workers=0)
+        is_train=True,
+        image_format="BGR",
+        use_instance_mask=True,
+        augmentations=[
+            L(T.ResizeShortestEdge)(short_edge_length=224, max_size=224),
+            L(T.RandomFlip)(),
+        ],
+    ),
+    total_batch_size=16,
+    num_workers=0,
+)
 optimizer = L(ClippedAdamW)(codec_lr=3e-4)
-lr_multiplier = L(WarmupParamScheduler)(scheduler=L(CosineParamScheduler)(start_value=1, end_value=0.0), warmup_length=0.02, warmup_factor=0.01)
-train = OmegaConf.create(dict(
-    output_dir="task_aware", init_checkpoint="", max_iter=2500, device="cpu", eval_period=0, log_period=25, log_codec_period=250,
-    amp=dict(enabled=False), ddp=dict(), checkpointer=dict(period=250, max_to_keep=2)))
+lr_multiplier = L(WarmupParamScheduler)(
+    scheduler=L(CosineParamScheduler)(start_value=1, end_value=0.0),
+    warmup_length=0.02,
+    warmup_factor=0.01,
+)
+train = OmegaConf.create(
+    dict(
+        output_dir="task_aware",
+        init_checkpoint="",
+        max_iter=2500,
+        device="cpu",
+        eval_period=0,
+        log_period=25,
+        log_codec_period=250,
+        amp=dict(enabled=False),
+        ddp=dict(),
+        checkpointer=dict(period=250, max_to_keep=2),
+    )
+)

@@ -1,21 +1,38 @@
 """LazyConfig: train the zoo's Mask R-CNN behind the learned codec as it is, at low rates.
 
-    tools/lazyconfig_train_net.py --config-file detectron_configs/salient_detector_lazy.py --num-gpus 8
+tools/lazyconfig_train_net.py --config-file detectron_configs/salient_detector_lazy.py --num-gpus 8
 """
+
 from detectron2.config import LazyCall as L
 from detectron2.evaluation import COCOEvaluator
 from detectron2.model_zoo import get_config
 
-from salcompress.detectron import CompressedDetector, CompressionEvaluator, OriginalImageMapper, QualitySchedule
+from salcompress.detectron import (
+    CompressedDetector,
+    CompressionEvaluator,
+    OriginalImageMapper,
+    QualitySchedule,
+)
 
 _zoo = get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py")
-dataloader, optimizer, lr_multiplier, train = _zoo.dataloader, _zoo.optimizer, _zoo.lr_multiplier, _zoo.train
+dataloader, optimizer, lr_multiplier, train = (
+    _zoo.dataloader,
+    _zoo.optimizer,
+    _zoo.lr_multiplier,
+    _zoo.train,
+)
 
 model = L(CompressedDetector)(
-    detector=_zoo.model, codec="salient:q=0", trains="detector",
-    quality=L(QualitySchedule)(low=0.0, high=0.2, start_low=0.0, start_high=0.2))
+    detector=_zoo.model,
+    codec="salient:q=0",
+    trains="detector",
+    quality=L(QualitySchedule)(low=0.0, high=0.2, start_low=0.0, start_high=0.2),
+)
 for _part in (dataloader.train, dataloader.test):
     _part.mapper._target_ = OriginalImageMapper
     _part.mapper.image_format = "BGR"
-dataloader.evaluator = [L(COCOEvaluator)(dataset_name="${dataloader.test.dataset.names}"), L(CompressionEvaluator)()]
+dataloader.evaluator = [
+    L(COCOEvaluator)(dataset_name="${dataloader.test.dataset.names}"),
+    L(CompressionEvaluator)(),
+]
 train.log_codec_period = 200

@@ -1,7 +1,7 @@
 """Every error that salcompress raises on purpose.
 
-The command line prints the message of any of them in one line; a ``SettingError`` exits with code 2 (the call is
-wrong), all others with code 1 (the data or the machine is).
+The command line prints the message of any of them in one line; a ``SettingError`` exits with code 2
+(the call is wrong), all others with code 1 (the data or the machine is).
 """
 
 
@@ -18,7 +18,9 @@ class CodecUnavailableError(SettingError):
 
 
 class DataError(SalcompressError):
-    """An input file (image, annotations, weights, results) is missing, damaged or does not fit its companion."""
+    """An input file (image, annotations, weights, results) is missing, damaged or does not fit its
+    companion.
+    """
 
 
 class OutputError(SalcompressError):

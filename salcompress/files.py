@@ -1,4 +1,5 @@
 """Files that are there whole or not at all, and their digests."""
+
 import contextlib
 import fcntl
 import hashlib
@@ -20,14 +21,17 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
         content: Bytes, or text to be stored as UTF-8.
 
     Raises:
-        OutputError: The folder or the file cannot be written, or the disk is full; the temporary file is removed.
+        OutputError: The folder or the file cannot be written, or the disk is full; the temporary
+            file is removed.
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".part", dir=path.parent
+        )
         with open(descriptor, "wb") as file:
             file.write(data)
         os.chmod(temporary, 0o666 & ~_UMASK)  # mkstemp makes files that only their owner reads
@@ -36,7 +40,9 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; make room, or choose another folder") from error
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; make room, or choose another folder"
+        ) from error
 
 
 def read_file(path: Path | str) -> bytes:
@@ -73,12 +79,16 @@ def exclusive_folder(folder: Path | str) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w")
     except OSError as error:
-        raise SettingError(f"{folder} cannot be written: {error.strerror or error}; choose another folder") from error
+        raise SettingError(
+            f"{folder} cannot be written: {error.strerror or error}; choose another folder"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise SettingError(f"{folder} is in use by another process; wait for it, or choose another folder") from error
+            raise SettingError(
+                f"{folder} is in use by another process; wait for it, or choose another folder"
+            ) from error
         yield folder
 
 

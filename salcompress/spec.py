@@ -1,4 +1,7 @@
-"""Specifications in one line of text: ``name:option=value,option=value``, or ``name:argument,option=value``."""
+"""Specifications in one line of text: ``name:option=value,option=value``, or
+``name:argument,option=value``.
+"""
+
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -57,7 +60,10 @@ def single_options(text: str, spec: Spec, allowed: Mapping[str, str]) -> dict[st
     check_options(text, spec, allowed)
     several = [key for key, values in spec.options.items() if len(values) > 1]
     if several:
-        raise SettingError(f"{text!r}: option {several[0]} takes one value, got {', '.join(spec.options[several[0]])}")
+        raise SettingError(
+            f"{text!r}: option {several[0]} takes one value, got "
+            f"{', '.join(spec.options[several[0]])}"
+        )
     return {key: values[0] for key, values in spec.options.items()}
 
 
@@ -70,4 +76,6 @@ def check_options(text: str, spec: Spec, allowed: Mapping[str, str]) -> None:
     for key in spec.options:
         if key not in allowed:
             valid = "; ".join(f"{name}: {meaning}" for name, meaning in allowed.items()) or "none"
-            raise SettingError(f"{text!r}: {spec.name} has no option {key!r}; valid options: {valid}")
+            raise SettingError(
+                f"{text!r}: {spec.name} has no option {key!r}; valid options: {valid}"
+            )

@@ -1,27 +1,16 @@
-"""Shared data of the tests: drawn scenes always, real COCO images where they lie beside the checkout."""
+"""Shared data of the tests: drawn scenes always, real COCO images where they lie beside the
+checkout.
+"""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from salcompress.coco import CocoDataset, load_dataset
-from salcompress.scenes import make_scene, write_scenes
+from salcompress.data.coco import CocoDataset, load_dataset
+from salcompress.data.scenes import make_scene, write_scenes
 
-_WARNINGS_OF_OTHERS = (
-    "ignore:__array__ implementation:DeprecationWarning",  # pycocotools under numpy 2
-    "ignore:.*torch.jit.script.*:FutureWarning",  # detectron2, this and the rest
-    "ignore:pkg_resources is deprecated:UserWarning",
-    "ignore:Creating a tensor from a list of numpy.ndarrays:UserWarning",
-    "ignore:torch.meshgrid:UserWarning",
-)
 SHARED = Path(__file__).parents[2] / "shared"
-
-
-def pytest_configure(config):
-    config.option.reportchars += "s"  # a skipped test says why
-    config.addinivalue_line("markers", "gpu: needs CUDA, and is skipped where there is none")
-    for line in _WARNINGS_OF_OTHERS:
-        config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_runtest_setup(item):
@@ -82,7 +71,9 @@ def coco_val() -> Path:
 
 
 class BlobDetector:
-    """A weak but real detector without weights: boxes around saturated blobs. Fast and deterministic."""
+    """A weak but real detector without weights: boxes around saturated blobs. Fast and
+    deterministic.
+    """
 
     def __call__(self, image):
         import cv2
@@ -93,7 +84,14 @@ class BlobDetector:
         for contour in cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
             box = [float(v) for v in cv2.boundingRect(contour)]
             if box[2] * box[3] >= 64:
-                found += [{"category_id": c, "bbox": box, "score": min(1.0, box[2] * box[3] / image[:, :, 0].size)} for c in (1, 4)]
+                found += [
+                    {
+                        "category_id": c,
+                        "bbox": box,
+                        "score": min(1.0, box[2] * box[3] / image[:, :, 0].size),
+                    }
+                    for c in (1, 4)
+                ]
         return found
 
 

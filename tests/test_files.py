@@ -1,4 +1,5 @@
 """Files are whole or not there."""
+
 import os
 import resource
 import subprocess
@@ -30,7 +31,9 @@ def test_a_write_that_finds_no_room_leaves_the_old_file_and_no_litter(tmp_path):
     write_atomically(path, "whole")
     code = f"from salcompress.files import write_atomically; write_atomically({str(path)!r}, bytes(100_000))"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # noqa: E731
-    run = subprocess.run([sys.executable, "-c", code], preexec_fn=limit, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], preexec_fn=limit, capture_output=True, text=True
+    )
     assert "OutputError: cannot write" in run.stderr and "report.html: File too large" in run.stderr
     assert path.read_text() == "whole"
     assert os.listdir(tmp_path) == ["report.html"]
@@ -40,7 +43,10 @@ def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write .*file/x"):
         write_atomically(tmp_path / "file" / "x", b"")
-    with pytest.raises(SettingError, match="choose another folder"), exclusive_folder(tmp_path / "file"):
+    with (
+        pytest.raises(SettingError, match="choose another folder"),
+        exclusive_folder(tmp_path / "file"),
+    ):
         pass
     with pytest.raises(DataError, match="cannot read .*absent"):
         read_file(tmp_path / "absent")

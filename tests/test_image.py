@@ -1,4 +1,5 @@
 """Every kind of image file becomes upright 8-bit RGB, or an error that names it."""
+
 import io
 
 import numpy as np
@@ -6,7 +7,14 @@ import pytest
 from PIL import Image
 
 from salcompress.errors import CorruptError, DataError, SettingError, TruncatedError
-from salcompress.image import bits_per_pixel, decode_image, read_image, read_size, swap_channels, to_tensor
+from salcompress.image import (
+    bits_per_pixel,
+    decode_image,
+    read_image,
+    read_size,
+    swap_channels,
+    to_tensor,
+)
 
 
 def file_of(image: Image.Image, image_format: str, **options) -> bytes:
@@ -23,7 +31,9 @@ def test_modes_become_the_rgb_that_pillow_and_detectron2_see(picture, mode):
 
 def test_cmyk_becomes_rgb(picture):
     stream = file_of(Image.fromarray(picture).convert("CMYK"), "JPEG", quality=95)
-    assert np.array_equal(decode_image(stream), np.asarray(Image.open(io.BytesIO(stream)).convert("RGB")))
+    assert np.array_equal(
+        decode_image(stream), np.asarray(Image.open(io.BytesIO(stream)).convert("RGB"))
+    )
 
 
 def test_sixteen_bit_grey_keeps_its_high_byte():
@@ -52,7 +62,9 @@ def test_exif_orientation_is_applied_and_size_agrees(tmp_path, picture, orientat
         assert np.array_equal(image, np.rot90(picture, -1))
 
 
-@pytest.mark.parametrize("keep, error", [(0, TruncatedError), (3, CorruptError), (2000, TruncatedError)])
+@pytest.mark.parametrize(
+    "keep, error", [(0, TruncatedError), (3, CorruptError), (2000, TruncatedError)]
+)
 def test_empty_and_cut_files(picture, keep, error):
     with pytest.raises(error, match="empty|not an image|truncated"):
         decode_image(file_of(Image.fromarray(picture), "JPEG")[:keep])
@@ -74,7 +86,15 @@ def test_a_header_that_claims_a_gigantic_image_is_refused(tmp_path):
         read_image(tmp_path / "bomb.ppm")
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8), [1]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+        [1],
+    ],
+)
 def test_what_is_no_image_is_refused(wrong):
     with pytest.raises(SettingError, match="image must"):
         to_tensor(wrong)
@@ -83,7 +103,9 @@ def test_what_is_no_image_is_refused(wrong):
 def test_tensor_and_channel_conventions(picture):
     tensor = to_tensor(picture)
     assert tensor.shape == (1, 3, *picture.shape[:2])
-    assert tensor[0, 2, 5, 7].item() == pytest.approx(picture[5, 7, 2] / 255, abs=1e-7)  # one float32 rounding
+    assert tensor[0, 2, 5, 7].item() == pytest.approx(
+        picture[5, 7, 2] / 255, abs=1e-7
+    )  # one float32 rounding
     assert np.array_equal(swap_channels(swap_channels(picture)), picture)
     assert swap_channels(picture)[5, 7].tolist() == picture[5, 7, ::-1].tolist()
     assert bits_per_pixel(100, 5, 10) == 2

@@ -1,4 +1,5 @@
 """Specifications in one line."""
+
 import pytest
 
 from salcompress.errors import SettingError
@@ -7,8 +8,15 @@ from salcompress.spec import parse_spec, single_options
 
 def test_parts():
     spec = parse_spec("torchvision:maskrcnn_resnet50_fpn,weights=a/b.pth")
-    assert (spec.name, spec.argument, spec.options) == ("torchvision", "maskrcnn_resnet50_fpn", {"weights": ("a/b.pth",)})
-    assert parse_spec("jpeg:q=10,30,subsampling=444").options == {"q": ("10", "30"), "subsampling": ("444",)}
+    assert (spec.name, spec.argument, spec.options) == (
+        "torchvision",
+        "maskrcnn_resnet50_fpn",
+        {"weights": ("a/b.pth",)},
+    )
+    assert parse_spec("jpeg:q=10,30,subsampling=444").options == {
+        "q": ("10", "30"),
+        "subsampling": ("444",),
+    }
     assert parse_spec("none") == ("none", None, {})
 
 

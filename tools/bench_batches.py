@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Images a second that the learned codec takes in batches of tensors, with counted bits, on drawn scenes of COCO's sizes.
+"""Images a second that the learned codec takes in batches of tensors, with counted bits, on drawn
+scenes of COCO's sizes.
 
 tools/bench_batches.py --device cuda --batches 1 4 16
 """
@@ -12,7 +13,7 @@ import torch
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient.batched import BatchedCodec
 from salcompress.codecs.salient.networks import default_device
-from salcompress.scenes import make_scene
+from salcompress.data.scenes import make_scene
 
 SIZES = ((480, 640), (640, 480), (427, 640), (375, 500))
 """Heights and widths that are frequent in COCO."""
@@ -59,6 +60,7 @@ if __name__ == "__main__":
                     )  # waits until they are known
                     seconds.append(time.perf_counter() - started)
                 print(
-                    f"| {saliency} | {'bfloat16' if mixed_precision else 'float32'} | {size} | {len(images) / min(seconds[1:]):.1f} |",
+                    f"| {saliency} | {'bfloat16' if mixed_precision else 'float32'} | {size} | "
+                    f"{len(images) / min(seconds[1:]):.1f} |",
                     flush=True,
                 )

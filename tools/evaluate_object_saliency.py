@@ -1,24 +1,33 @@
 #!/usr/bin/env python3
-"""AP against bpp of the learned codec steered by the annotated objects themselves; writes into an --out folder of salcompress evaluate.
+"""AP against bpp of the learned codec steered by the annotated objects themselves; writes into an
+--out folder of salcompress evaluate.
 
-    python tools/evaluate_object_saliency.py --images val2017 --annotations instances_val2017.json --detector file.py:factory --out results
+python tools/evaluate_object_saliency.py --images val2017 --annotations instances_val2017.json \\
+    --detector file.py:factory --out results
 """
+
 import argparse
 from pathlib import Path
 
-from salcompress.cli import errors_in_one_line
-from salcompress.codecs.object_saliency import ObjectSaliency
+from salcompress.cli.main import errors_in_one_line
 from salcompress.codecs.salient import SalientCodec
-from salcompress.coco import load_dataset
+from salcompress.data.coco import load_dataset
 from salcompress.detectors import detector_fingerprint, load_detector
-from salcompress.evaluation import evaluate
-from salcompress.reporting.rate_point import to_table
+from salcompress.evaluation.evaluate import evaluate
+from salcompress.evaluation.rate_point import to_table
+from salcompress.saliency.objects import ObjectSaliency
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--annotations", type=Path, required=True)
-    parser.add_argument("--detector", required=True, help="path/to/file.py:factory, torchvision:NAME or scenes, as for salcompress evaluate")
+    parser.add_argument(
+        "--detector",
+        required=True,
+        help="path/to/file.py:factory, torchvision:NAME or scenes, as for salcompress evaluate",
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quality", type=float, nargs="+", default=[0.1, 0.2, 0.3, 0.4, 0.5])
     parser.add_argument("--strength", type=float, default=12)
@@ -28,6 +37,21 @@ if __name__ == "__main__":
     with errors_in_one_line(parser.prog):
         dataset = load_dataset(args.images, args.annotations)
         saliency = ObjectSaliency(dataset, boxes=not args.masks)
-        codecs = [SalientCodec(q, saliency=saliency, saliency_strength=args.strength) for q in args.quality]
-        print(to_table(evaluate(dataset, load_detector(args.detector), args.detector, detector_fingerprint(args.detector), codecs, args.out,
-                                workers=args.workers, show_progress=True)))
+        codecs = [
+            SalientCodec(q, saliency=saliency, saliency_strength=args.strength)
+            for q in args.quality
+        ]
+        print(
+            to_table(
+                evaluate(
+                    dataset,
+                    load_detector(args.detector),
+                    args.detector,
+                    detector_fingerprint(args.detector),
+                    codecs,
+                    args.out,
+                    workers=args.workers,
+                    show_progress=True,
+                )
+            )
+        )

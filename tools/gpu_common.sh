@@ -11,7 +11,7 @@ if [ "${1:-}" = --rehearse ]; then
     shift
     export OMP_NUM_THREADS=1  # what runs beside it would slow two threads tenfold
     device=cpu tests_s=30 speed_s=30 training_s=6 training_limit_s=50 batches="1 2" images=2 keep_s=5 stable_minutes=0.1 decay_minutes=0.1
-    python3 -c "from salcompress.scenes import write_scenes; write_scenes('$work/scenes', 8, 5, 256, 320)"
+    python3 -c "from salcompress.data.scenes import write_scenes; write_scenes('$work/scenes', 8, 5, 256, 320)"
     training=(--data "$work/scenes/images" --config small --batch 2 --crop 64 --large-crop 128 --save-every 5)
 else
     # batches are four times those of a CPU, so that launching kernels is not what takes the time; nothing of it was compared on a GPU yet

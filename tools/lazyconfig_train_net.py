@@ -1,16 +1,25 @@
 #!/usr/bin/env python3
 """Train and evaluate Detectron2's LazyConfigs on compressed pictures.
 
-    tools/lazyconfig_train_net.py --config-file detectron_configs/random_compression_lazy.py --num-gpus 8
-    tools/lazyconfig_train_net.py --config-file ... --eval-only train.init_checkpoint=model_final.pth \\
+        tools/lazyconfig_train_net.py --config-file detectron_configs/random_compression_lazy.py \\
+        --num-gpus 8
+        tools/lazyconfig_train_net.py --config-file ... --eval-only \\
+        train.init_checkpoint=model_final.pth \\
         "dataloader.test.mapper.codec='webp:q=20'"
 """
+
 from detectron2.engine import default_argument_parser, launch
 
-from salcompress.detectron.engine import run_and_leave
 from salcompress.detectron.lazy_engine import main
+from salcompress.detectron.trainer import run_and_leave
 
 if __name__ == "__main__":
     args = default_argument_parser().parse_args()
-    launch(run_and_leave, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank, dist_url=args.dist_url,
-           args=(main, args))
+    launch(
+        run_and_leave,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(main, args),
+    )

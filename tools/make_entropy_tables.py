@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Write the integer probability tables of the .salc format. Run once: the file it wrote is part of the format.
+"""Write the integer probability tables of the .salc format. Run once: the file it wrote is part of
+the format.
 
-    python tools/make_entropy_tables.py salcompress/bitstream/entropy_tables.npy
+python tools/make_entropy_tables.py salcompress/bitstream/entropy_tables.npy
 """
+
 import sys
 
 import numpy as np
@@ -13,7 +15,9 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.11, 64.0
 
 
 def make_tables() -> np.ndarray:
-    """Frequencies int32 (64, 255), at least 1 each, symmetric but for the rounding that symbol 0 takes up."""
+    """Frequencies int32 (64, 255), at least 1 each, symmetric but for the rounding that symbol 0
+    takes up.
+    """
     scales = np.geomspace(SMALLEST_SCALE, LARGEST_SCALE, NUM_TABLES)[:, None]
     edges = np.arange(-MAX_SYMBOL, MAX_SYMBOL + 2) - 0.5
     mass = np.diff(ndtr(edges / scales), axis=1)

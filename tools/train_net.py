@@ -3,13 +3,21 @@
 
     tools/train_net.py --config-file COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml \\
         --codec-config detectron_configs/jpeg.yaml --num-gpus 8
-    tools/train_net.py ... --eval-only MODEL.WEIGHTS model_final.pth SALCOMPRESS.SWEEP "['none', 'jpeg:q=10,30,50']"
+        tools/train_net.py ... --eval-only MODEL.WEIGHTS model_final.pth SALCOMPRESS.SWEEP \\
+        "['none', 'jpeg:q=10,30,50']"
 """
+
 from detectron2.engine import launch
 
-from salcompress.detectron.engine import argument_parser, main, run_and_leave
+from salcompress.detectron.trainer import argument_parser, main, run_and_leave
 
 if __name__ == "__main__":
     args = argument_parser().parse_args()
-    launch(run_and_leave, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank, dist_url=args.dist_url,
-           args=(main, args))
+    launch(
+        run_and_leave,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(main, args),
+    )

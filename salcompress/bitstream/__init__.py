@@ -1,0 +1,1 @@
+"""Integers and bytes: the .salc format and its range coder."""

@@ -1,4 +1,5 @@
-"""The .salc file: one image, 36 bytes of header and the coded symbols. All numbers are little-endian.
+"""The .salc file: one image, 36 bytes of header and the coded symbols. All numbers are
+little-endian.
 
     offset  bytes  field
     0       4      magic, "SALC"
@@ -15,10 +16,11 @@
     32      4      CRC-32 of bytes 0 .. 31
     36      ...    coded symbols (see entropy_coder): quality map if there is one, level-2 groups, level-1 groups
 
-The CRCs of the symbols are checked after decoding, the first before level 1 is begun, so that a header which lies about its size takes
-little time and memory: whatever changes a symbol, damage to the words or a machine that
-computes another table index, is an error and not a wrong picture.
+The CRCs of the symbols are checked after decoding, the first before level 1 is begun, so that a
+header which lies about its size takes little time and memory: whatever changes a symbol, damage to
+the words or a machine that computes another table index, is an error and not a wrong picture.
 """
+
 import struct
 import zlib
 from collections.abc import Iterable
@@ -26,14 +28,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from salcompress.bitstream.format import CELL
 from salcompress.errors import CorruptError, ModelMismatchError, SettingError, TruncatedError
 
 MAGIC = b"SALC"
 VERSION = 2
 MAX_PIXELS = 2**26
-"""Of the image padded to whole cells: work and memory go by that. 67 megapixels; whoever forges a header can cost no more."""
-CELL = 64
-"""Side of a cell of the quality map in pixels."""
+"""Of the image padded to whole cells: work and memory go by that. 67 megapixels; whoever forges a
+header can cost no more.
+"""
 NUM_LEVELS = 64
 HEADER_BYTES = 36
 _LAYOUT = struct.Struct("<4sBBIIBB4sIII")  # the header but for its own CRC
@@ -66,8 +69,18 @@ def write_stream(header: Header, payload: bytes) -> bytes:
     """
     check_size(header.height, header.width)
     fields = _LAYOUT.pack(
-        MAGIC, VERSION, header.map_table is not None, header.height, header.width, header.level, header.map_table or 0,
-        header.fingerprint, len(payload), header.coarse_crc, header.fine_crc)
+        MAGIC,
+        VERSION,
+        header.map_table is not None,
+        header.height,
+        header.width,
+        header.level,
+        header.map_table or 0,
+        header.fingerprint,
+        len(payload),
+        header.coarse_crc,
+        header.fine_crc,
+    )
     return fields + struct.pack("<I", zlib.crc32(fields)) + payload
 
 
@@ -81,18 +94,55 @@ def read_header(stream: bytes) -> Header:
     if len(stream) < HEADER_BYTES:
         if not MAGIC.startswith(stream[: len(MAGIC)]):
             raise CorruptError("not a .salc stream")
-        raise TruncatedError(f"the stream ends within its header, after {len(stream)} of {HEADER_BYTES} bytes")
-    magic, version, flags, height, width, level, map_table, fingerprint, num_bytes, coarse_crc, fine_crc = _LAYOUT.unpack_from(stream)
+        raise TruncatedError(
+            f"the stream ends within its header, after {len(stream)} of {HEADER_BYTES} bytes"
+        )
+    (
+        magic,
+        version,
+        flags,
+        height,
+        width,
+        level,
+        map_table,
+        fingerprint,
+        num_bytes,
+        coarse_crc,
+        fine_crc,
+    ) = _LAYOUT.unpack_from(stream)
     if magic != MAGIC:
         raise CorruptError("not a .salc stream")
     if zlib.crc32(stream[: _LAYOUT.size]) != struct.unpack_from("<I", stream, _LAYOUT.size)[0]:
         raise CorruptError("the header is damaged: its checksum does not match")
     if version != VERSION:
-        raise CorruptError(f"version {version} of the format is not known here; this package reads version {VERSION}")
-    if not (flags <= 1 and 1 <= height and 1 <= width and _padded_pixels(height, width) <= MAX_PIXELS and level < NUM_LEVELS
-            and map_table < NUM_LEVELS and (flags or map_table == 0) and num_bytes % 4 == 0):
-        raise CorruptError(f"the header's fields are out of range: {width}x{height} pixels, level {level}, flags {flags}")
-    return Header(height, width, level, map_table if flags else None, fingerprint, num_bytes, coarse_crc, fine_crc)
+        raise CorruptError(
+            f"version {version} of the format is not known here; this package reads version "
+            f"{VERSION}"
+        )
+    if not (
+        flags <= 1
+        and height >= 1
+        and width >= 1
+        and _padded_pixels(height, width) <= MAX_PIXELS
+        and level < NUM_LEVELS
+        and map_table < NUM_LEVELS
+        and (flags or map_table == 0)
+        and num_bytes % 4 == 0
+    ):
+        raise CorruptError(
+            f"the header's fields are out of range: {width}x{height} pixels, level {level}, "
+            f"flags {flags}"
+        )
+    return Header(
+        height,
+        width,
+        level,
+        map_table if flags else None,
+        fingerprint,
+        num_bytes,
+        coarse_crc,
+        fine_crc,
+    )
 
 
 def read_stream(stream: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
@@ -106,8 +156,11 @@ def read_stream(stream: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
     header = read_header(stream)
     check_length(header, len(stream))
     if header.fingerprint != fingerprint:
-        raise ModelMismatchError(f"the stream was made by model {header.fingerprint.hex()}, and this is {fingerprint.hex()}; "
-                                 "decode with the weights that encoded it")
+        raise ModelMismatchError(
+            f"the stream was made by model {header.fingerprint.hex()}, and this is "
+            f"{fingerprint.hex()}; "
+            "decode with the weights that encoded it"
+        )
     return header, stream[HEADER_BYTES:]
 
 
@@ -120,7 +173,9 @@ def check_length(header: Header, num_bytes: int) -> None:
     """
     held = num_bytes - HEADER_BYTES
     if held < header.num_bytes:
-        raise TruncatedError(f"the stream holds {held} of {header.num_bytes} bytes of coded symbols")
+        raise TruncatedError(
+            f"the stream holds {held} of {header.num_bytes} bytes of coded symbols"
+        )
     if held > header.num_bytes:
         raise CorruptError(f"{held - header.num_bytes} bytes follow the end of the stream")
 
@@ -140,8 +195,11 @@ def check_size(height: int, width: int) -> None:
         SettingError: It is too large.
     """
     if _padded_pixels(height, width) > MAX_PIXELS:
-        raise SettingError(f"an image of {width}x{height}, padded to whole {CELL}x{CELL} cells, has more than the {MAX_PIXELS} pixels of the "
-                           ".salc format; cut or shrink it first")
+        raise SettingError(
+            f"an image of {width}x{height}, padded to whole {CELL}x{CELL} cells, has more than "
+            f"the {MAX_PIXELS} pixels of the "
+            ".salc format; cut or shrink it first"
+        )
 
 
 def _padded_pixels(height: int, width: int) -> int:

@@ -1,12 +1,16 @@
-"""Integer probability tables, and the range coder that writes symbols with them. Integers and bytes only.
+"""Integer probability tables, and the range coder that writes symbols with them. Integers and bytes
+only.
 
-Symbols lie in [-381, 381]. Each is coded with one of 64 tables over [-127, 127]: zero-mean normal distributions of standard
-deviations from 0.11 to 64 in equal ratios, quantised to integers that sum to 2^24. The tables are shipped as integers and are part
-of the format; no machine ever computes them again. A symbol beyond the tables is coded as +-127, and what it exceeds that by, 0 .. 254,
-follows its group: for each +-127 of the group in order, less 127, with the widest table. (Pure black and white at high quality need it.)
-Inside a group symbols are sorted by table (stable), groups follow each other, and all are pushed in reverse onto one ANS stack
-(Duda 2009; the coder is that of `constriction`), so that they pop in order.
+Symbols lie in [-381, 381]. Each is coded with one of 64 tables over [-127, 127]: zero-mean normal
+distributions of standard deviations from 0.11 to 64 in equal ratios, quantised to integers that sum
+to 2^24. The tables are shipped as integers and are part of the format; no machine ever computes
+them again. A symbol beyond the tables is coded as +-127, and what it exceeds that by, 0 .. 254,
+follows its group: for each +-127 of the group in order, less 127, with the widest table. (Pure
+black and white at high quality need it.) Inside a group symbols are sorted by table (stable),
+groups follow each other, and all are pushed in reverse onto one ANS stack (Duda 2009; the coder is
+that of `constriction`), so that they pop in order.
 """
+
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -31,9 +35,13 @@ _WIDEST = NUM_TABLES - 1
 TABLE_BITS: np.ndarray = PRECISION - np.log2(TABLES.astype(np.float64))
 """Ideal length of each symbol in bits, float64 (64, 255)."""
 
-# constriction rounds probabilities to integers of its own; weights of (frequency - 1) that sum to just under its total
-# come out as exactly these frequencies, as the pure-Python coder in the tests confirms.
-_MODELS = [constriction.stream.model.Categorical((row - 1).astype(np.float64), perfect=False) for row in TABLES]
+# constriction rounds probabilities to integers of its own; weights of (frequency - 1) that sum to
+# just under its total come out as exactly these frequencies, as the pure-Python coder in the tests
+# confirms.
+_MODELS = [
+    constriction.stream.model.Categorical((row - 1).astype(np.float64), perfect=False)
+    for row in TABLES
+]
 
 
 def encode_groups(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
@@ -61,7 +69,9 @@ def encode_groups(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
 
 
 def count_bits(symbols: np.ndarray, tables: np.ndarray) -> np.ndarray:
-    """Ideal length of each symbol in bits under its table, float64; the coder's words are longer by under 0.1 % + 64 bits."""
+    """Ideal length of each symbol in bits under its table, float64; the coder's words are longer by
+    under 0.1 % + 64 bits.
+    """
     bits = TABLE_BITS[tables, symbols.clip(-EDGE, EDGE).astype(np.int64) + EDGE]
     at_edge = np.abs(symbols) >= EDGE
     bits[at_edge] += TABLE_BITS[_WIDEST, np.abs(symbols[at_edge]).astype(np.int64) - EDGE]
@@ -69,11 +79,19 @@ def count_bits(symbols: np.ndarray, tables: np.ndarray) -> np.ndarray:
 
 
 def _check_coder() -> None:
-    """Another version of the coder's library may round tables to other integers: better to know before a stream is written."""
-    symbols, tables = np.array([0, 1, -1, 5, -127, 381, 0], np.int32), np.array([0, 10, 10, 30, 63, 63, 0], np.uint8)
+    """Another version of the coder's library may round tables to other integers: better to know
+    before a stream is written.
+    """
+    symbols, tables = (
+        np.array([0, 1, -1, 5, -127, 381, 0], np.int32),
+        np.array([0, 10, 10, 30, 63, 63, 0], np.uint8),
+    )
     if encode_groups([(symbols, tables)]).hex() != "f27ffd8c3dd8478b1e000000":
-        raise CodecUnavailableError(f"constriction {metadata.version('constriction')} does not code the tables of the .salc format as they are; "
-                                    "pip install 'constriction>=0.5,<0.6'")
+        raise CodecUnavailableError(
+            f"constriction {metadata.version('constriction')} does not code the tables of the "
+            ".salc format as they are; "
+            "pip install 'constriction>=0.5,<0.6'"
+        )
 
 
 _check_coder()
@@ -90,7 +108,9 @@ class GroupDecoder:
         if len(payload) % 4:
             raise CorruptError("the coded symbols are not whole 32-bit words")
         try:
-            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+            self._coder = constriction.stream.stack.AnsCoder(
+                np.frombuffer(payload, "<u4").astype(np.uint32)
+            )
         except ValueError as error:
             raise CorruptError(f"the coded symbols are damaged: {error}") from error
 

@@ -1,4 +1,5 @@
 """What a codec is; the identity codec; a cache of streams around any codec."""
+
 import contextlib
 import hashlib
 import os
@@ -24,7 +25,9 @@ class Option(NamedTuple):
 
 
 class CodingMaps(NamedTuple):
-    """What a codec with a quality map did where; arrays (rows, columns) of float32 over the 16x16 places of the padded image."""
+    """What a codec with a quality map did where; arrays (rows, columns) of float32 over the 16x16
+    places of the padded image.
+    """
 
     saliency: np.ndarray
     """Mean of the saliency map that steered the encoder, [0, 1]."""
@@ -47,7 +50,9 @@ class Codec(Protocol):
     setting: str
     """Every option that changes the rate, defaults too: ``q=30,subsampling=420``."""
     fingerprint: str
-    """Name, setting and the version of what codes: a stream of one codec stands for that of any other with its fingerprint."""
+    """Name, setting and the version of what codes: a stream of one codec stands for that of any
+    other with its fingerprint.
+    """
 
     @property
     def label(self) -> str:
@@ -72,7 +77,9 @@ class Codec(Protocol):
         """
 
     def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps | None:
-        """Saliency, quality and bits by place of a stream that this codec made of ``image``; None where a codec knows no places."""
+        """Saliency, quality and bits by place of a stream that this codec made of ``image``; None
+        where a codec knows no places.
+        """
         return None
 
 
@@ -87,13 +94,16 @@ def convert_options(codec: type, given: Mapping[str, Any]) -> dict[str, Any]:
         try:
             values[key] = option.convert(given[key]) if key in given else option.default
         except ValueError as error:
-            raise SettingError(f"{codec.name}: {key} ({option.meaning}) must be {error}, got {given[key]!r}") from None
+            raise SettingError(
+                f"{codec.name}: {key} ({option.meaning}) must be {error}, got {given[key]!r}"
+            ) from None
     return values
 
 
 class IdentityCodec(Codec):
-    """No compression. Where an image came from a file, that file is its stream, so the rate is that of the source (see
-    :func:`salcompress.codecs.coding.code`); of bare pixels the stream is an uncompressed PPM file, 24 bits per pixel.
+    """No compression. Where an image came from a file, that file is its stream, so the rate is that
+    of the source (see :func:`salcompress.evaluation.round_trip.code`); of bare pixels the stream is
+    an uncompressed PPM file, 24 bits per pixel.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
@@ -114,11 +124,13 @@ _ENTRY_MAGIC = b"SALCACH1"
 
 
 class CachedCodec(Codec):
-    """Keeps the streams of another codec in a folder, by content of the image and fingerprint of the codec.
+    """Keeps the streams of another codec in a folder, by content of the image and fingerprint of
+    the codec.
 
-    Entries are written atomically, so several processes can share a folder. Each carries a digest: a damaged entry is
-    made again; an unwritable folder or a full disk is an error. With a bound, the entries unused for the longest time go first; each process counts what it has
-    written since it last looked, so n processes may exceed the bound by n/16 of it for a while.
+    Entries are written atomically, so several processes can share a folder. Each carries a digest:
+    a damaged entry is made again; an unwritable folder or a full disk is an error. With a bound,
+    the entries unused for the longest time go first; each process counts what it has written since
+    it last looked, so n processes may exceed the bound by n/16 of it for a while.
 
     Args:
         codec: The codec to wrap. (The identity codec has nothing to keep: see :func:`with_cache`.)
@@ -128,17 +140,22 @@ class CachedCodec(Codec):
     Attributes:
         hits: Streams that came out of the cache, so far.
         misses: Streams that had to be made, so far.
-        encode_s: Seconds that the wrapped codec took for the last stream; None where it came out of the cache.
+        encode_s: Seconds that the wrapped codec took for the last stream; None where it came out of
+            the cache.
     """
 
     def __init__(self, codec: Codec, folder: Path | str, max_bytes: int | None = None):
         if max_bytes is not None and max_bytes < 1:
-            raise SettingError(f"max_bytes must be at least 1, or None for no bound, got {max_bytes}")
+            raise SettingError(
+                f"max_bytes must be at least 1, or None for no bound, got {max_bytes}"
+            )
         self.codec, self.folder, self.max_bytes = codec, Path(folder), max_bytes
         self.name, self.setting, self.fingerprint = codec.name, codec.setting, codec.fingerprint
         self.hits = self.misses = 0
         self.encode_s: float | None = None
-        self._unchecked = max_bytes or 0  # bytes that may have been added since the bound was last enforced
+        self._unchecked = (
+            max_bytes or 0
+        )  # bytes that may have been added since the bound was last enforced
 
     def encode(self, image: np.ndarray) -> bytes:
         check_image(image)
@@ -172,11 +189,17 @@ class CachedCodec(Codec):
         except OSError:
             return None
         stream = entry[40:]
-        return stream if entry[:8] == _ENTRY_MAGIC and entry[8:40] == hashlib.sha256(stream).digest() else None
+        return (
+            stream
+            if entry[:8] == _ENTRY_MAGIC and entry[8:40] == hashlib.sha256(stream).digest()
+            else None
+        )
 
     def _enforce_bound(self) -> None:
         entries = []
-        for path in self.folder.glob("??/[!.]*"):  # a dot begins what another process is still writing
+        for path in self.folder.glob(
+            "??/[!.]*"
+        ):  # a dot begins what another process is still writing
             with contextlib.suppress(OSError):  # another process has removed it
                 status = path.stat()
                 entries.append((status.st_mtime_ns, status.st_size, path))
@@ -191,5 +214,11 @@ class CachedCodec(Codec):
 
 
 def with_cache(codec: Codec, folder: Path | str | None, max_bytes: int | None = None) -> Codec:
-    """The codec behind a :class:`CachedCodec`; as it is if ``folder`` is None, or if it is the identity."""
-    return codec if folder is None or isinstance(codec, IdentityCodec) else CachedCodec(codec, folder, max_bytes)
+    """The codec behind a :class:`CachedCodec`; as it is if ``folder`` is None, or if it is the
+    identity.
+    """
+    return (
+        codec
+        if folder is None or isinstance(codec, IdentityCodec)
+        else CachedCodec(codec, folder, max_bytes)
+    )

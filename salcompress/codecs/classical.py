@@ -1,8 +1,10 @@
 """Classical codecs, as Pillow writes and reads them.
 
-They code the pixels alone: what else a source file carries (colour profile, EXIF, comments) is not copied into the
-stream, so it burdens no codec's rate. Pillow by itself would copy colour profiles into AVIF, but not into JPEG or WebP.
+They code the pixels alone: what else a source file carries (colour profile, EXIF, comments) is not
+copied into the stream, so it burdens no codec's rate. Pillow by itself would copy colour profiles
+into AVIF, but not into JPEG or WebP.
 """
+
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -79,13 +81,20 @@ class PillowCodec(Codec):
     def __init__(self, **options: Any):
         unknown = set(options) - set(self.OPTIONS)
         if unknown:
-            raise SettingError(f"{self.name} has no option {min(unknown)!r}; valid: {', '.join(self.OPTIONS) or 'none'}")
+            raise SettingError(
+                f"{self.name} has no option {min(unknown)!r}; valid: "
+                f"{', '.join(self.OPTIONS) or 'none'}"
+            )
         if not features.check(self.feature):
             raise CodecUnavailableError(
-                f"codec {self.name}: this Pillow ({PIL.__version__}) was built without it; install Pillow >= 11.3 from a wheel")
+                f"codec {self.name}: this Pillow ({PIL.__version__}) was built without it; "
+                "install Pillow >= 11.3 from a wheel"
+            )
         self.options = convert_options(type(self), options)
         self.setting = ",".join(f"{key}={value}" for key, value in self.options.items())
-        self.fingerprint = f"{self.name}:{self.setting}@pillow-{PIL.__version__}-{features.version(self.feature)}"
+        self.fingerprint = (
+            f"{self.name}:{self.setting}@pillow-{PIL.__version__}-{features.version(self.feature)}"
+        )
 
     def writer_options(self) -> dict[str, Any]:
         """Options of Pillow's writer."""
@@ -98,7 +107,9 @@ class PillowCodec(Codec):
             raise
         except Exception as error:  # Pillow's writers raise OSError, ValueError, RuntimeError, ...
             height, width = image.shape[:2]
-            raise SettingError(f"{self.name} cannot encode an image of {width}x{height} (width x height): {error}") from error
+            raise SettingError(
+                f"{self.name} cannot encode an image of {width}x{height} (width x height): {error}"
+            ) from error
 
     def decode(self, stream: bytes) -> np.ndarray:
         offset, magic = self.magic
@@ -120,18 +131,29 @@ class JpegCodec(PillowCodec):
     name, image_format, feature, magic = "jpeg", "JPEG", "jpg", (0, b"\xff\xd8\xff")
 
     def writer_options(self) -> dict[str, Any]:
-        return {"quality": self.options["q"], "subsampling": _with_colons(self.options["subsampling"])}
+        return {
+            "quality": self.options["q"],
+            "subsampling": _with_colons(self.options["subsampling"]),
+        }
 
 
 class Jpeg2000Codec(PillowCodec):
-    """JPEG 2000 by OpenJPEG: colour transform, irreversible wavelet, a .jp2 file; ``bpp`` is the target, the file is what counts."""
+    """JPEG 2000 by OpenJPEG: colour transform, irreversible wavelet, a .jp2 file; ``bpp`` is the
+    target, the file is what counts.
+    """
 
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"bpp": Option(0.5, number(0, 24), "target rate in bits per pixel")}
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "bpp": Option(0.5, number(0, 24), "target rate in bits per pixel")
+    }
     name, image_format, feature, magic = "jpeg2000", "JPEG2000", "jpg_2000", (4, b"jP  ")
 
     def writer_options(self) -> dict[str, Any]:
-        return {"quality_mode": "rates", "quality_layers": [24 / self.options["bpp"]], "irreversible": True,
-                "mct": 1}  # Pillow's default leaves RGB as it is, which costs 3 dB
+        return {
+            "quality_mode": "rates",
+            "quality_layers": [24 / self.options["bpp"]],
+            "irreversible": True,
+            "mct": 1,
+        }  # Pillow's default leaves RGB as it is, which costs 3 dB
 
 
 class WebpCodec(PillowCodec):
@@ -150,8 +172,9 @@ class WebpCodec(PillowCodec):
 class AvifCodec(PillowCodec):
     """AVIF by libavif with its AV1 encoder, on two threads.
 
-    With two or more threads libaom makes one and the same stream, that of Pillow's default on any machine with several
-    cores; with one thread it makes another (0.7 % longer on COCO images). Fixed here so that the stream does not depend on the machine.
+    With two or more threads libaom makes one and the same stream, that of Pillow's default on any
+    machine with several cores; with one thread it makes another (0.7 % longer on COCO images).
+    Fixed here so that the stream does not depend on the machine.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
@@ -162,14 +185,20 @@ class AvifCodec(PillowCodec):
     name, image_format, feature, magic = "avif", "AVIF", "avif", (4, b"ftyp")
 
     def writer_options(self) -> dict[str, Any]:
-        return {"quality": self.options["q"], "subsampling": _with_colons(self.options["subsampling"]),
-                "speed": self.options["speed"], "max_threads": 2}
+        return {
+            "quality": self.options["q"],
+            "subsampling": _with_colons(self.options["subsampling"]),
+            "speed": self.options["speed"],
+            "max_threads": 2,
+        }
 
 
 class PngCodec(PillowCodec):
     """PNG, lossless."""
 
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"level": Option(6, integer(0, 9), "zlib compression level")}
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "level": Option(6, integer(0, 9), "zlib compression level")
+    }
     name, image_format, feature, magic = "png", "PNG", "zlib", (0, b"\x89PNG")
 
     def writer_options(self) -> dict[str, Any]:
@@ -177,5 +206,5 @@ class PngCodec(PillowCodec):
 
 
 def _with_colons(subsampling: int) -> str:
-    """"4:2:0" for 420."""
+    """ "4:2:0" for 420."""
     return ":".join(str(subsampling))

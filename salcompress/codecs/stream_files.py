@@ -1,4 +1,5 @@
 """Image files to streams and back, with a summary."""
+
 import csv
 import io
 import time
@@ -30,21 +31,30 @@ class EncodedFile(NamedTuple):
 
 
 def encode_files(
-    paths: Sequence[Path], codec: Codec, out: Path, target_bpp: float | None = None, target_psnr: float | None = None
+    paths: Sequence[Path],
+    codec: Codec,
+    out: Path,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
 ) -> list[EncodedFile]:
     """Write a stream for each image, named after it, and ``summary.csv``.
 
     Args:
-        target_bpp, target_psnr: Search the quality of each image for one of them; the codec must then be a learned one.
+        target_bpp, target_psnr: Search the quality of each image for one of them; the codec must
+        then be a learned one.
 
     Raises:
-        SettingError: Two images would have one stream, a target is out of reach, or the codec is not the learned one.
-        DataError: Images could not be read, or the codec could not hold them; the others were encoded, the message names these.
+        SettingError: Two images would have one stream, a target is out of reach, or the codec is
+            not the learned one.
+        DataError: Images could not be read, or the codec could not hold them; the others were
+            encoded, the message names these.
         OutputError: ``out`` cannot be written.
     """
     _check_names(paths, ".salc")
     if not isinstance(codec, SalientCodec):
-        raise SettingError(f".salc streams are those of the learned codec, salient; got {codec.name}")
+        raise SettingError(
+            f".salc streams are those of the learned codec, salient; got {codec.name}"
+        )
     rows, failed = [], []
     try:
         for path in tqdm(paths, unit="image"):
@@ -59,11 +69,15 @@ def encode_files(
         writer.writerows(rows)
         write_atomically(out / "summary.csv", buffer.getvalue())
     if failed:
-        raise DataError(f"{len(rows)} images were encoded, {len(failed)} could not be: {'; '.join(failed)}")
+        raise DataError(
+            f"{len(rows)} images were encoded, {len(failed)} could not be: {'; '.join(failed)}"
+        )
     return rows
 
 
-def _encode_file(path: Path, codec: SalientCodec, out: Path, target_bpp: float | None, target_psnr: float | None) -> EncodedFile:
+def _encode_file(
+    path: Path, codec: SalientCodec, out: Path, target_bpp: float | None, target_psnr: float | None
+) -> EncodedFile:
     image = read_image(path)
     chosen = codec
     if target_bpp is not None:
@@ -76,7 +90,16 @@ def _encode_file(path: Path, codec: SalientCodec, out: Path, target_bpp: float |
     target = out / f"{path.stem}.salc"
     write_atomically(target, stream)
     height, width = image.shape[:2]
-    return EncodedFile(str(path), str(target), height, width, len(stream), 8 * len(stream) / (height * width), chosen.label, round(seconds, 4))
+    return EncodedFile(
+        str(path),
+        str(target),
+        height,
+        width,
+        len(stream),
+        8 * len(stream) / (height * width),
+        chosen.label,
+        round(seconds, 4),
+    )
 
 
 def decode_files(paths: Sequence[Path], codec: Codec, out: Path) -> list[Path]:
@@ -103,5 +126,8 @@ def _check_names(paths: Sequence[Path], ending: str) -> None:
     stems: dict[str, Path] = {}
     for path in paths:
         if path.stem in stems:
-            raise SettingError(f"{stems[path.stem]} and {path} would both become {path.stem}{ending}; write them into two folders")
+            raise SettingError(
+                f"{stems[path.stem]} and {path} would both become {path.stem}{ending}; write "
+                "them into two folders"
+            )
         stems[path.stem] = path

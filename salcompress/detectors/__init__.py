@@ -1,4 +1,7 @@
-"""Detectors by specification: ``scenes``, ``torchvision:maskrcnn_resnet50_fpn``, ``path/to/file.py:factory``."""
+"""Detectors by specification: ``scenes``, ``torchvision:maskrcnn_resnet50_fpn``,
+``path/to/file.py:factory``.
+"""
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,8 @@ _WEIGHTS = {"weights": "file with the state dict", "device": "cpu, cuda, cuda:1,
 def load_detector(spec: str) -> Detector:
     """The detector of a specification.
 
-    * ``scenes[:weights=FILE][,device=cpu]``: the small Mask R-CNN shipped for this package's synthetic scenes;
+    * ``scenes[:weights=FILE][,device=cpu]``: the small Mask R-CNN shipped for this package's
+      synthetic scenes;
     * ``torchvision:NAME[,weights=FILE][,device=cpu]``: a Faster R-CNN or Mask R-CNN of torchvision;
     * ``path/to/file.py:factory``: whatever ``factory()`` of that file returns.
 
@@ -31,17 +35,23 @@ def load_detector(spec: str) -> Detector:
     parsed = parse_spec(spec)
     options = single_options(spec, parsed, _WEIGHTS)
     if parsed.name == "scenes" and parsed.argument is None:
-        from salcompress.detectors.scene_detector import load_scene_detector
+        from salcompress.detectors.scenes import load_scene_detector
 
         return load_scene_detector(**options)
     if parsed.name == "torchvision":
-        from salcompress.detectors.torchvision_models import MODEL_NAMES, load_torchvision
+        from salcompress.detectors.torchvision import MODEL_NAMES, load_torchvision
 
         if parsed.argument is None:
-            raise SettingError(f"{spec!r} names no model; write torchvision:NAME with one of {', '.join(MODEL_NAMES)}")
+            raise SettingError(
+                f"{spec!r} names no model; write torchvision:NAME with one of "
+                f"{', '.join(MODEL_NAMES)}"
+            )
         return load_torchvision(parsed.argument, **options)
-    raise SettingError(f"unknown detector {spec!r}; valid: scenes[:weights=FILE], torchvision:NAME[,weights=FILE], "
-                       "detectron2:CONFIG[,weights=FILE], path/to/file.py:factory")
+    raise SettingError(
+        f"unknown detector {spec!r}; valid: scenes[:weights=FILE], "
+        "torchvision:NAME[,weights=FILE], "
+        "detectron2:CONFIG[,weights=FILE], path/to/file.py:factory"
+    )
 
 
 def detector_fingerprint(spec: str) -> str:
@@ -66,6 +76,6 @@ def _named_files(spec: Spec) -> Iterator[Path]:
     if "weights" in spec.options:
         yield Path(spec.options["weights"][0])
     elif spec.name == "scenes":
-        from salcompress.detectors.scene_detector import WEIGHTS
+        from salcompress.detectors.scenes import WEIGHTS
 
         yield WEIGHTS

@@ -1,22 +1,35 @@
 """salcompress in Detectron2: the only package here that imports it.
 
-Three lines in a training script: ``add_salcompress_config(cfg)`` after ``get_cfg()``, a codec in ``cfg.SALCOMPRESS``, and
-``CompressionTrainer`` in place of ``DefaultTrainer``.
+Three lines in a training script: ``add_salcompress_config(cfg)`` after ``get_cfg()``, a codec in
+``cfg.SALCOMPRESS``, and ``CompressionTrainer`` in place of ``DefaultTrainer``.
 """
+
 from salcompress.detectron.augmentation import CodecTransform, RandomCompression
 from salcompress.detectron.config import add_salcompress_config
-from salcompress.detectron.dataset_mapper import CompressedDatasetMapper
-from salcompress.detectron.engine import CompressionTrainer
 from salcompress.detectron.evaluators import CompressionEvaluator
 from salcompress.detectron.gpu_stage import CompressedLoader
-from salcompress.detectron.meta_arch import CompressedDetector, LossWeights, QualitySchedule
+from salcompress.detectron.mapper import CompressedDatasetMapper
+from salcompress.detectron.model import CompressedDetector, LossWeights, QualitySchedule
 from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.detectron.torchvision_model import TorchvisionModel, load_scene_model
+from salcompress.detectron.trainer import CompressionTrainer
 
 __all__ = [
-    "ClippedAdamW", "CodecTransform", "CompressedDatasetMapper", "CompressedDetector", "CompressedLoader", "CompressionEvaluator",
-    "CompressionTrainer", "LossWeights", "OriginalImageMapper", "QualitySchedule", "RandomCompression", "TorchvisionModel",
-    "add_salcompress_config", "load_scene_model", "register_scenes",
+    "ClippedAdamW",
+    "CodecTransform",
+    "CompressedDatasetMapper",
+    "CompressedDetector",
+    "CompressedLoader",
+    "CompressionEvaluator",
+    "CompressionTrainer",
+    "LossWeights",
+    "OriginalImageMapper",
+    "QualitySchedule",
+    "RandomCompression",
+    "TorchvisionModel",
+    "add_salcompress_config",
+    "load_scene_model",
+    "register_scenes",
 ]

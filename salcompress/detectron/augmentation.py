@@ -1,4 +1,5 @@
 """Compression as a training-time augmentation: the Augmentation decides, the Transform executes."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -6,8 +7,8 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
 from salcompress.codecs import Codec, load_codecs
-from salcompress.codecs.coding import code
 from salcompress.errors import SettingError
+from salcompress.evaluation.round_trip import code
 from salcompress.image import swap_channels
 
 
@@ -27,7 +28,8 @@ def as_rgb(image: np.ndarray, image_format: str) -> np.ndarray:
 
 
 class CodecTransform(Transform):
-    """Compress and decompress the picture; coordinates, boxes, masks and label maps are as they were.
+    """Compress and decompress the picture; coordinates, boxes, masks and label maps are as they
+    were.
 
     Args:
         codec: Any codec.
@@ -43,7 +45,8 @@ class CodecTransform(Transform):
         """uint8 (H, W, 3) to the same.
 
         Raises:
-            SettingError: Not such an array; compression comes before augmentations that make pictures float.
+            SettingError: Not such an array; compression comes before augmentations that make
+                pictures float.
         """
         return as_rgb(code(self.codec, as_rgb(img, self.image_format)).decoded, self.image_format)
 
@@ -64,7 +67,8 @@ class RandomCompression(T.Augmentation):
     Put it first, so that it sees the original picture; codecs then work as they do at test time.
 
     Args:
-        codecs: Specifications; of "jpeg:q=10,30" each value counts as one setting. All are equally likely.
+        codecs: Specifications; of "jpeg:q=10,30" each value counts as one setting. All are equally
+            likely.
         prob: How often a picture is compressed at all, in [0, 1].
         image_format: "BGR" or "RGB", how the picture's channels lie.
 
@@ -87,9 +91,15 @@ class RandomCompression(T.Augmentation):
 
     def draw(self) -> int:
         """Number, from 1, of the setting that compresses the next picture; 0 for none."""
-        return 0 if self._rand_range() >= self.prob else 1 + int(np.random.randint(len(self.settings)))
+        return (
+            0 if self._rand_range() >= self.prob else 1 + int(np.random.randint(len(self.settings)))
+        )
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """The drawn codec as a transform, or one that does nothing."""
         drawn = self.draw()
-        return CodecTransform(self.settings[drawn - 1], self.image_format) if drawn else NoOpTransform()
+        return (
+            CodecTransform(self.settings[drawn - 1], self.image_format)
+            if drawn
+            else NoOpTransform()
+        )

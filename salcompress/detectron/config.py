@@ -1,4 +1,5 @@
 """The one node that salcompress adds to a Detectron2 config."""
+
 from detectron2.config import CfgNode
 
 from salcompress.codecs import Codec, load_codec, with_cache
@@ -9,64 +10,81 @@ STAGES = ("mapper", "gpu", "model")
 
 
 def add_salcompress_config(cfg: CfgNode) -> None:
-    """Add ``cfg.SALCOMPRESS`` with its defaults, which change nothing; call it before merging files."""
+    """Add ``cfg.SALCOMPRESS`` with its defaults, which change nothing; call it before merging
+    files.
+    """
     node = cfg.SALCOMPRESS = CfgNode()
-    # Where pictures are compressed: "mapper": in the loader's processes, one by one; "gpu": behind the loader, in batches on
-    # the codec's device; "model": by a differentiable codec that is a part of the model (see MODEL).
+    # Where pictures are compressed: "mapper": in the loader's processes, one by one; "gpu": behind
+    # the loader, in batches on the codec's device; "model": by a differentiable codec that is a
+    # part of the model (see MODEL).
     node.STAGE = "mapper"
-    # What training images are compressed with, before any resize: a specification such as "jpeg:q=30". Not of stage "model".
+    # What training images are compressed with, before any resize: a specification such as
+    # "jpeg:q=30". Not of stage "model".
     node.TRAIN_CODEC = "none"
     # The same for test images.
     node.TEST_CODEC = "none"
-    # Training-time augmentation, after TRAIN_CODEC: specifications, of which one setting is drawn for each image. A list
-    # of values counts as that many settings: ["jpeg:q=10,30", "webp:q=10"] draws each of three equally often.
+    # Training-time augmentation, after TRAIN_CODEC: specifications, of which one setting is drawn
+    # for each image. A list of values counts as that many settings: ["jpeg:q=10,30", "webp:q=10"]
+    # draws each of three equally often.
     node.RANDOM_CODECS = []
     # How often an image is compressed by one of RANDOM_CODECS, in [0, 1]; a float: 1.0, not 1.
     node.RANDOM_PROB = 1.0
-    # Folder that keeps the streams of TRAIN_CODEC and TEST_CODEC; empty for none. Stage "mapper" alone.
+    # Folder that keeps the streams of TRAIN_CODEC and TEST_CODEC; empty for none. Stage "mapper"
+    # alone.
     node.CACHE_DIR = ""
     # Bound on that folder in MiB; 0 for none.
     node.CACHE_MIB = 0
-    # With --eval-only: specifications to evaluate at, one RatePoint row each, into OUTPUT_DIR/sweep.
+    # With --eval-only: specifications to evaluate at, one RatePoint row each, into
+    # OUTPUT_DIR/sweep.
     node.SWEEP = []
-    # Stages "gpu" and "model": whether the learned codec writes real streams, whose length is then the rate, or counts their bits from
-    # the coder's integer tables: within 64 bits of the stream's, and faster. In training (stage "gpu"), and in tests; sweeps always write.
+    # Stages "gpu" and "model": whether the learned codec writes real streams, whose length is then
+    # the rate, or counts their bits from the coder's integer tables: within 64 bits of the
+    # stream's, and faster. In training (stage "gpu"), and in tests; sweeps always write.
     node.TRAIN_STREAMS = False
     node.TEST_STREAMS = True
     # Stage "gpu": test images in a batch. The detector sees them together, padded to one size.
     node.TEST_BATCH = 1
-    # Stage "gpu": bfloat16 in the learned codec's transforms, quicker on recent GPUs; pixels are a grey level or two apart.
+    # Stage "gpu": bfloat16 in the learned codec's transforms, quicker on recent GPUs; pixels are a
+    # grey level or two apart.
     node.MIXED_PRECISION = False
     # Stage "gpu": batches compressed ahead of the detector; -1 for 2 on a GPU and 0 on the CPU.
     node.PREFETCH = -1
 
     model = node.MODEL = CfgNode()
-    # The codec to begin with, "salient:..."; its q is the quality of tests, weights=FILE another start than the shipped weights.
+    # The codec to begin with, "salient:..."; its q is the quality of tests, weights=FILE another
+    # start than the shipped weights.
     model.CODEC = "salient:q=0.3"
-    # What training changes: "codec" (for a detector as it is), "detector" (behind a codec as it is) or "both".
+    # What training changes: "codec" (for a detector as it is), "detector" (behind a codec as it is)
+    # or "both".
     model.TRAINS = "codec"
-    # Whether the detector's own losses, which need annotations, teach; a codec can learn by DISTILLATION_WEIGHT alone.
+    # Whether the detector's own losses, which need annotations, teach; a codec can learn by
+    # DISTILLATION_WEIGHT alone.
     model.LABELS = True
     # Weight of estimated bits per pixel in the loss.
     model.RATE_WEIGHT = 1.0
-    # Of squared error, in units of the codec's own training (lambda by quality); salient places count 1 + SALIENCY_WEIGHT as much.
+    # Of squared error, in units of the codec's own training (lambda by quality); salient places
+    # count 1 + SALIENCY_WEIGHT as much.
     model.DISTORTION_WEIGHT = 0.1
     model.SALIENCY_WEIGHT = 0.0
-    # Squared 8-bit error that a distance of 1 by the perceptual metric counts as; 0 leaves the metric out.
+    # Squared 8-bit error that a distance of 1 by the perceptual metric counts as; 0 leaves the
+    # metric out.
     model.PERCEPTUAL_WEIGHT = 0.0
-    # Bits per pixel, at the middle quality, that one unit of the detector's losses is worth to the codec.
+    # Bits per pixel, at the middle quality, that one unit of the detector's losses is worth to the
+    # codec.
     model.TASK_WEIGHT = 1.0
-    # The same for one unit of the relative squared difference of the detector's backbone features; 0 leaves it out.
+    # The same for one unit of the relative squared difference of the detector's backbone features;
+    # 0 leaves it out.
     model.DISTILLATION_WEIGHT = 0.0
     # Names of the features compared; empty for all that the backbone gives.
     model.DISTILLATION_FEATURES = []
-    # Qualities drawn from for each training image: [low, high] from iteration QUALITY_ITERS on; before, a range that moves there
-    # linearly from QUALITY_START.
+    # Qualities drawn from for each training image: [low, high] from iteration QUALITY_ITERS on;
+    # before, a range that moves there linearly from QUALITY_START.
     model.QUALITY = [0.0, 0.4]
     model.QUALITY_START = [0.0, 0.4]
     model.QUALITY_ITERS = 0
-    # Learning rates of the codec, and of the detector where both are trained: by AdamW without weight decay, with the gradients' norm clipped to
-    # SOLVER.CLIP_GRADIENTS.CLIP_VALUE, or to 1 where that is not enabled. A detector trained alone has the optimizer of SOLVER.
+    # Learning rates of the codec, and of the detector where both are trained: by AdamW without
+    # weight decay, with the gradients' norm clipped to SOLVER.CLIP_GRADIENTS.CLIP_VALUE, or to 1
+    # where that is not enabled. A detector trained alone has the optimizer of SOLVER.
     model.CODEC_LR = 1e-4
     model.DETECTOR_LR = 1e-4
     # bfloat16 in the codec's transforms while training; never in its prior.
@@ -79,15 +97,25 @@ def check_stage(cfg: CfgNode) -> None:
     """Raise unless the stage is known and no codec or cache is set that it would pass by.
 
     Raises:
-        SettingError: It is unknown, or CACHE_DIR, TRAIN_CODEC, TEST_CODEC or RANDOM_CODECS is of another.
+        SettingError: It is unknown, or CACHE_DIR, TRAIN_CODEC, TEST_CODEC or RANDOM_CODECS is of
+            another.
     """
     node = cfg.SALCOMPRESS
     if node.STAGE not in STAGES:
-        raise SettingError(f"SALCOMPRESS.STAGE must be one of {', '.join(STAGES)}, got {node.STAGE!r}")
+        raise SettingError(
+            f"SALCOMPRESS.STAGE must be one of {', '.join(STAGES)}, got {node.STAGE!r}"
+        )
     if node.STAGE != "mapper" and node.CACHE_DIR:
-        raise SettingError(f"SALCOMPRESS.CACHE_DIR is of stage mapper; stage {node.STAGE} keeps no streams")
-    if node.STAGE == "model" and (node.TRAIN_CODEC != "none" or node.TEST_CODEC != "none" or len(node.RANDOM_CODECS)):
-        raise SettingError("stage model compresses by SALCOMPRESS.MODEL.CODEC; set TRAIN_CODEC and TEST_CODEC to none and RANDOM_CODECS to []")
+        raise SettingError(
+            f"SALCOMPRESS.CACHE_DIR is of stage mapper; stage {node.STAGE} keeps no streams"
+        )
+    if node.STAGE == "model" and (
+        node.TRAIN_CODEC != "none" or node.TEST_CODEC != "none" or len(node.RANDOM_CODECS)
+    ):
+        raise SettingError(
+            "stage model compresses by SALCOMPRESS.MODEL.CODEC; set TRAIN_CODEC and TEST_CODEC "
+            "to none and RANDOM_CODECS to []"
+        )
 
 
 def configured_codec(cfg: CfgNode, is_train: bool) -> Codec:
@@ -107,8 +135,12 @@ def configured_cache(cfg: CfgNode, codec: Codec) -> Codec:
         SettingError: The bound is negative.
     """
     if cfg.SALCOMPRESS.CACHE_MIB < 0:
-        raise SettingError(f"SALCOMPRESS.CACHE_MIB must be at least 0, got {cfg.SALCOMPRESS.CACHE_MIB}")
-    return with_cache(codec, cfg.SALCOMPRESS.CACHE_DIR or None, cfg.SALCOMPRESS.CACHE_MIB * 2**20 or None)
+        raise SettingError(
+            f"SALCOMPRESS.CACHE_MIB must be at least 0, got {cfg.SALCOMPRESS.CACHE_MIB}"
+        )
+    return with_cache(
+        codec, cfg.SALCOMPRESS.CACHE_DIR or None, cfg.SALCOMPRESS.CACHE_MIB * 2**20 or None
+    )
 
 
 def configured_random_compression(cfg: CfgNode) -> RandomCompression | None:
@@ -119,4 +151,6 @@ def configured_random_compression(cfg: CfgNode) -> RandomCompression | None:
     """
     if not len(cfg.SALCOMPRESS.RANDOM_CODECS):
         return None
-    return RandomCompression(cfg.SALCOMPRESS.RANDOM_CODECS, cfg.SALCOMPRESS.RANDOM_PROB, cfg.INPUT.FORMAT)
+    return RandomCompression(
+        cfg.SALCOMPRESS.RANDOM_CODECS, cfg.SALCOMPRESS.RANDOM_PROB, cfg.INPUT.FORMAT
+    )

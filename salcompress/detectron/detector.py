@@ -1,4 +1,5 @@
 """Any Detectron2 model as a detector of ``salcompress evaluate``."""
+
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.modeling import build_model
 from torch import nn
 
-from salcompress.coco import category_ids
+from salcompress.data.coco import category_ids
 from salcompress.detectron.augmentation import as_rgb, check_image_format
 from salcompress.detectron.config import add_salcompress_config
 from salcompress.errors import DataError, SettingError
@@ -22,10 +23,12 @@ from salcompress.spec import parse_spec, single_options
 
 
 class Detectron2Detector:
-    """A Detectron2 model with its config's test-time resize, as a :class:`~salcompress.detectors.base.Detector`.
+    """A Detectron2 model with its config's test-time resize, as a
+    :class:`~salcompress.detectors.base.Detector`.
 
     Args:
-        model: Any model that takes ``[{"image", "height", "width"}]`` and gives ``"instances"``; put in eval mode.
+        model: Any model that takes ``[{"image", "height", "width"}]`` and gives ``"instances"``;
+            put in eval mode.
         cfg: Its config: input format, test size and number of classes.
 
     Attributes:
@@ -39,7 +42,9 @@ class Detectron2Detector:
         self.fingerprint = digest(cfg.dump(), read_file(weights) if weights.is_file() else b"")
         self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
         single_stage = cfg.MODEL.META_ARCHITECTURE in ("RetinaNet", "FCOS")
-        self.categories = category_ids(cfg.MODEL.RETINANET.NUM_CLASSES if single_stage else cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+        self.categories = category_ids(
+            cfg.MODEL.RETINANET.NUM_CLASSES if single_stage else cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        )
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
@@ -48,7 +53,9 @@ class Detectron2Detector:
         picture = as_rgb(image, self.image_format)
         resized = self.resize.get_transform(picture).apply_image(picture)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1), dtype=np.float32))
-        found = self.model([{"image": tensor, "height": height, "width": width}])[0]["instances"].to("cpu")
+        found = self.model([{"image": tensor, "height": height, "width": width}])[0][
+            "instances"
+        ].to("cpu")
         results = instances_to_coco_json(found, 0)
         for result in results:
             del result["image_id"]
@@ -60,17 +67,23 @@ def load_detectron2_detector(spec: str) -> Detectron2Detector:
     """The detector of ``detectron2:CONFIG[,weights=FILE][,device=cpu]``.
 
     Args:
-        spec: CONFIG is a file, or a name of the model zoo such as COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, whose
-            trained weights are then downloaded if no file is given.
+        spec: CONFIG is a file, or a name of the model zoo such as
+            COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, whose trained weights are then downloaded
+            if no file is given.
 
     Raises:
         SettingError: The config or the file does not exist.
         DataError: The weights cannot be loaded or downloaded.
     """
     parsed = parse_spec(spec)
-    options = single_options(spec, parsed, {"weights": "checkpoint file", "device": "cpu, cuda, cuda:1, ..."})
+    options = single_options(
+        spec, parsed, {"weights": "checkpoint file", "device": "cpu, cuda, cuda:1, ..."}
+    )
     if parsed.argument is None:
-        raise SettingError(f"{spec!r} names no config; write detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, or a file")
+        raise SettingError(
+            f"{spec!r} names no config; write "
+            "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, or a file"
+        )
     cfg = load_config(parsed.argument)
     if "weights" in options:
         if not Path(options["weights"]).is_file():
@@ -80,8 +93,11 @@ def load_detectron2_detector(spec: str) -> Detectron2Detector:
         try:
             cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(parsed.argument)
         except RuntimeError as error:
-            raise DataError(f"the model zoo has no weights for {parsed.argument}; pass a file: detectron2:{parsed.argument},"
-                            "weights=FILE") from error
+            raise DataError(
+                f"the model zoo has no weights for {parsed.argument}; pass a file: "
+                f"detectron2:{parsed.argument},"
+                "weights=FILE"
+            ) from error
     cfg.MODEL.DEVICE = options.get("device", "cuda" if torch.cuda.is_available() else "cpu")
     try:
         model = build_model(cfg)
@@ -91,8 +107,11 @@ def load_detectron2_detector(spec: str) -> Detectron2Detector:
         try:
             DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
         except Exception as error:  # network, pickle and format errors of many kinds
-            raise DataError(f"weights {cfg.MODEL.WEIGHTS} cannot be loaded ({type(error).__name__}); pass a file that you have: "
-                            f"detectron2:{parsed.argument},weights=FILE") from error
+            raise DataError(
+                f"weights {cfg.MODEL.WEIGHTS} cannot be loaded ({type(error).__name__}); pass a "
+                "file that you have: "
+                f"detectron2:{parsed.argument},weights=FILE"
+            ) from error
     return Detectron2Detector(model, cfg)
 
 
@@ -121,5 +140,7 @@ def config_path(name: str) -> str:
     except RuntimeError:
         path = ""
     if not Path(path).is_file():
-        raise SettingError(f"{name!r} is neither a config file nor a config of Detectron2's model zoo")
+        raise SettingError(
+            f"{name!r} is neither a config file nor a config of Detectron2's model zoo"
+        )
     return path

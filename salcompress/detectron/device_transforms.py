@@ -1,11 +1,20 @@
 """Detectron2's geometric transforms on tensors, on any device and differentiably."""
+
 import functools
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import CropTransform, HFlipTransform, NoOpTransform, PadTransform, Transform, TransformList, VFlipTransform
+from fvcore.transforms.transform import (
+    CropTransform,
+    HFlipTransform,
+    NoOpTransform,
+    PadTransform,
+    Transform,
+    TransformList,
+    VFlipTransform,
+)
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,11 +38,18 @@ def check_transforms(transforms: Transform) -> None:
         SettingError: One is neither a bilinear resize, a flip, a crop nor a padding.
     """
     for transform in flatten(transforms):
-        known = isinstance(transform, (HFlipTransform, VFlipTransform, CropTransform, PadTransform)) or (
-            isinstance(transform, T.ResizeTransform) and transform.interp == Image.Resampling.BILINEAR)
+        known = isinstance(
+            transform, (HFlipTransform, VFlipTransform, CropTransform, PadTransform)
+        ) or (
+            isinstance(transform, T.ResizeTransform)
+            and transform.interp == Image.Resampling.BILINEAR
+        )
         if not known:
-            raise SettingError(f"{type(transform).__name__} cannot follow the codec on its device: there it is bilinear resizes, flips, "
-                               "crops and padding; leave that augmentation out, or use SALCOMPRESS.STAGE mapper")
+            raise SettingError(
+                f"{type(transform).__name__} cannot follow the codec on its device: there it is "
+                "bilinear resizes, flips, "
+                "crops and padding; leave that augmentation out, or use SALCOMPRESS.STAGE mapper"
+            )
 
 
 def transformed_size(size: tuple[int, int], transforms: Transform) -> tuple[int, int]:
@@ -41,9 +57,15 @@ def transformed_size(size: tuple[int, int], transforms: Transform) -> tuple[int,
     height, width = size
     for transform in flatten(transforms):
         if isinstance(transform, CropTransform):
-            height, width = max(0, min(transform.h, height - transform.y0)), max(0, min(transform.w, width - transform.x0))
+            height, width = (
+                max(0, min(transform.h, height - transform.y0)),
+                max(0, min(transform.w, width - transform.x0)),
+            )
         elif isinstance(transform, PadTransform):
-            height, width = height + transform.y0 + transform.y1, width + transform.x0 + transform.x1
+            height, width = (
+                height + transform.y0 + transform.y1,
+                width + transform.x0 + transform.x1,
+            )
         elif isinstance(transform, T.ResizeTransform):
             height, width = transform.new_h, transform.new_w
     return height, width
@@ -52,8 +74,9 @@ def transformed_size(size: tuple[int, int], transforms: Transform) -> tuple[int,
 def apply_transforms(image: Tensor, transforms: Transform) -> Tensor:
     """What ``transforms.apply_image`` does to a picture, where the picture lies.
 
-    8-bit pictures on the CPU are resized by Pillow itself: AP of a small detector moved by 0.7 when values were one grey level off here and there.
-    On other devices it is done in Pillow's integers, columns first; newer versions of Pillow take the rows first at times, and then a value may
+    8-bit pictures on the CPU are resized by Pillow itself: AP of a small detector moved by 0.7 when
+    values were one grey level off here and there. On other devices it is done in Pillow's integers,
+    columns first; newer versions of Pillow take the rows first at times, and then a value may
     differ by one grey level.
 
     Args:
@@ -73,9 +96,15 @@ def _apply(image: Tensor, transform: Transform) -> Tensor:
     if isinstance(transform, VFlipTransform):
         return image.flip(1)
     if isinstance(transform, CropTransform):
-        return image[:, transform.y0 : transform.y0 + transform.h, transform.x0 : transform.x0 + transform.w]
+        return image[
+            :, transform.y0 : transform.y0 + transform.h, transform.x0 : transform.x0 + transform.w
+        ]
     if isinstance(transform, PadTransform):
-        return F.pad(image, (transform.x0, transform.x1, transform.y0, transform.y1), value=transform.pad_value)
+        return F.pad(
+            image,
+            (transform.x0, transform.x1, transform.y0, transform.y1),
+            value=transform.pad_value,
+        )
     if isinstance(transform, T.ResizeTransform) and transform.interp == Image.Resampling.BILINEAR:
         size = (transform.new_h, transform.new_w)
         if image.shape[1:] == size:
@@ -84,16 +113,25 @@ def _apply(image: Tensor, transform: Transform) -> Tensor:
             with torch.autocast(image.device.type, enabled=False):
                 return F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
         if image.device.type == "cpu":
-            return torch.from_numpy(np.array(transform.apply_image(np.ascontiguousarray(image.permute(1, 2, 0).numpy())))).permute(2, 0, 1)
+            return torch.from_numpy(
+                np.array(
+                    transform.apply_image(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+                )
+            ).permute(2, 0, 1)
         return resample(resample(image, transform.new_w, 2), transform.new_h, 1)
     raise TypeError(f"{type(transform).__name__} went past check_transforms")
 
 
 def resample(image: Tensor, size: int, dim: int) -> Tensor:
-    """One pass of Pillow's antialiased bilinear resize, in its integers: uint8 to uint8, along ``dim``, on any device."""
+    """One pass of Pillow's antialiased bilinear resize, in its integers: uint8 to uint8, along
+    ``dim``, on any device.
+    """
     if image.shape[dim] == size:
         return image
-    places, weights = (torch.from_numpy(part).to(image.device, non_blocking=True) for part in _taps(image.shape[dim], size))
+    places, weights = (
+        torch.from_numpy(part).to(image.device, non_blocking=True)
+        for part in _taps(image.shape[dim], size)
+    )
     shape = [1, 1, 1]
     shape[dim] = size
     total = torch.full_like(image.narrow(dim, 0, 1), 0, dtype=torch.int32) + 2 ** (_PRECISION - 1)
@@ -115,6 +153,8 @@ def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     first = np.maximum(0, (centers - support + 0.5).astype(np.int64))
     last = np.minimum(before, (centers + support + 0.5).astype(np.int64))
     places = first + np.arange(int(np.ceil(support)) * 2 + 1)[:, None]
-    weights = np.where(places < last, np.maximum(0.0, 1 - np.abs((places - centers + 0.5) * (1 / support))), 0.0)
+    weights = np.where(
+        places < last, np.maximum(0.0, 1 - np.abs((places - centers + 0.5) * (1 / support))), 0.0
+    )
     weights /= weights.sum(0)
     return np.minimum(places, before - 1), (0.5 + weights * 2**_PRECISION).astype(np.int32)

@@ -1,19 +1,22 @@
 """Rate beside AP, as a Detectron2 evaluator."""
+
 from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from salcompress.errors import SettingError
-from salcompress.reporting.run_folder import ImageRecord
+from salcompress.evaluation.run_folder import ImageRecord
 
 
 class CompressionEvaluator(DatasetEvaluator):
-    """Pools the rate that the mapper, the loader or the model of this package noted with each picture.
+    """Pools the rate that the mapper, the loader or the model of this package noted with each
+    picture.
 
-    Results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean`` (mean over images),
-    ``num_images``, and ``psnr``, ``ms_ssim`` and ``perceptual`` where the mapper measured them. With several processes each
-    handles its share of the images, and the main one pools them all.
+    Results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean``
+    (mean over images), ``num_images``, and ``psnr``, ``ms_ssim`` and ``perceptual`` where the
+    mapper measured them. With several processes each handles its share of the images, and the main
+    one pools them all.
 
     Attributes:
         records: After ``evaluate``, on the main process: one record an image, without detections.
@@ -33,14 +36,24 @@ class CompressionEvaluator(DatasetEvaluator):
         """
         for mapped in inputs:
             if "num_bits" not in mapped:
-                raise SettingError("CompressionEvaluator needs pictures from CompressedDatasetMapper, CompressedLoader or CompressedDetector: "
-                                   "num_bits is missing")
+                raise SettingError(
+                    "CompressionEvaluator needs pictures from CompressedDatasetMapper, "
+                    "CompressedLoader or CompressedDetector: "
+                    "num_bits is missing"
+                )
             height, width = mapped["original_size"]
-            record = ImageRecord(mapped["image_id"], mapped["file_name"], height, width, num_bits=mapped["num_bits"])
+            record = ImageRecord(
+                mapped["image_id"], mapped["file_name"], height, width, num_bits=mapped["num_bits"]
+            )
             if "coded" in mapped:
                 coded = mapped["coded"]
-                record = record._replace(psnr=coded.psnr, ms_ssim=coded.ms_ssim, perceptual=coded.perceptual, encode_s=coded.encode_s,
-                                         decode_s=coded.decode_s)
+                record = record._replace(
+                    psnr=coded.psnr,
+                    ms_ssim=coded.ms_ssim,
+                    perceptual=coded.perceptual,
+                    encode_s=coded.encode_s,
+                    decode_s=coded.decode_s,
+                )
             self.records.append(record)
 
     def evaluate(self) -> dict[str, dict[str, float]]:

@@ -1,11 +1,12 @@
 """The optimizer of a codec in front of a detector."""
+
 import logging
 from typing import Any
 
 import torch
 from torch import nn
 
-from salcompress.detectron.meta_arch import CompressedDetector
+from salcompress.detectron.model import CompressedDetector
 from salcompress.errors import DataError, SettingError
 
 logger = logging.getLogger(__name__)
@@ -13,10 +14,12 @@ _MOST_SKIPPED = 50
 
 
 class ClippedAdamW(torch.optim.AdamW):
-    """AdamW that clips the norm of all gradients together, and passes over a step whose gradients are not finite.
+    """AdamW that clips the norm of all gradients together, and passes over a step whose gradients
+    are not finite.
 
     Args:
-        model: A :class:`~salcompress.detectron.meta_arch.CompressedDetector`, or one within DistributedDataParallel.
+        model: A :class:`~salcompress.detectron.model.CompressedDetector`, or one within
+            DistributedDataParallel.
         codec_lr: Learning rate of the codec.
         detector_lr: Of the detector.
         max_norm: Of the gradients, as the codec's own training has it; 0 does not clip.
@@ -26,10 +29,19 @@ class ClippedAdamW(torch.optim.AdamW):
         DataError: (while training) Fifty steps on end had gradients that are not finite.
     """
 
-    def __init__(self, model: nn.Module, codec_lr: float = 1e-4, detector_lr: float = 1e-4, weight_decay: float = 0.0, max_norm: float = 1.0):
+    def __init__(
+        self,
+        model: nn.Module,
+        codec_lr: float = 1e-4,
+        detector_lr: float = 1e-4,
+        weight_decay: float = 0.0,
+        max_norm: float = 1.0,
+    ):
         model = getattr(model, "module", model)
         if not isinstance(model, CompressedDetector):
-            raise SettingError(f"ClippedAdamW is for a CompressedDetector, got {type(model).__name__}")
+            raise SettingError(
+                f"ClippedAdamW is for a CompressedDetector, got {type(model).__name__}"
+            )
         groups = []
         for part, rate in ((model.codec, codec_lr), (model.detector, detector_lr)):
             trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
@@ -48,5 +60,8 @@ class ClippedAdamW(torch.optim.AdamW):
         self._skipped += 1
         logger.warning("a step was passed over: its gradients are not finite")
         if self._skipped == _MOST_SKIPPED:
-            raise DataError(f"{_MOST_SKIPPED} steps on end had gradients that are not finite; go on from the last checkpoint with a lower learning rate")
+            raise DataError(
+                f"{_MOST_SKIPPED} steps on end had gradients that are not finite; go on from the "
+                "last checkpoint with a lower learning rate"
+            )
         return None

@@ -1,4 +1,7 @@
-"""Detectron2's dataset mapper with the picture left as it is, for a codec that works behind the loader."""
+"""Detectron2's dataset mapper with the picture left as it is, for a codec that works behind the
+loader.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,11 @@ from salcompress.errors import DataError
 
 
 class OriginalImageMapper(DatasetMapper):
-    """What :class:`detectron2.data.DatasetMapper` does, with compression and geometry of the picture left for later.
+    """What :class:`detectron2.data.DatasetMapper` does, with compression and geometry of the
+    picture left for later.
 
-    Runs in the loader's processes, where CUDA cannot be used: it decides all that is random and transforms the annotations, and hands over
+    Runs in the loader's processes, where CUDA cannot be used: it decides all that is random and
+    transforms the annotations, and hands over
 
     * ``image``: the picture as read, uint8 (3, H, W) in ``image_format``,
     * ``transforms``: what was applied to the annotations and is still to be applied to the picture,
@@ -27,8 +32,9 @@ class OriginalImageMapper(DatasetMapper):
 
     Args:
         random_compression: Decides which setting compresses the picture after the stage's codec.
-        is_train, augmentations, image_format, use_instance_mask, use_keypoint, instance_mask_format,
-        keypoint_hflip_indices, precomputed_proposal_topk, recompute_boxes: As of the stock mapper; ``image_format``
+        is_train, augmentations, image_format, use_instance_mask, use_keypoint,
+        instance_mask_format, keypoint_hflip_indices, precomputed_proposal_topk, recompute_boxes: As
+        of the stock mapper; ``image_format``
             must be "BGR" or "RGB".
 
     Raises:
@@ -52,16 +58,24 @@ class OriginalImageMapper(DatasetMapper):
     ):
         check_image_format(image_format)
         super().__init__(
-            is_train, augmentations=augmentations, image_format=image_format, use_instance_mask=use_instance_mask,
-            use_keypoint=use_keypoint, instance_mask_format=instance_mask_format,
-            keypoint_hflip_indices=keypoint_hflip_indices, precomputed_proposal_topk=precomputed_proposal_topk,
-            recompute_boxes=recompute_boxes)
+            is_train,
+            augmentations=augmentations,
+            image_format=image_format,
+            use_instance_mask=use_instance_mask,
+            use_keypoint=use_keypoint,
+            instance_mask_format=instance_mask_format,
+            keypoint_hflip_indices=keypoint_hflip_indices,
+            precomputed_proposal_topk=precomputed_proposal_topk,
+            recompute_boxes=recompute_boxes,
+        )
         self.random_compression = random_compression
         self.augmentations = _Recorder(self.augmentations)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Arguments from a config that has :func:`~salcompress.detectron.config.add_salcompress_config`'s node."""
+        """Arguments from a config that has
+        :func:`~salcompress.detectron.config.add_salcompress_config`'s node.
+        """
         arguments = super().from_config(cfg, is_train)
         arguments["random_compression"] = configured_random_compression(cfg) if is_train else None
         return arguments
@@ -74,19 +88,26 @@ class OriginalImageMapper(DatasetMapper):
         """
         try:
             mapped = super().__call__(dataset_dict)
-            source_bits = 8 * Path(PathManager.get_local_path(dataset_dict["file_name"])).stat().st_size
+            source_bits = (
+                8 * Path(PathManager.get_local_path(dataset_dict["file_name"])).stat().st_size
+            )
         except OSError as error:
             raise DataError(f"{dataset_dict['file_name']}: {error}") from error
         original = self.augmentations.original
         mapped.update(
-            image=torch.as_tensor(np.ascontiguousarray(original.transpose(2, 0, 1))), transforms=self.augmentations.transforms,
-            original_size=original.shape[:2], source_bits=source_bits,
-            codec_index=self.random_compression.draw() if self.random_compression else 0)
+            image=torch.as_tensor(np.ascontiguousarray(original.transpose(2, 0, 1))),
+            transforms=self.augmentations.transforms,
+            original_size=original.shape[:2],
+            source_bits=source_bits,
+            codec_index=self.random_compression.draw() if self.random_compression else 0,
+        )
         return mapped
 
 
 class _SizeAlone(T.AugInput):
-    """A picture of which only the size follows the transforms: its pixels are for later, and resizing them here would be for nothing."""
+    """A picture of which only the size follows the transforms: its pixels are for later, and
+    resizing them here would be for nothing.
+    """
 
     def transform(self, tfm: T.Transform) -> None:
         check_transforms(tfm)
@@ -97,7 +118,9 @@ class _SizeAlone(T.AugInput):
 
 
 class _Recorder:
-    """The stock mapper's augmentations, which keeps what they were given and what they decided until the mapper asks."""
+    """The stock mapper's augmentations, which keeps what they were given and what they decided
+    until the mapper asks.
+    """
 
     def __init__(self, augmentations: T.AugmentationList):
         self.augmentations = augmentations

@@ -1,4 +1,5 @@
 """The synthetic scenes as data sets of Detectron2, drawn when first asked for."""
+
 import os
 from functools import partial
 from pathlib import Path
@@ -6,9 +7,13 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from salcompress.scenes import CLASS_NAMES, write_scenes
+from salcompress.data.scenes import CLASS_NAMES, write_scenes
 
-SCENE_SETS = {"salcompress_scenes_train": (1000, 11), "salcompress_scenes_val": (100, 12), "salcompress_scenes_train_large": (4000, 13)}
+SCENE_SETS = {
+    "salcompress_scenes_train": (1000, 11),
+    "salcompress_scenes_val": (100, 12),
+    "salcompress_scenes_train_large": (4000, 13),
+}
 """Number of scenes and seed by name."""
 
 
@@ -21,8 +26,12 @@ def register_scenes() -> None:
         folder = root / name.removeprefix("salcompress_scenes_")
         DatasetCatalog.register(name, partial(_load, name, folder, num_images, seed))
         MetadataCatalog.get(name).set(
-            json_file=str(folder / "instances.json"), image_root=str(folder / "images"), evaluator_type="coco",
-            thing_classes=list(CLASS_NAMES), thing_dataset_id_to_contiguous_id={k + 1: k for k in range(len(CLASS_NAMES))})
+            json_file=str(folder / "instances.json"),
+            image_root=str(folder / "images"),
+            evaluator_type="coco",
+            thing_classes=list(CLASS_NAMES),
+            thing_dataset_id_to_contiguous_id={k + 1: k for k in range(len(CLASS_NAMES))},
+        )
 
 
 def _load(name: str, folder: Path, num_images: int, seed: int) -> list[dict]:

@@ -1,4 +1,7 @@
-"""torchvision's Faster R-CNN and Mask R-CNN as models of Detectron2's kind, to train and test behind a codec."""
+"""torchvision's Faster R-CNN and Mask R-CNN as models of Detectron2's kind, to train and test
+behind a codec.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,33 +10,40 @@ import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 from torch import Tensor, nn
 
+from salcompress.detectors.scenes import NUM_CLASSES, WEIGHTS, load_scene_network
 from salcompress.detectron.augmentation import check_image_format
-from salcompress.detectors.scene_detector import NUM_CLASSES, WEIGHTS, load_scene_network
 from salcompress.errors import SettingError
 
 
 class TorchvisionModel(nn.Module):
-    """Takes Detectron2's list of dicts; gives a dict of losses in training, and at test a list of ``{"instances": Instances}``.
+    """Takes Detectron2's list of dicts; gives a dict of losses in training, and at test a list of
+    ``{"instances": Instances}``.
 
-    The model resizes for itself, so the mapper need not: pictures must come at the size that results are wanted at. It has no ``backbone`` of
-    Detectron2's kind, so its labels can teach a codec, and its features cannot.
+    The model resizes for itself, so the mapper need not: pictures must come at the size that
+    results are wanted at. It has no ``backbone`` of Detectron2's kind, so its labels can teach a
+    codec, and its features cannot.
 
     Args:
-        model: Takes a list of float RGB (3, H, W) in [0, 1]; gives boxes, labels from 1, scores and perhaps masks.
-        labels: torchvision's label of each of Detectron2's classes. For torchvision's own COCO weights, whose labels have gaps, that is
-            ``salcompress.coco.category_ids(80)``; for a model of N classes without gaps, ``range(1, N + 1)``. Detections of other labels are left out.
+        model: Takes a list of float RGB (3, H, W) in [0, 1]; gives boxes, labels from 1, scores and
+            perhaps masks.
+        labels: torchvision's label of each of Detectron2's classes. For torchvision's own COCO
+            weights, whose labels have gaps, that is ``salcompress.data.coco.category_ids(80)``; for
+            a model of N classes without gaps, ``range(1, N + 1)``. Detections of other labels are
+            left out.
         image_format: "BGR" or "RGB", how the channels of ``x["image"]`` lie.
 
     Raises:
-        SettingError: The format is another or two classes share a label. When called: annotations are missing, or results are wanted at another
-            size than the picture's.
+        SettingError: The format is another or two classes share a label. When called: annotations
+            are missing, or results are wanted at another size than the picture's.
     """
 
     def __init__(self, model: nn.Module, labels: Sequence[int], image_format: str = "BGR"):
         super().__init__()
         check_image_format(image_format)
         if len(set(labels)) < len(labels) or min(labels, default=0) < 1:
-            raise SettingError(f"labels must be different numbers from 1, one for each class, got {list(labels)}")
+            raise SettingError(
+                f"labels must be different numbers from 1, one for each class, got {list(labels)}"
+            )
         self.model, self.image_format = model, image_format
         classes = torch.full((max(labels) + 1,), -1)
         classes[list(labels)] = torch.arange(len(labels))
@@ -51,9 +61,15 @@ class TorchvisionModel(nn.Module):
         for x, image in zip(batched_inputs, images):
             wanted = (x.get("height", image.shape[1]), x.get("width", image.shape[2]))
             if wanted != tuple(image.shape[1:]):
-                raise SettingError(f"the picture is of {tuple(image.shape[1:])} pixels and results are wanted at {wanted}: leave resizing to the "
-                                   "torchvision model, and no resize in the mapper")
-        return [{"instances": self._instances(found, image)} for found, image in zip(self.model(images), images)]
+                raise SettingError(
+                    f"the picture is of {tuple(image.shape[1:])} pixels and results are wanted "
+                    f"at {wanted}: leave resizing to the "
+                    "torchvision model, and no resize in the mapper"
+                )
+        return [
+            {"instances": self._instances(found, image)}
+            for found, image in zip(self.model(images), images)
+        ]
 
     def _image(self, x: dict[str, Any]) -> Tensor:
         image = x["image"].to(self.device).float() / 255
@@ -61,10 +77,20 @@ class TorchvisionModel(nn.Module):
 
     def _target(self, x: dict[str, Any]) -> dict[str, Tensor]:
         if "instances" not in x:
-            raise SettingError(f"training needs annotations, and x has {', '.join(sorted(x))}: map with is_train=True a data set that has them")
+            raise SettingError(
+                f"training needs annotations, and x has {', '.join(sorted(x))}: map with "
+                "is_train=True a data set that has them"
+            )
         instances = x["instances"].to(self.device)
-        if hasattr(self.model.roi_heads, "mask_head") and self.model.roi_heads.mask_head is not None and not instances.has("gt_masks"):
-            raise SettingError("a Mask R-CNN learns from masks, and there are none: map with use_instance_mask=True (MODEL.MASK_ON)")
+        if (
+            hasattr(self.model.roi_heads, "mask_head")
+            and self.model.roi_heads.mask_head is not None
+            and not instances.has("gt_masks")
+        ):
+            raise SettingError(
+                "a Mask R-CNN learns from masks, and there are none: map with "
+                "use_instance_mask=True (MODEL.MASK_ON)"
+            )
         target = {"boxes": instances.gt_boxes.tensor, "labels": self._labels[instances.gt_classes]}
         if instances.has("gt_masks"):
             masks = instances.gt_masks
@@ -77,14 +103,19 @@ class TorchvisionModel(nn.Module):
         known = found["labels"].clamp(max=len(self._classes) - 1)
         classes = torch.where(found["labels"] == known, self._classes[known], -1)
         kept = classes >= 0
-        instances = Instances(tuple(image.shape[1:]), pred_boxes=Boxes(found["boxes"][kept]), scores=found["scores"][kept], pred_classes=classes[kept])
+        instances = Instances(
+            tuple(image.shape[1:]),
+            pred_boxes=Boxes(found["boxes"][kept]),
+            scores=found["scores"][kept],
+            pred_classes=classes[kept],
+        )
         if "masks" in found:
             instances.pred_masks = found["masks"][kept, 0] > 0.5
         return instances
 
 
 def load_scene_model(weights: Path | str = WEIGHTS, image_format: str = "BGR") -> TorchvisionModel:
-    """The demo's trained detector of :mod:`salcompress.scenes`.
+    """The demo's trained detector of :mod:`salcompress.data.scenes`.
 
     Raises:
         SettingError: The file is missing, or the format wrong.

@@ -1,4 +1,5 @@
 """COCO average precision by pycocotools, and its bootstrap over images."""
+
 import contextlib
 import io
 import warnings
@@ -25,7 +26,7 @@ class AveragePrecision(NamedTuple):
 
 
 class ClassMatches(NamedTuple):
-    """Detections of one class over all images, by falling score, at each of the T IoU thresholds."""
+    """Detections of a class over all images, by falling score, at each of T IoU thresholds."""
 
     image_index: np.ndarray
     """(D,) position of the image in the list that was evaluated."""
@@ -38,7 +39,10 @@ class ClassMatches(NamedTuple):
 
 
 def average_precision(
-    coco: COCO, image_ids: Sequence[int], detections: Mapping[int, Iterable[Mapping[str, Any]]], kind: str
+    coco: COCO,
+    image_ids: Sequence[int],
+    detections: Mapping[int, Iterable[Mapping[str, Any]]],
+    kind: str,
 ) -> AveragePrecision:
     """Average precision over the given images.
 
@@ -60,14 +64,17 @@ def average_precision(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    values = {name: float(v) * 100 if v >= 0 else None for name, v in zip(AP_NAMES, evaluation.stats)}
+    values = {
+        name: float(v) * 100 if v >= 0 else None for name, v in zip(AP_NAMES, evaluation.stats)
+    }
     return AveragePrecision(values, tuple(_class_matches(evaluation)))
 
 
 def bootstrap_average_precision(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarray:
     """AP, times 100, of resampled images; NaN where a resample has no object.
 
-    The same figure that pycocotools would give if each image were there as often as its weight says.
+    The same figure that pycocotools would give if each image were there as often as its weight
+    says.
 
     Args:
         matches: Of one kind.
@@ -77,8 +84,13 @@ def bootstrap_average_precision(matches: Sequence[ClassMatches], weights: np.nda
         (B,)
     """
     most = max([1, *(found.true_positive.shape[1] for found in matches)])
-    share = max(1, _BOOTSTRAP_CELLS // most)  # resamples at a time: memory must not grow with the number of images
-    parts = [_bootstrap(matches, weights[start : start + share]) for start in range(0, len(weights), share)]
+    share = max(
+        1, _BOOTSTRAP_CELLS // most
+    )  # resamples at a time: memory must not grow with the number of images
+    parts = [
+        _bootstrap(matches, weights[start : start + share])
+        for start in range(0, len(weights), share)
+    ]
     return np.concatenate(parts)
 
 
@@ -96,7 +108,9 @@ def _bootstrap(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarr
         precision_sum = np.zeros(len(weights))
         weight = weights[:, found.image_index].astype(np.float64)
         for positive, negative in zip(found.true_positive, found.false_positive):
-            at = np.flatnonzero(positive)  # precision peaks at true positives: the rest need no attention
+            at = np.flatnonzero(
+                positive
+            )  # precision peaks at true positives: the rest need no attention
             if not len(at):
                 continue
             hits = np.cumsum(weight[:, at], axis=1)
@@ -107,7 +121,9 @@ def _bootstrap(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarr
             envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
             reached = np.searchsorted(thresholds, recall, side="right")
             reached[hits == 0] = 0
-            precision_sum += (envelope * np.diff(reached, axis=1, prepend=0)).sum(1) / len(thresholds)
+            precision_sum += (envelope * np.diff(reached, axis=1, prepend=0)).sum(1) / len(
+                thresholds
+            )
         total += np.where(present, precision_sum / len(found.true_positive), 0)
         counted += present
     with np.errstate(invalid="ignore"):
@@ -118,19 +134,31 @@ def _results(coco: COCO, image_ids: Sequence[int], detections: Mapping, kind: st
     # With a box in the results, loadRes would take a mask's area from its box.
     keep = ("category_id", "score", "bbox" if kind == "bbox" else "segmentation")
     try:
-        flat = [{"image_id": i, **{key: d[key] for key in keep}} for i in image_ids for d in detections.get(i, ())]
+        flat = [
+            {"image_id": i, **{key: d[key] for key in keep}}
+            for i in image_ids
+            for d in detections.get(i, ())
+        ]
     except KeyError as error:
         raise DataError(f"a detection lacks {error}; a COCO result has {', '.join(keep)}") from None
     known = set(coco.getCatIds())
     given = {d["category_id"] for d in flat}
     if given and not given & known:
-        warnings.warn(f"the detector's category ids ({_few(given)}) and those of the annotations ({_few(known)}) have none "
-                      "in common: was the detector trained for another data set?", stacklevel=3)
+        warnings.warn(
+            f"the detector's category ids ({_few(given)}) and those of the annotations "
+            f"({_few(known)}) have none "
+            "in common: was the detector trained for another data set?",
+            stacklevel=3,
+        )
     with contextlib.redirect_stdout(io.StringIO()):
         if flat:
             return coco.loadRes(flat)
         results = COCO()  # loadRes does not take an empty list
-        results.dataset = {"images": coco.dataset["images"], "categories": coco.dataset["categories"], "annotations": []}
+        results.dataset = {
+            "images": coco.dataset["images"],
+            "categories": coco.dataset["categories"],
+            "annotations": [],
+        }
         results.createIndex()
     return results
 
@@ -140,7 +168,11 @@ def _class_matches(evaluation: COCOeval) -> Iterable[ClassMatches]:
     num_images, num_areas = len(params.imgIds), len(params.areaRng)
     for category in range(len(params.catIds)):
         first = category * num_areas * num_images  # area 0 is "all"
-        entries = [(i, e) for i, e in enumerate(evaluation.evalImgs[first : first + num_images]) if e is not None]
+        entries = [
+            (i, e)
+            for i, e in enumerate(evaluation.evalImgs[first : first + num_images])
+            if e is not None
+        ]
         if not entries:
             continue
         num_objects = np.zeros(num_images)
@@ -148,7 +180,9 @@ def _class_matches(evaluation: COCOeval) -> Iterable[ClassMatches]:
             num_objects[i] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
         if not num_objects.any():
             continue
-        order = np.argsort(-np.concatenate([e["dtScores"] for _, e in entries]), kind="mergesort")  # as pycocotools
+        order = np.argsort(
+            -np.concatenate([e["dtScores"] for _, e in entries]), kind="mergesort"
+        )  # as pycocotools
         matched = np.concatenate([e["dtMatches"] for _, e in entries], axis=1)[:, order] > 0
         counts = ~np.concatenate([e["dtIgnore"] for _, e in entries], axis=1)[:, order].astype(bool)
         index = np.concatenate([np.full(len(e["dtScores"]), i) for i, e in entries])[order]

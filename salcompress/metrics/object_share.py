@@ -1,50 +1,11 @@
-"""How much of an image, and of the bits spent on it, lies on annotated objects."""
-from collections.abc import Mapping, Sequence
-from typing import Any
+"""How much of the bits spent on an image lies on a part of it."""
 
 import numpy as np
-from pycocotools import mask as mask_util
-
-from salcompress.errors import DataError
-
-
-def object_mask(objects: Sequence[Mapping[str, Any]], height: int, width: int) -> np.ndarray:
-    """Union of annotated objects, crowds among them: of their masks, or of the boxes of those that have none.
-
-    Args:
-        objects: COCO annotations of one image.
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        DataError: An annotation cannot be read; the message names it.
-    """
-    covered = np.zeros((height, width), bool)
-    for found in objects:
-        try:
-            covered |= _mask_of(found, height, width)
-        except Exception as error:  # pycocotools raises bare ones
-            raise DataError(f"annotation {found.get('id')} of image {found.get('image_id')} has no readable segmentation or box: {error}") from error
-    return covered
-
-
-def _mask_of(found: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    segmentation = found.get("segmentation")
-    if not segmentation:
-        mask = np.zeros((height, width), bool)
-        x, y, w, h = found["bbox"]
-        mask[max(0, round(y)) : max(0, round(y + h)), max(0, round(x)) : max(0, round(x + w))] = True
-        return mask
-    if isinstance(segmentation, list):
-        coded = mask_util.merge(mask_util.frPyObjects(segmentation, height, width))
-    else:  # run lengths as a list, as COCO's files have them, or compressed
-        coded = mask_util.frPyObjects(segmentation, height, width) if isinstance(segmentation["counts"], list) else segmentation
-    return mask_util.decode(coded).astype(bool)
 
 
 def bits_on_mask(bits: np.ndarray, mask: np.ndarray, side: int) -> float:
-    """Bits on a mask; those of a place that it covers in part count in that part, those beyond the image's edge with the edge.
+    """Bits on a mask; those of a place that it covers in part count in that part, those beyond the
+    image's edge with the edge.
 
     Args:
         bits: At each place of the padded image, (rows, columns).

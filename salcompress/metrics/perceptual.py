@@ -1,11 +1,15 @@
-"""The learned perceptual metric: how far apart two pictures look, by features of a network trained on compression artefacts.
+"""The learned perceptual metric: how far apart two pictures look, by features of a network trained
+on compression artefacts.
 
-In the manner of LPIPS "scratch" (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018):
-features of several layers, divided by their length, squared differences weighted by learned non-negative channel weights, averaged
-over space. Ours are the network, the smooth length, and a layer of plain colour differences, so that no change of a pixel is free.
+In the manner of LPIPS "scratch" (Zhang et al., "The Unreasonable Effectiveness of Deep Features as
+a Perceptual Metric", CVPR 2018): features of several layers, divided by their length, squared
+differences weighted by learned non-negative channel weights, averaged over space. Ours are the
+network, the smooth length, and a layer of plain colour differences, so that no change of a pixel is
+free.
 
 Imports torch: import it late where a command may do without.
 """
+
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +25,7 @@ from torch.nn import functional as F
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest, read_file
 from salcompress.image import to_tensor
-from salcompress.metrics.distortion import check_pair
+from salcompress.metrics.psnr_ssim import check_pair
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "perceptual.safetensors"
 STRIDE = 16
@@ -30,7 +34,11 @@ HALO = 64
 """Rows beyond a strip on which its features depend, rounded up to a multiple of STRIDE."""
 _STRIP_PIXELS = 2**19
 _WIDTHS = (32, 64, 96, 128)
-_OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # luma, red - green, yellow - blue
+_OPPONENT = (
+    (0.299, 0.587, 0.114),
+    (0.5, -0.5, 0.0),
+    (0.25, 0.25, -0.5),
+)  # luma, red - green, yellow - blue
 _POOLINGS = (1, 4, 16)
 
 
@@ -38,13 +46,17 @@ class PerceptualOutput(NamedTuple):
     """What the metric says of a batch of pairs."""
 
     distance: Tensor
-    """(N,): 0 for identical images, never negative; near identity it grows as a squared difference."""
+    """(N,): 0 for identical images, never negative; near identity it grows as a squared difference.
+    """
     map: Tensor
-    """(N, 1, H, W): where the distance lies; its mean is about the distance (layers are enlarged bilinearly)."""
+    """(N, 1, H, W): where the distance lies; its mean is about the distance (layers are enlarged
+    bilinearly).
+    """
 
 
 class PerceptualMetric(nn.Module):
-    """Fully convolutional distance between images, symmetric and differentiable in both; 0.47 M parameters.
+    """Fully convolutional distance between images, symmetric and differentiable in both; 0.47 M
+    parameters.
 
     Under bfloat16 autocast a Kodak image's distance was 1 % off at JPEG q=92, 0.2 % at q=50.
 
@@ -57,21 +69,32 @@ class PerceptualMetric(nn.Module):
         super().__init__()
         stages, before = [], 12
         for index, width in enumerate(_WIDTHS):
-            # the first stage sees 2x2 pixels as 12 channels: a convolution at full size would cost more than all the others
-            stages.append(nn.Sequential(
-                nn.Conv2d(before, width, 3, stride=2 if index else 1, padding=1), nn.LeakyReLU(0.1),
-                nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.1)))
+            # the first stage sees 2x2 pixels as 12 channels: a convolution at full size would cost
+            # more than all the others
+            stages.append(
+                nn.Sequential(
+                    nn.Conv2d(before, width, 3, stride=2 if index else 1, padding=1),
+                    nn.LeakyReLU(0.1),
+                    nn.Conv2d(width, width, 3, padding=1),
+                    nn.LeakyReLU(0.1),
+                )
+            )
             before = width
         self.stages = nn.ModuleList(stages)
         self.channel_weights = nn.ParameterList([torch.full((width,), -2.0) for width in _WIDTHS])
         self.colour_weights = nn.Parameter(torch.zeros(3 * len(_POOLINGS)))
         self.length_floor = nn.Parameter(torch.zeros(len(_WIDTHS)))
         self.register_buffer("log_scale", torch.zeros(()))
-        self.register_buffer("opponent", torch.tensor(_OPPONENT)[:, :, None, None], persistent=False)
+        self.register_buffer(
+            "opponent", torch.tensor(_OPPONENT)[:, :, None, None], persistent=False
+        )
 
     @classmethod
-    def load(cls, path: Path | str | None = None, device: torch.device | str = "cpu") -> "PerceptualMetric":
-        """The metric of a weights file, the shipped one if None; frozen, for use. Nothing is unpickled.
+    def load(
+        cls, path: Path | str | None = None, device: torch.device | str = "cpu"
+    ) -> "PerceptualMetric":
+        """The metric of a weights file, the shipped one if None; frozen, for use. Nothing is
+        unpickled.
 
         Raises:
             SettingError: The file does not exist.
@@ -94,15 +117,17 @@ class PerceptualMetric(nn.Module):
         try:
             metric.load_state_dict(state)
         except RuntimeError as error:
-            raise DataError(f"{path} does not fit this network: {' '.join(str(error).split())[:200]}") from error
+            raise DataError(
+                f"{path} does not fit this network: {' '.join(str(error).split())[:200]}"
+            ) from error
         return metric.float().to(device).eval().requires_grad_(False)
 
     def forward(self, reference: Tensor, image: Tensor) -> PerceptualOutput:
         """Distance and its map.
 
         Args:
-            reference, image: (N, 3, H, W) in [0, 1], of any size; sides are padded to multiples of 16 by their last pixels, which
-                counts. Below some 32 pixels there is little to see.
+            reference, image: (N, 3, H, W) in [0, 1], of any size; sides are padded to multiples of
+                16 by their last pixels, which counts. Below some 32 pixels there is little to see.
 
         Raises:
             ValueError: The shapes differ, or are not (N, 3, H, W).
@@ -110,7 +135,12 @@ class PerceptualMetric(nn.Module):
         maps = self.layer_maps(reference, image)
         height, width = reference.shape[2:]
         full = [-(-side // STRIDE) * STRIDE for side in (height, width)]
-        whole = sum(F.interpolate(m, full, mode="bilinear", align_corners=False) if list(m.shape[2:]) != full else m for m in maps)
+        whole = sum(
+            F.interpolate(m, full, mode="bilinear", align_corners=False)
+            if list(m.shape[2:]) != full
+            else m
+            for m in maps
+        )
         return PerceptualOutput(_total(maps), whole[:, :, :height, :width])
 
     def distance(self, reference: Tensor, image: Tensor) -> Tensor:
@@ -118,14 +148,17 @@ class PerceptualMetric(nn.Module):
         return _total(self.layer_maps(reference, image))
 
     def layer_maps(self, reference: Tensor, image: Tensor) -> list[Tensor]:
-        """Weighted squared differences of each layer, (N, 1, h, w) at 1, 1/4, 1/16 (colours) and 1/2, 1/4, 1/8, 1/16 (features) of
-        the padded size. The distance is the sum of their means.
+        """Weighted squared differences of each layer, (N, 1, h, w) at 1, 1/4, 1/16 (colours) and
+        1/2, 1/4, 1/8, 1/16 (features) of the padded size. The distance is the sum of their means.
 
         Raises:
             ValueError: The shapes differ, or are not (N, 3, H, W).
         """
         if reference.shape != image.shape or image.dim() != 4 or image.shape[1] != 3:
-            raise ValueError(f"images must both be (N, 3, H, W), got {tuple(reference.shape)} and {tuple(image.shape)}")
+            raise ValueError(
+                f"images must both be (N, 3, H, W), got {tuple(reference.shape)} and "
+                f"{tuple(image.shape)}"
+            )
         return self.compare(self.features(reference), self.features(image))
 
     def features(self, image: Tensor) -> list[Tensor]:
@@ -138,27 +171,44 @@ class PerceptualMetric(nn.Module):
         for stage, floor in zip(self.stages, self.length_floor):
             x = stage(x)
             energy = x.square().sum(1, keepdim=True)
-            found.append(x * torch.rsqrt(energy + F.softplus(floor).square() + 1e-3))  # smooth where a patch is flat: never 0 / 0
+            found.append(
+                x * torch.rsqrt(energy + F.softplus(floor).square() + 1e-3)
+            )  # smooth where a patch is flat: never 0 / 0
         return found
 
     def compare(self, features_a: list[Tensor], features_b: list[Tensor]) -> list[Tensor]:
         """:meth:`layer_maps` from :meth:`features`, which may broadcast over N."""
         scale = self.log_scale.exp()
         # a floor under the colours' weights keeps every difference from being free
-        weights = [*(F.softplus(self.colour_weights) + 0.05).split(3), *(F.softplus(w) for w in self.channel_weights)]
-        return [F.conv2d((a - b).square(), (scale * w)[None, :, None, None]) for a, b, w in zip(features_a, features_b, weights)]
+        weights = [
+            *(F.softplus(self.colour_weights) + 0.05).split(3),
+            *(F.softplus(w) for w in self.channel_weights),
+        ]
+        return [
+            F.conv2d((a - b).square(), (scale * w)[None, :, None, None])
+            for a, b, w in zip(features_a, features_b, weights)
+        ]
 
     def to_bytes(self) -> bytes:
         """The weights file: half precision, with a digest."""
-        state = {name: value.detach().cpu().half().contiguous() for name, value in self.state_dict().items()}
-        return save(state, {"digest": _digest({name: value.float() for name, value in state.items()})})
+        state = {
+            name: value.detach().cpu().half().contiguous()
+            for name, value in self.state_dict().items()
+        }
+        return save(
+            state, {"digest": _digest({name: value.float() for name, value in state.items()})}
+        )
 
 
-def perceptual_distance(reference: np.ndarray, image: np.ndarray, metric: PerceptualMetric | None = None) -> float:
-    """Distance of two images: 0 for identical ones, never negative, symmetric, about 1 for JPEG at quality 3.
+def perceptual_distance(
+    reference: np.ndarray, image: np.ndarray, metric: PerceptualMetric | None = None
+) -> float:
+    """Distance of two images: 0 for identical ones, never negative, symmetric, about 1 for JPEG at
+    quality 3.
 
     Args:
-        reference, image: uint8 (H, W, 3), RGB, of any size from 1x1 (see :meth:`PerceptualMetric.forward` for small ones).
+        reference, image: uint8 (H, W, 3), RGB, of any size from 1x1 (see
+        :meth:`PerceptualMetric.forward` for small ones).
         metric: The shipped one if None.
 
     Raises:
@@ -168,10 +218,14 @@ def perceptual_distance(reference: np.ndarray, image: np.ndarray, metric: Percep
     return perceptual_distances(reference, [image], metric)[0]
 
 
-def perceptual_distances(reference: np.ndarray, images: Sequence[np.ndarray], metric: PerceptualMetric | None = None) -> list[float]:
-    """:func:`perceptual_distance` of several versions of one image, whose own features are computed once: nearly twice as fast.
+def perceptual_distances(
+    reference: np.ndarray, images: Sequence[np.ndarray], metric: PerceptualMetric | None = None
+) -> list[float]:
+    """:func:`perceptual_distance` of several versions of one image, whose own features are computed
+    once: nearly twice as fast.
 
-    Works in strips that overlap, which gives the whole's distance up to float rounding in bounded memory.
+    Works in strips that overlap, which gives the whole's distance up to float rounding in bounded
+    memory.
     """
     for image in images:
         check_pair(reference, image)
@@ -188,9 +242,16 @@ def perceptual_distances(reference: np.ndarray, images: Sequence[np.ndarray], me
             strip_height = -(-(last - first) // STRIDE) * STRIDE
             known = metric.features(to_tensor(reference[first:last]).to(device))
             for n, image in enumerate(images):
-                for k, layer in enumerate(metric.compare(known, metric.features(to_tensor(image[first:last]).to(device)))):
+                for k, layer in enumerate(
+                    metric.compare(known, metric.features(to_tensor(image[first:last]).to(device)))
+                ):
                     shrink = strip_height // layer.shape[2]
-                    kept = layer[:, :, (top - first) // shrink : (min(top + rows, padded_height) - first) // shrink]
+                    kept = layer[
+                        :,
+                        :,
+                        (top - first) // shrink : (min(top + rows, padded_height) - first)
+                        // shrink,
+                    ]
                     sums[n, k] += kept.sum(dtype=torch.float64).item()
                     counts[k] += kept.numel() if n == 0 else 0
     # float32 features are good for six digits; the rest would vary with the number of threads
@@ -219,4 +280,6 @@ def _total(maps: list[Tensor]) -> Tensor:
 
 
 def _digest(state: dict[str, Tensor]) -> str:
-    return digest(*(part for name in sorted(state) for part in (name, state[name].numpy().tobytes())))
+    return digest(
+        *(part for name in sorted(state) for part in (name, state[name].numpy().tobytes()))
+    )

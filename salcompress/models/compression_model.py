@@ -1,4 +1,7 @@
-"""The whole codec as one network: transforms, quality map and prior; its config and its weight file."""
+"""The whole codec as one network: transforms, quality map and prior; its config and its weight
+file.
+"""
+
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest
-from salcompress.models.extent import Extent
+from salcompress.models.batch_extent import Extent
 from salcompress.models.prior import MAX_SYMBOL, GroupParameters, Prior, put_group, take_group
 from salcompress.models.quality_map import CELL, Gain
 from salcompress.models.transforms import STRIDE, Analysis, HyperAnalysis, Synthesis
@@ -47,14 +50,18 @@ class ModelConfig:
                 raise ValueError(f"{name} must be a multiple of 4 from 4 to 1024, got {value!r}")
 
 
-_SMALLEST_SCALE, _LARGEST_SCALE = 0.11, 64.0  # of the entropy coder's tables, which are part of the format
+_SMALLEST_SCALE, _LARGEST_SCALE = (
+    0.11,
+    64.0,
+)  # of the entropy coder's tables, which are part of the format
 CONFIGS = {
     "small": ModelConfig(128, 192, 192, 48, 128),
     "base": ModelConfig(128, 320, 320, 48, 128),
     "large": ModelConfig(160, 320, 320, 48, 144),
 }
-"""To decode a pixel they take 10.7, 14.9 and 19.0 thousand multiplications and additions, the prior's among them. Weights of ``base``
-grow into ``large`` (:mod:`salcompress.models.growth`)."""
+"""To decode a pixel they take 10.7, 14.9 and 19.0 thousand multiplications and additions, the
+prior's among them. Weights of ``base`` grow into ``large``
+(:mod:`salcompress.training.codec.growth`)."""
 
 
 class ModelOutput(NamedTuple):
@@ -74,41 +81,62 @@ class CompressionModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        c8, c16, latent, hyper = config.channels_8, config.channels_16, config.latent_channels, config.hyper_channels
-        self.analysis = Analysis(c8, c16, latent, config.analysis_blocks_8, config.analysis_blocks_16)
-        self.synthesis = Synthesis(c8, c16, latent, config.synthesis_blocks_16, config.synthesis_blocks_8)
+        c8, c16, latent, hyper = (
+            config.channels_8,
+            config.channels_16,
+            config.latent_channels,
+            config.hyper_channels,
+        )
+        self.analysis = Analysis(
+            c8, c16, latent, config.analysis_blocks_8, config.analysis_blocks_16
+        )
+        self.synthesis = Synthesis(
+            c8, c16, latent, config.synthesis_blocks_16, config.synthesis_blocks_8
+        )
         self.hyper_analysis = HyperAnalysis(latent, config.prior_width, hyper)
         self.feature_gain, self.feature_gain_back = Gain(c16, 0.0), Gain(c16, 0.0)
         octaves = 3.4  # about half of log2(lambda) between the ends of the training range
         self.latent_gain, self.latent_gain_back = Gain(latent, octaves), Gain(latent, -octaves)
         self.prior = Prior(latent, hyper, config.prior_width, config.prior_blocks)
 
-    def analyse(self, image: Tensor, cell_levels: Tensor, extent: Extent | None = None) -> tuple[Tensor, Tensor]:
+    def analyse(
+        self, image: Tensor, cell_levels: Tensor, extent: Extent | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Latent, scaled so that its step is 1, and level-2 latent, both real-valued.
 
         Args:
             image: (N, 3, 64 rows, 64 columns) in [0, 1].
             cell_levels: Integer (N, 1, rows, columns).
-            extent: Where the images are, if they are of several sizes; what the latents have beyond them means nothing.
+            extent: Where the images are, if they are of several sizes; what the latents have beyond
+                them means nothing.
         """
-        latent = self.analysis(image, self.feature_gain(cell_levels, _CELL_POSITIONS), extent) * self.latent_gain(cell_levels, _CELL_POSITIONS)
+        latent = self.analysis(
+            image, self.feature_gain(cell_levels, _CELL_POSITIONS), extent
+        ) * self.latent_gain(cell_levels, _CELL_POSITIONS)
         rows, columns = (side + side % 2 for side in cell_levels.shape[2:])
         height, width = rows * _CELL_POSITIONS, columns * _CELL_POSITIONS
         if extent is None and (height, width) == latent.shape[2:]:
             padded = latent
         elif extent is None:
-            padded = nn.functional.pad(latent, (0, width - latent.shape[3], 0, height - latent.shape[2]), mode="replicate")
+            padded = nn.functional.pad(
+                latent, (0, width - latent.shape[3], 0, height - latent.shape[2]), mode="replicate"
+            )
         else:
             padded = extent.repeat_edges(latent, _CELL_POSITIONS, height, width)
         return latent, self.hyper_analysis(padded, extent)
 
-    def synthesise(self, latent: Tensor, cell_levels: Tensor, extent: Extent | None = None) -> Tensor:
+    def synthesise(
+        self, latent: Tensor, cell_levels: Tensor, extent: Extent | None = None
+    ) -> Tensor:
         """Image (N, 3, H, W), about [0, 1], from the latent as decoded."""
         gain_back = self.latent_gain_back(cell_levels, _CELL_POSITIONS)
-        return self.synthesis(latent * gain_back, self.feature_gain_back(cell_levels, _CELL_POSITIONS), extent)
+        return self.synthesis(
+            latent * gain_back, self.feature_gain_back(cell_levels, _CELL_POSITIONS), extent
+        )
 
     def forward(self, image: Tensor, cell_levels: Tensor, hard: bool = False) -> ModelOutput:
-        """Differentiable pass: values are rounded with straight-through gradients; rates use uniform noise in place of rounding.
+        """Differentiable pass: values are rounded with straight-through gradients; rates use
+        uniform noise in place of rounding.
 
         Args:
             hard: Take rates, too, of the rounded values, as coding does.
@@ -118,32 +146,46 @@ class CompressionModel(nn.Module):
         bits = {1: torch.zeros_like(latent), 2: torch.zeros_like(hyper)}
 
         def code_group(group: GroupParameters) -> Tensor:
-            offset = take_group(hyper if group.level == 2 else latent, group.level, group.index) - group.mean
+            offset = (
+                take_group(hyper if group.level == 2 else latent, group.level, group.index)
+                - group.mean
+            )
             rounded = offset + (offset.round() - offset).detach()
             rounded = rounded.clamp(-MAX_SYMBOL, MAX_SYMBOL)
             noisy = rounded if hard else offset + torch.rand_like(offset) - 0.5
-            bits[group.level] = put_group(bits[group.level], group.level, group.index, self.estimated_bits(noisy, group.table))
+            bits[group.level] = put_group(
+                bits[group.level], group.level, group.index, self.estimated_bits(noisy, group.table)
+            )
             return rounded + group.mean
 
         decoded, _ = self.prior.traverse(cell_levels, code_group)
         return ModelOutput(self.synthesise(decoded, cell_levels), bits[1].sum(1), bits[2].sum(1))
 
     def estimated_bits(self, symbols: Tensor, table: Tensor) -> Tensor:
-        """Bits of symbols under the continuous form of the tables, which no symbol of the tables costs more than 24."""
-        scale = _SMALLEST_SCALE * torch.exp(table * (math.log(_LARGEST_SCALE / _SMALLEST_SCALE) / 63))
+        """Bits of symbols under the continuous form of the tables, which no symbol of the tables
+        costs more than 24.
+        """
+        scale = _SMALLEST_SCALE * torch.exp(
+            table * (math.log(_LARGEST_SCALE / _SMALLEST_SCALE) / 63)
+        )
         distance = symbols.abs()
-        likelihood = torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr((-0.5 - distance) / scale)
-        # Every symbol has a frequency of at least 1 in the tables. The slope keeps symbols far out in a tail, whose likelihood has no
-        # gradient left, moving towards where they are coded cheaply.
+        likelihood = torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr(
+            (-0.5 - distance) / scale
+        )
+        # Every symbol has a frequency of at least 1 in the tables. The slope keeps symbols far out
+        # in a tail, whose likelihood has no gradient left, moving towards where they are coded
+        # cheaply.
         floor = 2.0**-24
         tail = (likelihood < 2 * floor) * 1e-2 * (distance / scale - (distance / scale).detach())
         return -torch.log2((1 - 255 * floor) * likelihood + floor) + tail
 
 
 def save_model(model: CompressionModel) -> bytes:
-    """Weight file: half precision for the transforms, exact for the prior (its weights are small integers over 512).
+    """Weight file: half precision for the transforms, exact for the prior (its weights are small
+    integers over 512).
 
-    With the config it holds the prior's answer to a fixed question, which every machine that loads it must give.
+    With the config it holds the prior's answer to a fixed question, which every machine that loads
+    it must give.
     """
     state = {}
     for name, value in model.state_dict().items():
@@ -160,16 +202,26 @@ def save_model(model: CompressionModel) -> bytes:
     frozen.load_state_dict({name: value.float() for name, value in state.items()})
     frozen.prior.freeze()
     config = json.dumps(asdict(model.config))
-    return save(state, {"config": config, "known_answer": frozen.prior.known_answer("cpu"), "digest": _digest(config, state)})
+    return save(
+        state,
+        {
+            "config": config,
+            "known_answer": frozen.prior.known_answer("cpu"),
+            "digest": _digest(config, state),
+        },
+    )
 
 
 def _digest(config: str, state: dict[str, Tensor]) -> str:
-    parts = [part for name in sorted(state) for part in (name, state[name].float().numpy().tobytes())]
+    parts = [
+        part for name in sorted(state) for part in (name, state[name].float().numpy().tobytes())
+    ]
     return digest(config, *parts)
 
 
 def load_model(path: Path | str) -> tuple[CompressionModel, bytes]:
-    """A model ready for coding, on the CPU, and the first four bytes of its fingerprint. Nothing is unpickled.
+    """A model ready for coding, on the CPU, and the first four bytes of its fingerprint. Nothing is
+    unpickled.
 
     Raises:
         SettingError: The file does not exist.
@@ -180,19 +232,26 @@ def load_model(path: Path | str) -> tuple[CompressionModel, bytes]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-            config, known_answer = ModelConfig(**json.loads(metadata["config"])), metadata["known_answer"]
+            config, known_answer = (
+                ModelConfig(**json.loads(metadata["config"])),
+                metadata["known_answer"],
+            )
             expected_digest = metadata["digest"]
             state = {name: file.get_tensor(name).float() for name in file.keys()}
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, AttributeError) as error:
         raise DataError(f"{path}: not a codec's weights file: {error}") from error
     found_digest = _digest(metadata["config"], state)
     if found_digest != expected_digest:
-        raise DataError(f"{path} is damaged: its weights do not match their digest; install or train it anew")
+        raise DataError(
+            f"{path} is damaged: its weights do not match their digest; install or train it anew"
+        )
     model = CompressionModel(config)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise DataError(f"{path} does not fit its config: {' '.join(str(error).split())[:200]}") from error
+        raise DataError(
+            f"{path} does not fit its config: {' '.join(str(error).split())[:200]}"
+        ) from error
     if not all(torch.isfinite(value).all() for value in state.values()):
         raise DataError(f"{path} holds weights that are not finite")
     model.float().eval()  # whatever the process's default type
@@ -200,6 +259,9 @@ def load_model(path: Path | str) -> tuple[CompressionModel, bytes]:
     if model.prior.known_answer("cpu") != known_answer:
         model.prior.freeze(torch.float64)
         if model.prior.known_answer("cpu") != known_answer:
-            raise DataError(f"{path}: the prior does not give its known answer: the weights are damaged, or this machine's "
-                            "floating point is not exact where it must be")
+            raise DataError(
+                f"{path}: the prior does not give its known answer: the weights are damaged, or "
+                "this machine's "
+                "floating point is not exact where it must be"
+            )
     return model, bytes.fromhex(found_digest)[:4]

@@ -1,14 +1,18 @@
-"""The hierarchical auto-regressive prior: p(z1, z2) = p(z2) p(z1 | z2), each factor auto-regressive in few parallel groups.
+"""The hierarchical auto-regressive prior: p(z1, z2) = p(z2) p(z1 | z2), each factor auto-regressive
+in few parallel groups.
 
-For every symbol it gives one of 64 integer tables and a mean on a grid of 1/16; the symbol is the latent less the mean, rounded.
-All of it is computed with integers (see :mod:`salcompress.models.dyadic`) from symbols and levels alone, so encoder and decoder
-get the same tables on any machine. One ``traverse`` serves encoding, decoding and training; they differ in the function that
-turns a group's tables and means into its values.
+For every symbol it gives one of 64 integer tables and a mean on a grid of 1/16; the symbol is the
+latent less the mean, rounded. All of it is computed with integers (see
+:mod:`salcompress.models.integer_layers`) from symbols and levels alone, so encoder and decoder get
+the same tables on any machine. One ``traverse`` serves encoding, decoding and training; they differ
+in the function that turns a group's tables and means into its values.
 
-Groups of level 2: two, a checkerboard. Of level 1: four; group k holds channel quarter c at those positions whose 2x2 phase is
-(k - c) mod 4, so that each group sees three quarters or fewer of the channels at its own place and the rest beside it. Phases and
-quarters are those of checkerboard and channel-conditional models (He et al., CVPR 2021; Minnen and Singh, ICIP 2020), arranged by us.
+Groups of level 2: two, a checkerboard. Of level 1: four; group k holds channel quarter c at those
+positions whose 2x2 phase is (k - c) mod 4, so that each group sees three quarters or fewer of the
+channels at its own place and the rest beside it. Phases and quarters are those of checkerboard and
+channel-conditional models (He et al., CVPR 2021; Minnen and Singh, ICIP 2020), arranged by us.
 """
+
 import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
@@ -17,7 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from salcompress.models.dyadic import (
+from salcompress.models.batch_extent import Extent
+from salcompress.models.integer_layers import (
     HIDDEN_MAX,
     RESIDUAL_MAX,
     DyadicBlock,
@@ -30,7 +35,6 @@ from salcompress.models.dyadic import (
     round_to,
     rounded_together,
 )
-from salcompress.models.extent import Extent
 from salcompress.models.quality_map import NUM_LEVELS, spread
 
 MAX_SYMBOL = 381
@@ -60,7 +64,9 @@ CodeGroup = Callable[[GroupParameters], Tensor]
 
 
 def take_group(latent: Tensor, level: int, index: int) -> Tensor:
-    """The values of a group, in its own layout, out of a whole latent (N, C, h, w), h and w even; differentiable."""
+    """The values of a group, in its own layout, out of a whole latent (N, C, h, w), h and w even;
+    differentiable.
+    """
     return _Taken.apply(latent, _parts(latent.shape[1], level, index))
 
 
@@ -78,13 +84,17 @@ def _parts(channels: int, level: int, index: int) -> list[Part]:
     if level == 2:
         return [(slice(channels), row, column) for row, column in checkerboard(index)]
     quarter = channels // NUM_GROUPS
-    return [(slice(c * quarter, (c + 1) * quarter), row, column) for c, (row, column) in quarters(index)]
+    return [
+        (slice(c * quarter, (c + 1) * quarter), row, column) for c, (row, column) in quarters(index)
+    ]
 
 
 def _take(latent: Tensor, parts: Sequence[Part]) -> Tensor:
     pieces = [latent[:, channels, row::2, column::2] for channels, row, column in parts]
     taken = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
-    return taken.contiguous(memory_format=torch.channels_last)  # in which CPUs convolve twice as fast
+    return taken.contiguous(
+        memory_format=torch.channels_last
+    )  # in which CPUs convolve twice as fast
 
 
 def _put(latent: Tensor, values: Tensor | float, parts: Sequence[Part]) -> Tensor:
@@ -95,7 +105,9 @@ def _put(latent: Tensor, values: Tensor | float, parts: Sequence[Part]) -> Tenso
 
 
 class _Taken(torch.autograd.Function):
-    """Taking a group: its adjoint puts the gradient into zeros, in one pass where autograd's own would make one of each slice of each part."""
+    """Taking a group: its adjoint puts the gradient into zeros, in one pass where autograd's own
+    would make one of each slice of each part.
+    """
 
     @staticmethod
     def forward(ctx, latent: Tensor, parts: Sequence[Part]) -> Tensor:
@@ -108,7 +120,9 @@ class _Taken(torch.autograd.Function):
 
 
 class _Put(torch.autograd.Function):
-    """Putting a group into a copy: the values get the gradient of their places, the latent that of all others."""
+    """Putting a group into a copy: the values get the gradient of their places, the latent that of
+    all others.
+    """
 
     @staticmethod
     def forward(ctx, latent: Tensor, values: Tensor, parts: Sequence[Part]) -> Tensor:
@@ -132,7 +146,9 @@ def quarters(index: int) -> list[tuple[int, tuple[int, int]]]:
 
 
 def _as_input(values: Tensor) -> Tensor:
-    """Decoded values, multiples of 1/16, halved onto the residual grid; all that matters lies within +-32."""
+    """Decoded values, multiples of 1/16, halved onto the residual grid; all that matters lies
+    within +-32.
+    """
     return (values * 0.5).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
 
 
@@ -168,17 +184,28 @@ class Level1Step(nn.Module):
         self.here = DyadicConv(channels, width, RESIDUAL_MAX)
         self.block = DyadicBlock(width)
         self.more_blocks = nn.ModuleList(DyadicBlock(width) for _ in range(num_blocks - 1))
-        self.hidden = nn.ModuleList(DyadicConv(width, width // 2, RESIDUAL_MAX) for _ in range(NUM_GROUPS))
-        self.head = nn.ModuleList(DyadicConv(width // 2, 2 * channels // NUM_GROUPS, HIDDEN_MAX) for _ in range(NUM_GROUPS))
+        self.hidden = nn.ModuleList(
+            DyadicConv(width, width // 2, RESIDUAL_MAX) for _ in range(NUM_GROUPS)
+        )
+        self.head = nn.ModuleList(
+            DyadicConv(width // 2, 2 * channels // NUM_GROUPS, HIDDEN_MAX)
+            for _ in range(NUM_GROUPS)
+        )
 
-    def forward(self, decoded: Tensor, features: Tensor, index: int, inside: Tensor | None = None) -> Tensor:
+    def forward(
+        self, decoded: Tensor, features: Tensor, index: int, inside: Tensor | None = None
+    ) -> Tensor:
         seen = _as_input(decoded)
         mixed = residual(features + self.mix(residual(self.context(seen))))
         x = self.block(residual(mixed + self.here(seen)), inside)
         for block in self.more_blocks:
             x = block(x, inside)
-        by_phase = [_Taken.apply(x, [(slice(None), row, column)]) for _, (row, column) in quarters(index)]
-        raw = [head(relu(hidden(part))) for hidden, head, part in zip(self.hidden, self.head, by_phase)]
+        by_phase = [
+            _Taken.apply(x, [(slice(None), row, column)]) for _, (row, column) in quarters(index)
+        ]
+        raw = [
+            head(relu(hidden(part))) for hidden, head, part in zip(self.hidden, self.head, by_phase)
+        ]
         tables, means = zip(*(part.chunk(2, 1) for part in raw))
         return torch.cat([*tables, *means], 1)
 
@@ -196,49 +223,72 @@ class Prior(nn.Module):
     def __init__(self, latent_channels: int, hyper_channels: int, width: int, num_blocks: int = 1):
         super().__init__()
         self.latent_channels, self.hyper_channels = latent_channels, hyper_channels
-        self.level2 = nn.ModuleList(Level2Step(hyper_channels, width) for _ in range(NUM_COARSE_GROUPS))
+        self.level2 = nn.ModuleList(
+            Level2Step(hyper_channels, width) for _ in range(NUM_COARSE_GROUPS)
+        )
         self.expand = DyadicConv(hyper_channels, 4 * width, RESIDUAL_MAX)
         self.expand_block = DyadicBlock(width)
         self.refine = DyadicConv(width, 4 * width, RESIDUAL_MAX)
         self.refine_block = DyadicBlock(width)
         self.embedding = LevelEmbedding(NUM_LEVELS, width)
-        self.level1 = nn.ModuleList(Level1Step(latent_channels, width, num_blocks) for _ in range(NUM_GROUPS))
+        self.level1 = nn.ModuleList(
+            Level1Step(latent_channels, width, num_blocks) for _ in range(NUM_GROUPS)
+        )
         self.carrier = torch.float32
 
-    def traverse(self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None = None) -> tuple[Tensor, Tensor]:
+    def traverse(
+        self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Visit all groups in the order of the stream.
 
         Args:
-            cell_levels: Quality level of each 64 x 64 cell, integer (N, 1, rows, columns); beyond an image its last row and column repeat.
+            cell_levels: Quality level of each 64 x 64 cell, integer (N, 1, rows, columns); beyond
+                an image its last row and column repeat.
             code_group: Called for each group; what it returns is what later groups see.
-            extent: Where the images are, if they are of several sizes. Beyond them the latents are 0, and what groups get means nothing.
+            extent: Where the images are, if they are of several sizes. Beyond them the latents are
+                0, and what groups get means nothing.
 
         Returns:
-            Both latents as the groups' values, (N, C, 4 rows, 4 columns) and (N, Z, rows', columns'), where level 2 has one
-            position a cell, padded to even sides.
+            Both latents as the groups' values, (N, C, 4 rows, 4 columns) and (N, Z, rows',
+            columns'), where level 2 has one position a cell, padded to even sides.
         """
         together = rounded_together(self._layers()) if self.training else contextlib.nullcontext()
         with torch.autocast(cell_levels.device.type, enabled=False), full_precision(), together:
             return self._traverse(cell_levels, code_group, extent)
 
-    def _traverse(self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None) -> tuple[Tensor, Tensor]:
+    def _traverse(
+        self, cell_levels: Tensor, code_group: CodeGroup, extent: Extent | None
+    ) -> tuple[Tensor, Tensor]:
         def inside(like: Tensor, per_cell: float, even: bool = False) -> Tensor | None:
             return None if extent is None else extent.inside(like.shape[2:], per_cell, even)
 
         def coded(group: GroupParameters, per_cell: float) -> Tensor:
             values = code_group(group).to(self.carrier)
-            return values if extent is None else values * extent.inside(values.shape[2:], per_cell, even=group.level == 2)
+            return (
+                values
+                if extent is None
+                else values * extent.inside(values.shape[2:], per_cell, even=group.level == 2)
+            )
 
         rows, columns = cell_levels.shape[2:]
-        padded = nn.functional.pad(cell_levels.float(), (0, columns % 2, 0, rows % 2), mode="replicate").to(cell_levels.dtype)
+        padded = nn.functional.pad(
+            cell_levels.float(), (0, columns % 2, 0, rows % 2), mode="replicate"
+        ).to(cell_levels.dtype)
         hyper = self._zeros(cell_levels, self.hyper_channels, *padded.shape[2:])
         for index, step in enumerate(self.level2):
-            table, mean = (take_group(part, 2, index) for part in _table_and_mean(step(hyper, padded, inside(hyper, 1, even=True))))
+            table, mean = (
+                take_group(part, 2, index)
+                for part in _table_and_mean(step(hyper, padded, inside(hyper, 1, even=True)))
+            )
             hyper = put_group(hyper, 2, index, coded(GroupParameters(2, index, table, mean), 0.5))
         features = residual(nn.functional.pixel_shuffle(self.expand(_as_input(hyper)), 2))
         features = self.expand_block(features, inside(features, 2, even=True))
-        features = residual(nn.functional.pixel_shuffle(self.refine(features), 2))[..., : 4 * rows, : 4 * columns]
-        features = self.refine_block(residual(features + spread(self.embedding(cell_levels), 4)), inside(features, 4))
+        features = residual(nn.functional.pixel_shuffle(self.refine(features), 2))[
+            ..., : 4 * rows, : 4 * columns
+        ]
+        features = self.refine_block(
+            residual(features + spread(self.embedding(cell_levels), 4)), inside(features, 4)
+        )
         latent = self._zeros(cell_levels, self.latent_channels, 4 * rows, 4 * columns)
         for index, step in enumerate(self.level1):
             table, mean = _table_and_mean(step(latent, features, index, inside(latent, 4)))
@@ -247,7 +297,12 @@ class Prior(nn.Module):
 
     def _zeros(self, cell_levels: Tensor, *shape: int) -> Tensor:
         """For each image, channels last, in which the layers are fastest."""
-        values = torch.empty((len(cell_levels), *shape), dtype=self.carrier, device=cell_levels.device, memory_format=torch.channels_last)
+        values = torch.empty(
+            (len(cell_levels), *shape),
+            dtype=self.carrier,
+            device=cell_levels.device,
+            memory_format=torch.channels_last,
+        )
         return values.zero_()
 
     def _layers(self) -> list[DyadicConv]:
@@ -258,7 +313,8 @@ class Prior(nn.Module):
         project(self._layers())
 
     def freeze(self, carrier: torch.dtype = torch.float32) -> None:
-        """Make ready for coding: evaluation mode, weights fixed on their grid in ``carrier``, bounds proved.
+        """Make ready for coding: evaluation mode, weights fixed on their grid in ``carrier``,
+        bounds proved.
 
         Raises:
             DataError: The weights break a bound.
@@ -270,7 +326,9 @@ class Prior(nn.Module):
 
     @torch.no_grad()
     def known_answer(self, device: torch.device | str) -> str:
-        """Digest of tables and means for a fixed input, computed on ``device``: the same wherever the prior is exact."""
+        """Digest of tables and means for a fixed input, computed on ``device``: the same wherever
+        the prior is exact.
+        """
         state, seen = hashlib.sha256(), 0
         generator = torch.Generator().manual_seed(7)
         levels = torch.randint(0, NUM_LEVELS, (2, 1, 3, 5), generator=generator).to(device)
@@ -281,8 +339,16 @@ class Prior(nn.Module):
             table, mean = group.table.cpu().float(), group.mean.cpu().float()
             state.update(table.to(torch.int16).numpy().tobytes())
             state.update((mean * _MEAN_STEPS).to(torch.int32).numpy().tobytes())
-            symbols = torch.randint(-127, 128, table.shape, generator=torch.Generator().manual_seed(seen))
-            return (symbols.float() * 2.0 ** -(seen % 5) + mean).mul(_MEAN_STEPS).round().div(_MEAN_STEPS).to(device)
+            symbols = torch.randint(
+                -127, 128, table.shape, generator=torch.Generator().manual_seed(seen)
+            )
+            return (
+                (symbols.float() * 2.0 ** -(seen % 5) + mean)
+                .mul(_MEAN_STEPS)
+                .round()
+                .div(_MEAN_STEPS)
+                .to(device)
+            )
 
         self.traverse(levels, code_group)
         return state.hexdigest()

@@ -1,9 +1,12 @@
-"""Bit allocation: base quality and saliency give each cell a level, and a level gives each channel its step size.
+"""Bit allocation: base quality and saliency give each cell a level, and a level gives each channel
+its step size.
 
-The level of every 64 x 64 cell is sent with the image, so decoding needs no saliency. Levels are integers 0 .. 63; the gain of
-a channel is 2 to a power interpolated between 16 learned anchors. Gain units are Cui et al., "Asymmetric Gained Deep Image
-Compression", CVPR 2021; a spatial map of them, and their steering by saliency, are the paper's idea in our form.
+The level of every 64 x 64 cell is sent with the image, so decoding needs no saliency. Levels are
+integers 0 .. 63; the gain of a channel is 2 to a power interpolated between 16 learned anchors.
+Gain units are Cui et al., "Asymmetric Gained Deep Image Compression", CVPR 2021; a spatial map of
+them, and their steering by saliency, are the paper's idea in our form.
 """
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,8 +23,9 @@ _NUM_ANCHORS = 16
 def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np.ndarray:
     """Quality level of each cell.
 
-    A cell gets ``strength`` levels times its saliency, plus an offset that makes the mean of all cells, cut off at the ends of the
-    range, the base level: strength moves levels rather than adding them, at the lowest and highest quality none can move. Our choice.
+    A cell gets ``strength`` levels times its saliency, plus an offset that makes the mean of all
+    cells, cut off at the ends of the range, the base level: strength moves levels rather than
+    adding them, at the lowest and highest quality none can move. Our choice.
 
     Args:
         quality: Base quality in [0, 1].
@@ -42,15 +46,23 @@ def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np
     if saliency.ndim != 2 or not np.all((saliency >= 0) & (saliency <= 1)):
         raise SettingError("saliency must be (rows, columns) in [0, 1], without NaN")
     base, wanted = quality * (NUM_LEVELS - 1), strength * saliency
-    low, high = -float(wanted.max()), NUM_LEVELS - 1.0  # offsets at which all cells are at the lower end, and at the upper
+    low, high = (
+        -float(wanted.max()),
+        NUM_LEVELS - 1.0,
+    )  # offsets at which all cells are at the lower end, and at the upper
     for _ in range(40):
         offset = (low + high) / 2
-        low, high = (offset, high) if np.clip(wanted + offset, 0, NUM_LEVELS - 1).mean() < base else (low, offset)
+        low, high = (
+            (offset, high)
+            if np.clip(wanted + offset, 0, NUM_LEVELS - 1).mean() < base
+            else (low, offset)
+        )
     return np.rint(np.clip(wanted + high, 0, NUM_LEVELS - 1)).astype(np.uint8)
 
 
 def allocate_levels_of_batch(quality: Tensor, saliency: Tensor, strength: float) -> Tensor:
-    """:func:`allocate_levels` of several images on their device, without waiting for it: the same offsets, found in 5 steps of 8 bits.
+    """:func:`allocate_levels` of several images on their device, without waiting for it: the same
+    offsets, found in 5 steps of 8 bits.
 
     Args:
         quality: Base quality of each image in [0, 1], float64 (N,), on the saliency's device.
@@ -65,18 +77,30 @@ def allocate_levels_of_batch(quality: Tensor, saliency: Tensor, strength: float)
     high = torch.full_like(low, NUM_LEVELS - 1.0)
     for _ in range(5):
         step = (high - low) / parts
-        offsets = low[:, None] + step[:, None] * torch.arange(1, parts, dtype=low.dtype, device=low.device)
-        below = ((wanted[:, None] + offsets[..., None]).clamp_(0, NUM_LEVELS - 1).mean(2) < base).sum(1)
-        low, high = low + step * below, torch.where(below == parts - 1, high, low + step * (below + 1))
+        offsets = low[:, None] + step[:, None] * torch.arange(
+            1, parts, dtype=low.dtype, device=low.device
+        )
+        below = (
+            (wanted[:, None] + offsets[..., None]).clamp_(0, NUM_LEVELS - 1).mean(2) < base
+        ).sum(1)
+        low, high = (
+            low + step * below,
+            torch.where(below == parts - 1, high, low + step * (below + 1)),
+        )
     return (wanted + high[:, None]).clamp_(0, NUM_LEVELS - 1).round_().long().view(saliency.shape)
 
 
 def block_means(saliency: np.ndarray, rows: int, columns: int, side: int) -> np.ndarray:
-    """Mean of a map (H, W) over each block of ``side`` x ``side`` pixels of the padded image; beyond the image's edge nothing
-    counts, and blocks that lie there as a whole repeat the last ones. float64 (rows, columns)."""
+    """Mean of a map (H, W) over each block of ``side`` x ``side`` pixels of the padded image;
+    beyond the image's edge nothing counts, and blocks that lie there as a whole repeat the last
+    ones. float64 (rows, columns)."""
     inside = [-(-size // side) for size in saliency.shape]
-    row_edges, column_edges = (np.minimum(np.arange(n + 1) * side, size) for n, size in zip(inside, saliency.shape))
-    sums = np.add.reduceat(np.add.reduceat(saliency.astype(np.float64), row_edges[:-1], 0), column_edges[:-1], 1)
+    row_edges, column_edges = (
+        np.minimum(np.arange(n + 1) * side, size) for n, size in zip(inside, saliency.shape)
+    )
+    sums = np.add.reduceat(
+        np.add.reduceat(saliency.astype(np.float64), row_edges[:-1], 0), column_edges[:-1], 1
+    )
     means = np.clip(sums / np.outer(np.diff(row_edges), np.diff(column_edges)), 0, 1)
     return np.pad(means, ((0, rows - inside[0]), (0, columns - inside[1])), mode="edge")
 
@@ -85,7 +109,8 @@ class Gain(nn.Module):
     """Positive factors by level and channel.
 
     Args:
-        octaves: Of all channels between level 0 and level 63 before training; negative for a falling gain.
+        octaves: Of all channels between level 0 and level 63 before training; negative for a
+            falling gain.
     """
 
     def __init__(self, channels: int, octaves: float):
@@ -94,24 +119,35 @@ class Gain(nn.Module):
         self.log2_gain = nn.Parameter(anchors[:, None].repeat(1, channels))
 
     def forward(self, cell_levels: Tensor, positions: int) -> Tensor:
-        """Levels of cells, integer (N, 1, rows, columns), to gains (N, C, h, w) with ``positions`` a cell along each side."""
-        place = torch.arange(NUM_LEVELS, dtype=torch.float32, device=cell_levels.device) * ((_NUM_ANCHORS - 1) / (NUM_LEVELS - 1))
+        """Levels of cells, integer (N, 1, rows, columns), to gains (N, C, h, w) with ``positions``
+        a cell along each side.
+        """
+        place = torch.arange(NUM_LEVELS, dtype=torch.float32, device=cell_levels.device) * (
+            (_NUM_ANCHORS - 1) / (NUM_LEVELS - 1)
+        )
         low = place.floor().clamp(max=_NUM_ANCHORS - 2)
         weight = (place - low)[:, None]
         low = low.long()
-        log2_gain = look_up(self.log2_gain, low) * (1 - weight) + look_up(self.log2_gain, low + 1) * weight
-        return spread(look_up(torch.exp2(log2_gain), cell_levels[:, 0]).permute(0, 3, 1, 2), positions)
+        log2_gain = (
+            look_up(self.log2_gain, low) * (1 - weight) + look_up(self.log2_gain, low + 1) * weight
+        )
+        return spread(
+            look_up(torch.exp2(log2_gain), cell_levels[:, 0]).permute(0, 3, 1, 2), positions
+        )
 
 
 def spread(cells: Tensor, positions: int) -> Tensor:
-    """What each cell has, (N, C, rows, columns), at ``positions`` places along each of its sides, (N, C, h, w)."""
+    """What each cell has, (N, C, rows, columns), at ``positions`` places along each of its sides,
+    (N, C, h, w).
+    """
     return F.interpolate(cells, scale_factor=float(positions), mode="nearest")
 
 
 def look_up(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a table (n, C), by an integer index (...), as (..., C).
 
-    Its gradient is a product with zeros and ones: that of torch's embedding sorts, which a CUDA graph cannot capture.
+    Its gradient is a product with zeros and ones: that of torch's embedding sorts, which a CUDA
+    graph cannot capture.
     """
     return _LookUp.apply(table, index)
 
@@ -125,7 +161,7 @@ class _LookUp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        index, = ctx.saved_tensors
+        (index,) = ctx.saved_tensors
         chosen = index.flatten() == torch.arange(ctx.num_rows, device=index.device)[:, None]
         with torch.autocast(gradient.device.type, enabled=False):
             return chosen.to(gradient.dtype) @ gradient.flatten(0, -2), None

@@ -1,4 +1,6 @@
-"""Training steps that are captured once as CUDA graphs and then replayed, without a launch for each kernel."""
+"""Training steps that are captured once as CUDA graphs and then replayed, without a launch for each
+kernel.
+"""
 
 from collections.abc import Callable, Hashable
 
@@ -12,8 +14,8 @@ class CapturedSteps:
     """Steps as CUDA graphs, one for each kind of batch; as they stand from where a capture fails.
 
     Args:
-        update: Performs a step of a kind of batch, and gives the number of its pixels. Nothing in it
-            waits for the device.
+        update: Performs a step of a kind of batch, and gives the number of its pixels. Nothing in
+            it waits for the device.
         optimizer: Whose gradients the step makes.
         device: Of all that a step touches.
     """
@@ -54,12 +56,14 @@ class CapturedSteps:
             if _is_of_kind(error, torch.OutOfMemoryError):
                 raise torch.OutOfMemoryError(str(error)) from None
             print(
-                f"steps of {batch} run without a CUDA graph: capturing one failed: {' '.join(str(error).split())[:200]}",
+                f"steps of {batch} run without a CUDA graph: capturing one failed: "
+                f"{' '.join(str(error).split())[:200]}",
                 flush=True,
             )
             self._gives_up = True
             self._optimizer.zero_grad()
-            # a capture that broke off may leave the generator marked as captured, and the next draw would be refused
+            # a capture that broke off may leave the generator marked as captured, and the next draw
+            # would be refused
             fresh = torch.Generator(self._device).graphsafe_get_state()
             torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh)
 
@@ -73,7 +77,9 @@ class CapturedSteps:
 
 
 def _is_of_kind(error: BaseException | None, kind: type[Exception]) -> bool:
-    """Whether an error of a kind lies behind another: what ends a capture raises once more when it is closed."""
+    """Whether an error of a kind lies behind another: what ends a capture raises once more when it
+    is closed.
+    """
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -1,4 +1,6 @@
-"""The training loop: one step function, run as it stands or replayed as a CUDA graph, under a schedule in pieces."""
+"""The training loop: one step function, run as it stands or replayed as a CUDA graph, under a
+schedule in pieces.
+"""
 
 import math
 import time
@@ -26,7 +28,8 @@ class TrainSettings(NamedTuple):
     minutes: float
     """Wall time of this run at the most. A later run goes on."""
     checkpoint: Path
-    """Written every ``save_every`` steps and at the end. Training goes on from it where it exists."""
+    """Written every ``save_every`` steps and at the end. Training goes on from it where it exists.
+    """
     learning_rate: float
     average_decay: float = 0.0
     """Of the exponential moving average of the weights; 0 keeps none."""
@@ -36,17 +39,22 @@ class TrainSettings(NamedTuple):
     """Steps; two minutes after a save there is another in any case."""
     log_every: int = 20
     identity: str = ""
-    """Of what is trained on what. A checkpoint of another is refused. Steps and minutes may change between runs."""
+    """Of what is trained on what. A checkpoint of another is refused. Steps and minutes may change
+    between runs.
+    """
     seed: int = 1
     """Each step seeds torch's generators from it and from its own number."""
     start: Path | None = None
-    """A checkpoint of the same identity to begin with where ``checkpoint`` does not exist. It is not touched."""
+    """A checkpoint of the same identity to begin with where ``checkpoint`` does not exist. It is
+    not touched.
+    """
 
     def to_finish(self, minutes: float) -> "TrainSettings":
-        """Settings of a decay, in so many minutes, from the state of the stable phase that these are for, and from its learning rate.
+        """Settings of a decay, in so many minutes, from the state of the stable phase that these
+        are for, and from its learning rate.
 
-        A decay has a state of its own beside it: one that was killed goes on, also if the stable phase has moved on since. Who has
-        its weights removes it.
+        A decay has a state of its own beside it: one that was killed goes on, also if the stable
+        phase has moved on since. Who has its weights removes it.
 
         Raises:
             SettingError: There is no state of a stable phase yet, or minutes are not positive.
@@ -75,7 +83,8 @@ class TrainSettings(NamedTuple):
             or not self.learning_rate > 0
         ):
             raise SettingError(
-                "minutes must be at least 0, save_every and log_every at least 1, and the learning rate above 0; got "
+                "minutes must be at least 0, save_every and log_every at least 1, and the "
+                "learning rate above 0; got "
                 f"{self.minutes}, {self.save_every}, {self.log_every} and {self.learning_rate}"
             )
 
@@ -111,20 +120,23 @@ def train(
 ) -> TrainResult:
     """Train with AdamW until the schedule has ended or the time of this run is up.
 
-    A run that was killed goes on from its last checkpoint as one would have that was not killed then: after each save a run itself
-    goes on from what it saved.
+    A run that was killed goes on from its last checkpoint as one would have that was not killed
+    then: after each save a run itself goes on from what it saved.
 
     Args:
         compute: Loss of a batch.
-        batches: Batches from a given step on, so that a resumed run sees what an unbroken one would.
+        batches: Batches from a given step on, so that a resumed run sees what an unbroken one
+            would.
         after_step: Called after each optimizer step, to bring weights back within their bounds.
-        capture: Capture the steps as CUDA graphs, one for each different batch. Batches are then few and hashable, such as the
-            side of the crops; all else is drawn on the device by ``compute``, from torch's generator. Without CUDA, or where a
-            capture fails, steps run as they stand.
+        capture: Capture the steps as CUDA graphs, one for each different batch. Batches are then
+            few and hashable, such as the side of the crops; all else is drawn on the device by
+            ``compute``, from torch's generator. Without CUDA, or where a capture fails, steps run
+            as they stand.
 
     Raises:
         SettingError: A number of the settings makes no sense.
-        DataError: The checkpoint is damaged, or of another model or training, or training has diverged.
+        DataError: The checkpoint is damaged, or of another model or training, or training has
+            diverged.
         OutputError: The checkpoint cannot be written. The one before it is kept.
     """
     settings.check()
@@ -162,7 +174,9 @@ def train(
 
 
 class _Run:
-    """A model in training. Nothing in :meth:`update` waits for the device, so that a CUDA graph can capture it."""
+    """A model in training. Nothing in :meth:`update` waits for the device, so that a CUDA graph can
+    capture it.
+    """
 
     def __init__(
         self,
@@ -225,7 +239,8 @@ class _Run:
             progress = self._read(settings.checkpoint)
             if settings.start is not None:
                 print(
-                    f"goes on with {settings.checkpoint}, at step {progress.step}; remove it to begin with {settings.start} anew",
+                    f"goes on with {settings.checkpoint}, at step {progress.step}; remove it to "
+                    f"begin with {settings.start} anew",
                     flush=True,
                 )
             return progress.step, progress.seconds
@@ -255,7 +270,8 @@ class _Run:
         skipped = int(self.skipped_on_end)
         if skipped >= _MOST_SKIPPED:
             raise DataError(
-                f"{skipped} steps on end had gradients that are not finite; go on from the last checkpoint with a lower learning rate"
+                f"{skipped} steps on end had gradients that are not finite; go on from the last "
+                "checkpoint with a lower learning rate"
             )
 
     def averaged(self) -> dict[str, Tensor]:

@@ -46,7 +46,8 @@ def without(paths: Sequence[Path], left_out: Sequence[Path]) -> list[Path]:
     """Files but those that are held out: files, and all image files under folders.
 
     Raises:
-        SettingError: Something to be held out is not among the files: a slip of the pen would train on it.
+        SettingError: Something to be held out is not among the files: a slip of the pen would train
+            on it.
     """
     known = {path.resolve(): path for path in paths}
     for folder in left_out:
@@ -62,7 +63,8 @@ class Photographs:
     """Photographs as uint8 on a device, each at the scales of ``SCALES``.
 
     Args:
-        pictures: uint8 (H, W, C) each; C is 3, or 4 with saliency as the last channel. They are copied.
+        pictures: uint8 (H, W, C) each; C is 3, or 4 with saliency as the last channel. They are
+            copied.
         device: Where they lie, and crops are drawn.
 
     Raises:
@@ -86,7 +88,8 @@ class Photographs:
             self._pixels = torch.empty(shape, dtype=torch.uint8, device=self.device)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             raise SettingError(
-                f"the photographs, {shape[0] * shape[1] / 1e9:.1f} GB at their scales, do not fit into the memory of {self.device}: "
+                f"the photographs, {shape[0] * shape[1] / 1e9:.1f} GB at their scales, do not "
+                f"fit into the memory of {self.device}: "
                 "give fewer"
             ) from error
         start = 0
@@ -122,9 +125,11 @@ class Photographs:
         return int(self._sides.min(1).max())
 
     def crops(self, count: int, side: int) -> Tensor:
-        """Random crops, half of them mirrored, by torch's generator of the device; nothing waits for the device after a first call.
+        """Random crops, half of them mirrored, by torch's generator of the device; nothing waits
+        for the device after a first call.
 
-        Photographs are drawn by their area, of those that can give such a crop at a scale, and places evenly.
+        Photographs are drawn by their area, of those that can give such a crop at a scale, and
+        places evenly.
 
         Returns:
             Float (count, C, side, side) in [0, 1], channels last.
@@ -150,7 +155,7 @@ class Photographs:
         return pixels.permute(0, 3, 1, 2).float().div_(255)
 
     def _of_side(self, side: int) -> tuple[Tensor, Tensor]:
-        """Which entries can give crops of a side, and how likely a crop is of one of the first k."""
+        """Which entries can give crops of a side, and how likely a crop is of the first k."""
         if side not in self._drawable:
             large = np.flatnonzero(self._sides.min(1) >= side)
             if not len(large):
@@ -172,12 +177,14 @@ def load_photographs(
 ) -> list[np.ndarray]:
     """Decode photographs, by several processes where there are many.
 
-    What cannot be read and what is too small is left out, and a line says how much. Pixels are taken as everywhere in this package
-    (:func:`salcompress.image.decode_image`): a colour profile is not applied, an alpha channel is dropped, 16-bit grey keeps its high byte.
+    What cannot be read and what is too small is left out, and a line says how much. Pixels are
+    taken as everywhere in this package (:func:`salcompress.image.decode_image`): a colour profile
+    is not applied, an alpha channel is dropped, 16-bit grey keeps its high byte.
 
     Args:
         smallest_side: Of what is kept, in pixels.
-        saliency: Gives a map (H, W) in [0, 1] of an image (H, W, 3). It becomes a fourth channel, 255 where most salient.
+        saliency: Gives a map (H, W) in [0, 1] of an image (H, W, 3). It becomes a fourth channel,
+            255 where most salient.
         processes: That decode; as many as this process may use processors if None.
 
     Returns:
@@ -198,17 +205,20 @@ def load_photographs(
     if unread:
         rest = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
         print(
-            f"{len(unread)} of {len(paths)} photographs cannot be read and are left out: {'; '.join(unread[:_NAMED])}{rest}",
+            f"{len(unread)} of {len(paths)} photographs cannot be read and are left out: "
+            f"{'; '.join(unread[:_NAMED])}{rest}",
             flush=True,
         )
     if small:
         print(
-            f"{small} of {len(paths)} photographs have a side of less than {smallest_side} pixels and are left out",
+            f"{small} of {len(paths)} photographs have a side of less than {smallest_side} "
+            "pixels and are left out",
             flush=True,
         )
     if not pictures:
         raise SettingError(
-            f"none of {len(paths)} photographs can be read and has both sides of at least {smallest_side} pixels"
+            f"none of {len(paths)} photographs can be read and has both sides of at least "
+            f"{smallest_side} pixels"
         )
     return pictures
 

@@ -8,7 +8,9 @@ class Schedule(Protocol):
     """Of a training that may take several runs."""
 
     def factor(self, step: int, seconds: float) -> float:
-        """Share of the learning rate, 0 to 1, after so many steps and so many seconds of this schedule."""
+        """Share of the learning rate, 0 to 1, after so many steps and so many seconds of this
+        schedule.
+        """
 
     def is_over(self, step: int, seconds: float) -> bool:
         """Whether training has ended."""
@@ -18,10 +20,12 @@ class Schedule(Protocol):
 
 
 class Stable(NamedTuple):
-    """A linear warm-up, then the full rate for as long as anybody likes: the stable phase of warm-up, stable, decay.
+    """A linear warm-up, then the full rate for as long as anybody likes: the stable phase of
+    warm-up, stable, decay.
 
-    The schedule is that of Hu et al., "MiniCPM", 2024 (https://arxiv.org/abs/2404.06395): no number of steps has to be chosen
-    beforehand, and finished weights come out of any stable state by a short :class:`Decay`.
+    The schedule is that of Hu et al., "MiniCPM", 2024 (https://arxiv.org/abs/2404.06395): no number
+    of steps has to be chosen beforehand, and finished weights come out of any stable state by a
+    short :class:`Decay`.
     """
 
     warm_up: int = 200

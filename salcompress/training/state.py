@@ -1,9 +1,11 @@
-"""The state of a training in few bytes: four for each weight, so that what a later run needs travels with the project.
+"""The state of a training in few bytes: four for each weight, so that what a later run needs
+travels with the project.
 
-Weights are kept in half precision. Their moving average is kept as its difference from them, in 8 bits of the largest one of its
-tensor. Of AdamW the second moments are kept, in 8 bits of their logarithm, five to an octave. First moments are not: ten steps
-make them anew, and until then steps are smaller. After a save the training itself goes on from what it saved, so a run that was
-killed goes on as an unbroken one would have. Our choice.
+Weights are kept in half precision. Their moving average is kept as its difference from them, in 8
+bits of the largest one of its tensor. Of AdamW the second moments are kept, in 8 bits of their
+logarithm, five to an octave. First moments are not: ten steps make them anew, and until then steps
+are smaller. After a save the training itself goes on from what it saved, so a run that was killed
+goes on as an unbroken one would have. Our choice.
 """
 
 import json
@@ -37,7 +39,8 @@ class Averages:
     """The exponential moving average of a model's weights. Buffers are taken as they are.
 
     Args:
-        decay: Of the average at the end; at first it is a mean of all steps, since (1 + n) / (10 + n) is smaller. 0 keeps no average.
+        decay: Of the average at the end; at first it is a mean of all steps, since (1 + n) / (10 +
+            n) is smaller. 0 keeps no average.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -117,7 +120,8 @@ def read_state(
     about, state = _read(path)
     if about["identity"] != identity:
         raise DataError(
-            f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now {identity or 'unnamed'}); "
+            f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now "
+            f"{identity or 'unnamed'}); "
             "remove it, or choose another"
         )
     expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
@@ -153,12 +157,14 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
         )
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise DataError(
-            f"checkpoint {path} cannot be resumed ({type(error).__name__}: it is damaged, cut short or of another program); "
+            f"checkpoint {path} cannot be resumed ({type(error).__name__}: it is damaged, cut "
+            "short or of another program); "
             "remove it to start anew"
         ) from error
     if not whole:
         raise DataError(
-            f"checkpoint {path} cannot be resumed (it is damaged, or of another version: {about['format']}); remove it to start anew"
+            f"checkpoint {path} cannot be resumed (it is damaged, or of another version: "
+            f"{about['format']}); remove it to start anew"
         )
     return about, state
 
@@ -218,7 +224,9 @@ def _from_eighth(codes: Tensor, scale: Tensor) -> Tensor:
 
 
 def _to_octaves(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Values of at least 0 as uint8 codes: 255 for the largest, float32, five fewer for half of it, and 0 for 0."""
+    """Values of at least 0 as uint8 codes: 255 for the largest, float32, five fewer for half of it,
+    and 0 for 0.
+    """
     largest = values.amax().float()
     codes = 255 + _CODES_PER_OCTAVE * torch.log2((values / largest).clamp(min=2.0**-60))
     return torch.where(values > 0, codes.round().clamp(1, 255), 0.0).to(torch.uint8), largest

@@ -1,4 +1,5 @@
 """The header says what it says, byte by byte, or is refused."""
+
 import struct
 import zlib
 
@@ -16,7 +17,13 @@ from salcompress.bitstream.container import (
     symbol_checksum,
     write_stream,
 )
-from salcompress.errors import BitstreamError, CorruptError, ModelMismatchError, SettingError, TruncatedError
+from salcompress.errors import (
+    BitstreamError,
+    CorruptError,
+    ModelMismatchError,
+    SettingError,
+    TruncatedError,
+)
 from salcompress.models import compression_model, prior, quality_map
 
 HEADER = Header(480, 641, 31, 17, b"abcd", 8, 0x01020304, 0x05060708)
@@ -25,13 +32,31 @@ STREAM = write_stream(HEADER, b"payload!")
 
 def forged(**changes) -> bytes:
     """A stream whose header is valid in itself but says something else."""
-    fields = dict(magic=b"SALC", version=2, flags=1, height=480, width=641, level=31, table=17, model=b"abcd", size=8, crc=1, fine=2) | changes
+    fields = (
+        dict(
+            magic=b"SALC",
+            version=2,
+            flags=1,
+            height=480,
+            width=641,
+            level=31,
+            table=17,
+            model=b"abcd",
+            size=8,
+            crc=1,
+            fine=2,
+        )
+        | changes
+    )
     packed = struct.pack("<4sBBIIBB4sIII", *fields.values())
     return packed + struct.pack("<I", zlib.crc32(packed)) + b"payload!"
 
 
 def test_golden_bytes():
-    assert STREAM.hex() == "53414c430201e0010000810200001f11616263640800000004030201080706055cfc7df87061796c6f616421"
+    assert (
+        STREAM.hex()
+        == "53414c430201e0010000810200001f11616263640800000004030201080706055cfc7df87061796c6f616421"
+    )
     assert HEADER_BYTES == 36 and STREAM[36:] == b"payload!"
     assert read_header(STREAM) == HEADER and read_stream(STREAM, b"abcd") == (HEADER, b"payload!")
 
@@ -58,11 +83,19 @@ def test_every_truncation_is_noticed():
         read_stream(STREAM + b"x", b"abcd")
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"version": 3}, "version 3 of the format is not known"), ({"height": 65535, "width": 65535}, "out of range: 65535x65535 pixels"),
-    ({"height": 2**32 - 1, "width": 2**32 - 1}, "out of range"), ({"height": 0}, "out of range"), ({"level": 64}, "out of range"),
-    ({"table": 64}, "out of range"), ({"flags": 2}, "out of range"), ({"size": 7}, "out of range"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"version": 3}, "version 3 of the format is not known"),
+        ({"height": 65535, "width": 65535}, "out of range: 65535x65535 pixels"),
+        ({"height": 2**32 - 1, "width": 2**32 - 1}, "out of range"),
+        ({"height": 0}, "out of range"),
+        ({"level": 64}, "out of range"),
+        ({"table": 64}, "out of range"),
+        ({"flags": 2}, "out of range"),
+        ({"size": 7}, "out of range"),
+    ],
+)
 def test_headers_that_lie(changes, message):
     with pytest.raises(CorruptError, match=message):
         read_stream(forged(**changes), b"abcd")
@@ -81,14 +114,22 @@ def test_size_limit():
     check_size(8192, 8192)
     check_size(1, MAX_PIXELS // 64)
     for height, width in ((1, MAX_PIXELS // 64 + 1), (MAX_PIXELS, 1), (8193, 8192)):
-        with pytest.raises(SettingError, match="padded to whole 64x64 cells, has more than the .* cut or shrink it"):
+        with pytest.raises(
+            SettingError, match="padded to whole 64x64 cells, has more than the .* cut or shrink it"
+        ):
             check_size(height, width)
 
 
 def test_constants_of_the_format_are_those_of_the_models():
     assert container.CELL == quality_map.CELL and container.NUM_LEVELS == quality_map.NUM_LEVELS
-    assert (entropy_coder.MAX_SYMBOL, entropy_coder.NUM_TABLES) == (prior.MAX_SYMBOL, prior.NUM_TABLES)
-    assert (entropy_coder.SMALLEST_SCALE, entropy_coder.LARGEST_SCALE) == (compression_model._SMALLEST_SCALE, compression_model._LARGEST_SCALE)
+    assert (entropy_coder.MAX_SYMBOL, entropy_coder.NUM_TABLES) == (
+        prior.MAX_SYMBOL,
+        prior.NUM_TABLES,
+    )
+    assert (entropy_coder.SMALLEST_SCALE, entropy_coder.LARGEST_SCALE) == (
+        compression_model._SMALLEST_SCALE,
+        compression_model._LARGEST_SCALE,
+    )
 
 
 def test_checksum_sees_values_order_and_levels():
@@ -96,6 +137,10 @@ def test_checksum_sees_values_order_and_levels():
     levels = np.array([[1, 2]], np.uint8)
     known = symbol_checksum([one, two], levels)
     assert known == symbol_checksum([np.array([1, -2, 3], np.int32)], levels)
-    others = [symbol_checksum([two, one], levels), symbol_checksum([one, two], levels + 1), symbol_checksum([one], levels),
-              symbol_checksum([one, two])]
+    others = [
+        symbol_checksum([two, one], levels),
+        symbol_checksum([one, two], levels + 1),
+        symbol_checksum([one], levels),
+        symbol_checksum([one, two]),
+    ]
     assert len({known, *others}) == 5

@@ -1,12 +1,13 @@
 """The coder writes what its integer tables say, and reads it back."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salcompress.bitstream.entropy_coder import (
-    LARGEST_SCALE,
     EDGE,
+    LARGEST_SCALE,
     MAX_SYMBOL,
     NUM_TABLES,
     PRECISION,
@@ -26,7 +27,14 @@ def draw_groups(seed, sizes, scale=1.0):
     for size in sizes:
         tables = rng.integers(0, NUM_TABLES, size).astype(np.uint8)
         deviation = np.geomspace(SMALLEST_SCALE, LARGEST_SCALE, NUM_TABLES)[tables] * scale
-        groups.append((np.clip(np.rint(rng.normal(0, deviation)), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32), tables))
+        groups.append(
+            (
+                np.clip(np.rint(rng.normal(0, deviation)), -MAX_SYMBOL, MAX_SYMBOL).astype(
+                    np.int32
+                ),
+                tables,
+            )
+        )
     return groups
 
 
@@ -34,7 +42,10 @@ def reference_encode(groups) -> bytes:
     """The same coder in plain Python integers: 64-bit state, 32-bit words (Duda 2009)."""
     words, state = [], 0
     for symbols, tables in reversed(groups):
-        coded = [(tables[k], min(max(int(symbols[k]), -EDGE), EDGE)) for k in sorted(range(len(tables)), key=lambda k: tables[k])]
+        coded = [
+            (tables[k], min(max(int(symbols[k]), -EDGE), EDGE))
+            for k in sorted(range(len(tables)), key=lambda k: tables[k])
+        ]
         coded += [(NUM_TABLES - 1, abs(int(s)) - 2 * EDGE) for s in symbols if abs(s) >= EDGE]
         for table, value in reversed(coded):
             row, symbol = TABLES[table], value + EDGE
@@ -63,7 +74,10 @@ def test_bytes_are_those_of_a_plain_python_coder():
 
 def test_golden_words():
     """Changes to the format show here."""
-    symbols, tables = np.array([0, 1, -1, 5, -127, 381, 0], np.int32), np.array([0, 10, 10, 30, 63, 63, 0], np.uint8)
+    symbols, tables = (
+        np.array([0, 1, -1, 5, -127, 381, 0], np.int32),
+        np.array([0, 10, 10, 30, 63, 63, 0], np.uint8),
+    )
     assert encode_groups([(symbols, tables)]).hex() == GOLDEN
 
 
@@ -71,7 +85,11 @@ GOLDEN = "f27ffd8c3dd8478b1e000000"
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**31), sizes=st.lists(st.integers(0, 300), max_size=8), scale=st.sampled_from([0.3, 1.0, 4.0]))
+@given(
+    seed=st.integers(0, 2**31),
+    sizes=st.lists(st.integers(0, 300), max_size=8),
+    scale=st.sampled_from([0.3, 1.0, 4.0]),
+)
 def test_round_trip(seed, sizes, scale):
     groups = draw_groups(seed, sizes, scale)
     decoder = GroupDecoder(encode_groups(groups))
@@ -81,12 +99,17 @@ def test_round_trip(seed, sizes, scale):
 
 
 def test_symbols_beyond_the_tables():
-    symbols = np.array([MAX_SYMBOL, -MAX_SYMBOL, EDGE, -EDGE, EDGE + 1, 0, -EDGE - 1, EDGE - 1], np.int32)
+    symbols = np.array(
+        [MAX_SYMBOL, -MAX_SYMBOL, EDGE, -EDGE, EDGE + 1, 0, -EDGE - 1, EDGE - 1], np.int32
+    )
     groups = [(symbols, np.arange(8, dtype=np.uint8)), (symbols[::-1], np.full(8, 63, np.uint8))]
     stream = encode_groups(groups)
     assert stream == reference_encode(groups)
     decoder = GroupDecoder(stream)
-    assert all(np.array_equal(decoder.decode(tables), group) for group, tables in groups) and decoder.is_empty()
+    assert (
+        all(np.array_equal(decoder.decode(tables), group) for group, tables in groups)
+        and decoder.is_empty()
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])

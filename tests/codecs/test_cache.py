@@ -1,4 +1,5 @@
 """The cache gives what the codec gives, whatever happens to its folder."""
+
 import os
 import subprocess
 import sys
@@ -28,15 +29,25 @@ def test_content_shape_and_setting_make_the_key(tmp_path, picture):
     changed = picture.copy()
     changed[0, 0, 0] ^= 1
     CachedCodec(load_codec("jpeg:q=40"), tmp_path).encode(changed)
-    turned = picture.reshape(picture.shape[1], picture.shape[0], 3)  # the same bytes in another shape
+    turned = picture.reshape(
+        picture.shape[1], picture.shape[0], 3
+    )  # the same bytes in another shape
     CachedCodec(load_codec("jpeg:q=40"), tmp_path).encode(turned)
     assert len(entries(tmp_path)) == 4
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:60] + bytes([b[60] ^ 1]) + b[61:], lambda b: b"x" * 9])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:-1],
+        lambda b: b"",
+        lambda b: b[:60] + bytes([b[60] ^ 1]) + b[61:],
+        lambda b: b"x" * 9,
+    ],
+)
 def test_damaged_entry_is_made_again(tmp_path, picture, damage):
     whole = CachedCodec(load_codec("jpeg:q=40"), tmp_path).encode(picture)
-    path, = entries(tmp_path)
+    (path,) = entries(tmp_path)
     good = path.read_bytes()
     path.write_bytes(damage(good))
     codec = CachedCodec(load_codec("jpeg:q=40"), tmp_path)
@@ -48,7 +59,7 @@ def test_bound_drops_what_was_unused_longest(tmp_path, picture):
     size = len(load_codec("png").encode(picture))
     codec = CachedCodec(load_codec("png"), tmp_path, max_bytes=3 * size + 1000)
     images = [picture ^ k for k in range(5)]
-    for k, image in enumerate(images[:3]):
+    for image in images[:3]:
         codec.encode(image)
         for path in entries(tmp_path):  # a clock that does not depend on the file system's
             os.utime(path, ns=(path.stat().st_mtime_ns - 10**9,) * 2)

@@ -1,4 +1,5 @@
 """Laws of every codec, and how one is named."""
+
 import pickle
 
 import numpy as np
@@ -9,14 +10,30 @@ from hypothesis import strategies as st
 from PIL import features
 
 from salcompress.codecs import CODECS, load_codec, load_codecs
-from salcompress.errors import BitstreamError, CodecUnavailableError, CorruptError, SettingError, TruncatedError
-from salcompress.metrics.distortion import psnr
+from salcompress.errors import (
+    BitstreamError,
+    CodecUnavailableError,
+    CorruptError,
+    SettingError,
+    TruncatedError,
+)
+from salcompress.metrics.psnr_ssim import psnr
 
-SPECS = ("jpeg:q=30", "jpeg2000:bpp=0.5", "webp:q=30", "avif:q=30,speed=10", "png", "salient:q=0.4,device=cpu", "none")
+SPECS = (
+    "jpeg:q=30",
+    "jpeg2000:bpp=0.5",
+    "webp:q=30",
+    "avif:q=30,speed=10",
+    "png",
+    "salient:q=0.4,device=cpu",
+    "none",
+)
 
 
 def test_all_codecs_are_tested():
-    assert {spec.partition(":")[0] for spec in SPECS} == set(CODECS) - {"compressai"}  # which is for comparison, and has a test of its own
+    assert {spec.partition(":")[0] for spec in SPECS} == set(CODECS) - {
+        "compressai"
+    }  # which is for comparison, and has a test of its own
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -39,29 +56,46 @@ def test_encoding_is_deterministic_and_channels_stay_in_place(spec, picture):
     assert stream == pickle.loads(pickle.dumps(codec)).encode(picture)
     reddened = (picture * np.array([1, 0.3, 0.1])).astype(np.uint8)
     means = [image.mean((0, 1)) for image in (reddened, codec.decode(codec.encode(reddened)))]
-    assert np.abs(means[0] - means[1]).max() < 5  # grey levels; swapped channels would be off by some 50
+    assert (
+        np.abs(means[0] - means[1]).max() < 5
+    )  # grey levels; swapped channels would be off by some 50
 
 
-@pytest.mark.parametrize("low, high", [
-    ("jpeg:q=10", "jpeg:q=60"), ("jpeg2000:bpp=0.2", "jpeg2000:bpp=1.5"), ("webp:q=5", "webp:q=70"),
-    ("avif:q=10", "avif:q=60"), ("jpeg:q=30,subsampling=420", "jpeg:q=30,subsampling=444")])
+@pytest.mark.parametrize(
+    "low, high",
+    [
+        ("jpeg:q=10", "jpeg:q=60"),
+        ("jpeg2000:bpp=0.2", "jpeg2000:bpp=1.5"),
+        ("webp:q=5", "webp:q=70"),
+        ("avif:q=10", "avif:q=60"),
+        ("jpeg:q=30,subsampling=420", "jpeg:q=30,subsampling=444"),
+    ],
+)
 def test_a_higher_setting_costs_more_and_gives_more(low, high, picture):
     streams = [load_codec(spec).encode(picture) for spec in (low, high)]
     assert len(streams[0]) < len(streams[1])
-    assert psnr(picture, load_codec(low).decode(streams[0])) < psnr(picture, load_codec(high).decode(streams[1]))
+    assert psnr(picture, load_codec(low).decode(streams[0])) < psnr(
+        picture, load_codec(high).decode(streams[1])
+    )
 
 
 def test_jpeg2000_keeps_near_its_target(picture):
     bits = 8 * len(load_codec("jpeg2000:bpp=0.8").encode(picture))
-    assert bits / picture[:, :, 0].size == pytest.approx(0.8, rel=0.05)  # whole truncation points and file headers
+    assert bits / picture[:, :, 0].size == pytest.approx(
+        0.8, rel=0.05
+    )  # whole truncation points and file headers
 
 
 def test_jpeg2000_uses_its_colour_transform(picture):
-    """At equal bytes JPEG 2000 without it lost 3 dB, and to JPEG; with it, it wins over JPEG at low rates (Taubman and Marcellin)."""
+    """At equal bytes JPEG 2000 without it lost 3 dB, and to JPEG; with it, it wins over JPEG at low
+    rates (Taubman and Marcellin).
+    """
     jpeg = load_codec("jpeg:q=10")
     stream = jpeg.encode(picture)
     rival = load_codec(f"jpeg2000:bpp={8 * len(stream) / picture[:, :, 0].size}")
-    assert psnr(picture, rival.decode(rival.encode(picture))) > psnr(picture, jpeg.decode(stream)) + 1
+    assert (
+        psnr(picture, rival.decode(rival.encode(picture))) > psnr(picture, jpeg.decode(stream)) + 1
+    )
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -86,7 +120,9 @@ def test_flipped_bytes_give_an_image_or_the_right_error(spec, picture):
         damaged = bytearray(stream)
         damaged[position] ^= 1 << int(rng.integers(8))
         try:
-            assert codec.decode(bytes(damaged)).dtype == np.uint8  # these formats carry no checksum of their own
+            assert (
+                codec.decode(bytes(damaged)).dtype == np.uint8
+            )  # these formats carry no checksum of their own
         except BitstreamError as error:
             assert str(error)
 
@@ -97,11 +133,15 @@ def test_a_stream_of_another_format_is_refused(picture):
 
 
 def test_too_large_for_the_format():
-    with pytest.raises(SettingError, match=r"webp cannot encode an image of 16384x1 .*limit of 16383"):
+    with pytest.raises(
+        SettingError, match=r"webp cannot encode an image of 16384x1 .*limit of 16383"
+    ):
         load_codec("webp").encode(np.zeros((1, 16384, 3), np.uint8))
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)]
+)
 @pytest.mark.parametrize("spec", SPECS)
 def test_what_is_no_image_is_refused(spec, wrong):
     with pytest.raises(SettingError, match="image must"):
@@ -116,18 +156,35 @@ def test_defaults_are_stated_in_setting_and_fingerprint():
 
 
 def test_lists_give_every_combination_once():
-    settings_found = [c.setting for c in load_codecs("jpeg:q=10,30,subsampling=420,444", "jpeg:q=30")]
+    settings_found = [
+        c.setting for c in load_codecs("jpeg:q=10,30,subsampling=420,444", "jpeg:q=30")
+    ]
     assert settings_found == [f"q={q},subsampling={s}" for q in (10, 30) for s in (420, 444)]
 
 
-@pytest.mark.parametrize("spec, message", [
-    ("jpg", "unknown codec 'jpg'; valid codecs: jpeg, jpeg2000, webp, avif, png, salient, compressai, none"),
-    ("jpeg:quality=3", "jpeg has no option 'quality'; valid options: q: quality, 75 if not given"),
-    ("jpeg:q=0", "an integer from 1 to 100, got '0'"), ("jpeg:q=30.5", "an integer from 1 to 100"),
-    ("jpeg:q=nan", "an integer"), ("jpeg:subsampling=411", "one of 420, 422, 444"), ("jpeg2000:bpp=0", "a number above 0"),
-    ("jpeg2000:bpp=nan", "a number above 0"), ("jpeg:30", "'30' is not option=value"), ("none:q=1", "none has no option 'q'"),
-    ("jpeg:q=1,2", "gives 2 settings"),
-])
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        (
+            "jpg",
+            "unknown codec 'jpg'; valid codecs: jpeg, jpeg2000, webp, avif, png, salient, "
+            "compressai, none",
+        ),
+        (
+            "jpeg:quality=3",
+            "jpeg has no option 'quality'; valid options: q: quality, 75 if not given",
+        ),
+        ("jpeg:q=0", "an integer from 1 to 100, got '0'"),
+        ("jpeg:q=30.5", "an integer from 1 to 100"),
+        ("jpeg:q=nan", "an integer"),
+        ("jpeg:subsampling=411", "one of 420, 422, 444"),
+        ("jpeg2000:bpp=0", "a number above 0"),
+        ("jpeg2000:bpp=nan", "a number above 0"),
+        ("jpeg:30", "'30' is not option=value"),
+        ("none:q=1", "none has no option 'q'"),
+        ("jpeg:q=1,2", "gives 2 settings"),
+    ],
+)
 def test_wrong_specifications_say_what_is_valid(spec, message):
     with pytest.raises(SettingError, match=message):
         load_codec(spec)
@@ -136,7 +193,9 @@ def test_wrong_specifications_say_what_is_valid(spec, message):
 def test_a_codec_that_this_pillow_lacks(monkeypatch):
     real = features.check
     monkeypatch.setattr(features, "check", lambda name: name != "avif" and real(name))
-    with pytest.raises(CodecUnavailableError, match="codec avif: this Pillow .* install Pillow >= 11.3"):
+    with pytest.raises(
+        CodecUnavailableError, match="codec avif: this Pillow .* install Pillow >= 11.3"
+    ):
         load_codec("avif:q=20")
     load_codec("webp")
 
@@ -145,7 +204,9 @@ def test_compressai_is_for_those_who_have_it(picture):
     try:
         import compressai  # noqa: F401
     except ImportError:
-        with pytest.raises(CodecUnavailableError, match=r'needs CompressAI: pip install "salcompress\[bench\]"'):
+        with pytest.raises(
+            CodecUnavailableError, match=r'needs CompressAI: pip install "salcompress\[bench\]"'
+        ):
             load_codec("compressai:model=mbt2018")
         return
     codec = load_codec("compressai:model=bmshj2018-hyperprior,quality=1,weights=random")

@@ -1,14 +1,15 @@
 """Compression as an augmentation: pixels change, geometry and labels never do."""
+
 import numpy as np
 import pytest
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the README")
-from detectron2.data import transforms as T  # noqa: E402
-from fvcore.transforms.transform import NoOpTransform  # noqa: E402
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import NoOpTransform
 
-from salcompress.codecs import load_codec  # noqa: E402
-from salcompress.detectron import CodecTransform, RandomCompression  # noqa: E402
-from salcompress.errors import SettingError  # noqa: E402
+from salcompress.codecs import load_codec
+from salcompress.detectron import CodecTransform, RandomCompression
+from salcompress.errors import SettingError
 
 
 def test_pixels_are_those_of_the_codec_in_the_right_channel_order(picture):
@@ -42,7 +43,9 @@ def test_probability_and_every_setting_is_drawn(picture):
     drawn = [augmentation.get_transform(picture) for _ in range(400)]
     settings = [t.codec.setting for t in drawn if isinstance(t, CodecTransform)]
     assert 140 < len(settings) < 260  # half of 400, six standard deviations
-    counts = [settings.count(s) for s in ("q=5,subsampling=420", "q=10,subsampling=420", "q=3,method=4")]
+    counts = [
+        settings.count(s) for s in ("q=5,subsampling=420", "q=10,subsampling=420", "q=3,method=4")
+    ]
     assert sum(counts) == len(settings) and min(counts) > 30
 
 

@@ -1,16 +1,17 @@
 """The mapper that leaves the picture alone decides and transforms what the stock mapper does."""
+
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the README")
-from detectron2.data import DatasetMapper  # noqa: E402
-from detectron2.data import transforms as T  # noqa: E402
-from detectron2.data.datasets import load_coco_json  # noqa: E402
+from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
+from detectron2.data.datasets import load_coco_json
 
-from salcompress.detectron import OriginalImageMapper, RandomCompression  # noqa: E402
-from salcompress.detectron.device_transforms import apply_transforms  # noqa: E402
-from salcompress.errors import DataError, SettingError  # noqa: E402
+from salcompress.detectron import OriginalImageMapper, RandomCompression
+from salcompress.detectron.device_transforms import apply_transforms
+from salcompress.errors import DataError, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -20,35 +21,60 @@ def entries(scenes):
 
 def mapped(kind, entry, **more):
     np.random.seed(5)
-    augmentations = [T.ResizeShortestEdge([96, 128, 160], 200, "choice"), T.RandomFlip(), T.RandomCrop("absolute", (80, 90))]
-    return kind(True, augmentations=augmentations, image_format="BGR", use_instance_mask=False, **more)(dict(entry))
+    augmentations = [
+        T.ResizeShortestEdge([96, 128, 160], 200, "choice"),
+        T.RandomFlip(),
+        T.RandomCrop("absolute", (80, 90)),
+    ]
+    return kind(
+        True, augmentations=augmentations, image_format="BGR", use_instance_mask=False, **more
+    )(dict(entry))
 
 
 def test_annotations_and_sizes_are_the_stock_mappers(entries):
     for entry in entries:
         ours, theirs = mapped(OriginalImageMapper, entry), mapped(DatasetMapper, entry)
         image = apply_transforms(ours["image"], ours["transforms"])
-        assert (image.int() - theirs["image"].int()).abs().max() <= 1 and image.shape == theirs["image"].shape
+        assert (image.int() - theirs["image"].int()).abs().max() <= 1 and image.shape == theirs[
+            "image"
+        ].shape
         assert torch.equal(ours["instances"].gt_boxes.tensor, theirs["instances"].gt_boxes.tensor)
-        assert ours["instances"].image_size == theirs["instances"].image_size == tuple(image.shape[1:])
-        assert ours["original_size"] == (entry["height"], entry["width"]) == tuple(ours["image"].shape[1:])
-        assert ours["source_bits"] == 8 * len(open(entry["file_name"], "rb").read()) and ours["codec_index"] == 0
+        assert (
+            ours["instances"].image_size == theirs["instances"].image_size == tuple(image.shape[1:])
+        )
+        assert (
+            ours["original_size"]
+            == (entry["height"], entry["width"])
+            == tuple(ours["image"].shape[1:])
+        )
+        assert (
+            ours["source_bits"] == 8 * len(open(entry["file_name"], "rb").read())
+            and ours["codec_index"] == 0
+        )
 
 
 def test_the_codec_is_drawn_in_the_mapper(entries):
     compression = RandomCompression(["jpeg:q=10,30", "webp:q=10"], prob=0.75)
-    mapper = OriginalImageMapper(True, augmentations=[], image_format="BGR", random_compression=compression)
+    mapper = OriginalImageMapper(
+        True, augmentations=[], image_format="BGR", random_compression=compression
+    )
     np.random.seed(1)
     drawn = np.bincount([mapper(dict(entries[0]))["codec_index"] for _ in range(120)], minlength=4)
-    assert len(drawn) == 4 and all(15 <= count <= 45 for count in drawn)  # 30 each; 45 is over three standard deviations off
+    assert len(drawn) == 4 and all(
+        15 <= count <= 45 for count in drawn
+    )  # 30 each; 45 is over three standard deviations off
 
 
 def test_what_cannot_be_left_for_later_is_said_at_once(entries, tmp_path):
-    mapper = OriginalImageMapper(True, augmentations=[T.RandomBrightness(0.5, 1.5)], image_format="BGR")
+    mapper = OriginalImageMapper(
+        True, augmentations=[T.RandomBrightness(0.5, 1.5)], image_format="BGR"
+    )
     with pytest.raises(SettingError, match="BlendTransform cannot follow the codec"):
         mapper(dict(entries[0]))
     (tmp_path / "x.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="x.png"):
-        OriginalImageMapper(False, augmentations=[], image_format="BGR")({**entries[0], "file_name": str(tmp_path / "x.png")})
+        OriginalImageMapper(False, augmentations=[], image_format="BGR")(
+            {**entries[0], "file_name": str(tmp_path / "x.png")}
+        )
     with pytest.raises(SettingError, match="must be BGR or RGB"):
         OriginalImageMapper(False, augmentations=[], image_format="L")

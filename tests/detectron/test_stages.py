@@ -1,19 +1,21 @@
 """Each stage through the trainers: configs, checkpoints, exports, sweeps, several processes."""
+
 from pathlib import Path
 
 import pytest
 import torch
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the README")
-from detectron2.data import DatasetCatalog  # noqa: E402
-from detectron2.data.datasets import register_coco_instances  # noqa: E402
-from detectron2.engine import default_argument_parser, launch  # noqa: E402
-from detectron2.utils import comm  # noqa: E402
+from detectron2.data import DatasetCatalog
+from detectron2.data.datasets import register_coco_instances
+from detectron2.engine import default_argument_parser, launch
+from detectron2.utils import comm
 
-from salcompress.codecs import load_codec  # noqa: E402
-from salcompress.detectron import engine, lazy_engine  # noqa: E402
-from salcompress.errors import SettingError  # noqa: E402
-from salcompress.reporting.rate_point import read_jsonl  # noqa: E402
+from salcompress.codecs import load_codec
+from salcompress.detectron import lazy_engine
+from salcompress.detectron import trainer as engine
+from salcompress.errors import SettingError
+from salcompress.evaluation.rate_point import read_jsonl
 
 CONFIGS = Path(__file__).parents[2] / "detectron_configs"
 
@@ -31,12 +33,43 @@ def registered(annotations):
 
 
 def arguments(codec, out, scenes_name, *more, steps=2):
-    return engine.argument_parser().parse_args([
-        "--num-gpus", "0", "--config-file", str(CONFIGS / "scenes_mask_rcnn.yaml"), "--codec-config", str(CONFIGS / f"{codec}.yaml"),
-        *more, "OUTPUT_DIR", str(out), "DATASETS.TRAIN", f"('{scenes_name}',)", "DATASETS.TEST", f"('{scenes_name}',)",
-        "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", str(steps), "SOLVER.STEPS", "()", "SOLVER.CHECKPOINT_PERIOD", "100", "SEED", "3",
-        "DATALOADER.NUM_WORKERS", "1", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "INPUT.MIN_SIZE_TRAIN", "(120,)", "INPUT.MIN_SIZE_TEST", "120",
-        "TEST.EXPECTED_RESULTS", "[]"])
+    return engine.argument_parser().parse_args(
+        [
+            "--num-gpus",
+            "0",
+            "--config-file",
+            str(CONFIGS / "scenes_mask_rcnn.yaml"),
+            "--codec-config",
+            str(CONFIGS / f"{codec}.yaml"),
+            *more,
+            "OUTPUT_DIR",
+            str(out),
+            "DATASETS.TRAIN",
+            f"('{scenes_name}',)",
+            "DATASETS.TEST",
+            f"('{scenes_name}',)",
+            "SOLVER.IMS_PER_BATCH",
+            "2",
+            "SOLVER.MAX_ITER",
+            str(steps),
+            "SOLVER.STEPS",
+            "()",
+            "SOLVER.CHECKPOINT_PERIOD",
+            "100",
+            "SEED",
+            "3",
+            "DATALOADER.NUM_WORKERS",
+            "1",
+            "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
+            "0.0",
+            "INPUT.MIN_SIZE_TRAIN",
+            "(120,)",
+            "INPUT.MIN_SIZE_TEST",
+            "120",
+            "TEST.EXPECTED_RESULTS",
+            "[]",
+        ]
+    )
 
 
 def test_the_stage_behind_the_loader_gives_what_the_mapper_gives(scenes_name, tmp_path):
@@ -44,7 +77,12 @@ def test_the_stage_behind_the_loader_gives_what_the_mapper_gives(scenes_name, tm
     results = {}
     for codec in ("salient", "salient_gpu"):
         args = arguments(codec, tmp_path, scenes_name, "--eval-only")
-        args.opts += ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "SALCOMPRESS.TEST_CODEC", "salient:q=0.1,device=cpu"]
+        args.opts += [
+            "MODEL.WEIGHTS",
+            str(tmp_path / "model_final.pth"),
+            "SALCOMPRESS.TEST_CODEC",
+            "salient:q=0.1,device=cpu",
+        ]
         results[codec] = engine.main(args)
     mapper, stage = results["salient"], results["salient_gpu"]
     assert mapper["compression"] == stage["compression"]  # real streams: the same symbols
@@ -57,7 +95,12 @@ def test_expected_results_are_verified(scenes_name, tmp_path):
     args.opts += ["TEST.EXPECTED_RESULTS", "[['compression', 'num_images', 6.0, 0.0]]"]
     assert engine.main(args)["compression"]["num_images"] == 6
     args = arguments("quick", tmp_path, scenes_name, "--eval-only")
-    args.opts += ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "TEST.EXPECTED_RESULTS", "[['compression', 'bpp', 0.01, 0.001]]"]
+    args.opts += [
+        "MODEL.WEIGHTS",
+        str(tmp_path / "model_final.pth"),
+        "TEST.EXPECTED_RESULTS",
+        "[['compression', 'bpp', 0.01, 0.001]]",
+    ]
     with pytest.raises(SystemExit):
         engine.main(args)
 
@@ -69,7 +112,14 @@ def test_the_codec_in_the_model_trains_resumes_exports_and_is_swept(codec, scene
     args.opts += more
     engine.main(args)
     logged = (tmp_path / "metrics.json").read_text()
-    for name in ("estimated_bpp", "real_bpp", "psnr", "perceptual", "real_perceptual", "salient_share"):
+    for name in (
+        "estimated_bpp",
+        "real_bpp",
+        "psnr",
+        "perceptual",
+        "real_perceptual",
+        "salient_share",
+    ):
         assert f'"salcompress/{name}"' in logged, name
     exported = f"salient:weights={tmp_path / 'codec.safetensors'}"
     assert load_codec(exported).model_fingerprint != load_codec("salient").model_fingerprint
@@ -84,12 +134,19 @@ def test_the_codec_in_the_model_trains_resumes_exports_and_is_swept(codec, scene
     inside = engine.main(args)
     args.opts += ["SALCOMPRESS.SWEEP", f"['{exported},q=0.1']"]
     engine.main(args)
-    row, = read_jsonl(tmp_path / "sweep" / scenes_name / "results.jsonl")
-    assert row.bpp == pytest.approx(inside["compression"]["bpp"], abs=64 / (320 * 240))  # counted, against streams
+    (row,) = read_jsonl(tmp_path / "sweep" / scenes_name / "results.jsonl")
+    assert row.bpp == pytest.approx(
+        inside["compression"]["bpp"], abs=64 / (320 * 240)
+    )  # counted, against streams
     assert row.box["AP"] == pytest.approx(inside["bbox"]["AP"], abs=0.3)
     if codec == "salient_joint":  # the detector alone
         args = arguments("none", tmp_path, scenes_name, "--eval-only")
-        args.opts += ["MODEL.WEIGHTS", str(tmp_path / "detector.pth"), "SALCOMPRESS.TEST_CODEC", f"{exported},q=0.1"]
+        args.opts += [
+            "MODEL.WEIGHTS",
+            str(tmp_path / "detector.pth"),
+            "SALCOMPRESS.TEST_CODEC",
+            f"{exported},q=0.1",
+        ]
         assert engine.main(args)["bbox"]["AP"] == pytest.approx(row.box["AP"], abs=0.3)
 
 
@@ -98,56 +155,126 @@ def test_a_detector_trains_behind_a_codec_as_it_is(scenes_name, tmp_path):
     args.opts += ["SALCOMPRESS.MODEL.LOG_PERIOD", "2"]
     engine.main(args)
     assert (tmp_path / "detector.pth").is_file() and not (tmp_path / "codec.safetensors").exists()
-    assert all(f'"salcompress/{name}"' in (tmp_path / "metrics.json").read_text() for name in ("bpp", "real_bpp", "real_psnr"))
+    assert all(
+        f'"salcompress/{name}"' in (tmp_path / "metrics.json").read_text()
+        for name in ("bpp", "real_bpp", "real_psnr")
+    )
 
 
 def train_in_each_process(annotations, out):
-    """Two steps on each process's own pictures, in each stage of the main process; each leaves the sum of its weights."""
+    """Two steps on each process's own pictures, in each stage of the main process; each leaves the
+    sum of its weights.
+    """
     name = registered(annotations)
     for codec in ("salient_gpu", "salient_joint"):
         trainer = engine.CompressionTrainer(engine.setup(arguments(codec, Path(out) / codec, name)))
         trainer.train()
-        total = sum(value.double().sum().item() for value in trainer.checkpointer.model.parameters())
+        total = sum(
+            value.double().sum().item() for value in trainer.checkpointer.model.parameters()
+        )
         (Path(out) / f"{codec}_{comm.get_rank()}.txt").write_text(repr(total))
 
 
 @pytest.mark.usefixtures("processes_without_gpus")
 def test_two_processes_train_one_model(scenes, tmp_path):
-    launch(engine.run_and_leave, 2, dist_url="auto", args=(train_in_each_process, str(scenes), str(tmp_path)))
+    launch(
+        engine.run_and_leave,
+        2,
+        dist_url="auto",
+        args=(train_in_each_process, str(scenes), str(tmp_path)),
+    )
     for codec in ("salient_gpu", "salient_joint"):
         ours, theirs = ((tmp_path / f"{codec}_{rank}.txt").read_text() for rank in (0, 1))
         assert ours == theirs
 
 
-@pytest.mark.parametrize("config", ["salient_lazy", "salient_gpu_lazy", "salient_task_aware_lazy", "salient_joint_lazy", "salient_detector_lazy"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "salient_lazy",
+        "salient_gpu_lazy",
+        "salient_task_aware_lazy",
+        "salient_joint_lazy",
+        "salient_detector_lazy",
+    ],
+)
 def test_lazy_configs_of_each_use(config, scenes_name, tmp_path):
-    wrapped, inner = (".detector" if any(part in config for part in ("aware", "joint", "detector")) else ""), (".loader" if "gpu" in config else "")
-    opts = [f"train.output_dir={tmp_path}", "train.device=cpu", "train.max_iter=1", "train.init_checkpoint=''", "train.eval_period=0",
-            f"model{wrapped}.roi_heads.num_classes=6", f"dataloader.train{inner}.total_batch_size=1",
-            f"dataloader.train{inner}.mapper.augmentations.0.short_edge_length=[96]", f"dataloader.test{inner}.mapper.augmentations.0.short_edge_length=96"]
+    wrapped, inner = (
+        (".detector" if any(part in config for part in ("aware", "joint", "detector")) else ""),
+        (".loader" if "gpu" in config else ""),
+    )
+    opts = [
+        f"train.output_dir={tmp_path}",
+        "train.device=cpu",
+        "train.max_iter=1",
+        "train.init_checkpoint=''",
+        "train.eval_period=0",
+        f"model{wrapped}.roi_heads.num_classes=6",
+        f"dataloader.train{inner}.total_batch_size=1",
+        f"dataloader.train{inner}.mapper.augmentations.0.short_edge_length=[96]",
+        f"dataloader.test{inner}.mapper.augmentations.0.short_edge_length=96",
+    ]
     for part in ("train", "test"):
-        opts += [f"dataloader.{part}{inner}.dataset.names={scenes_name}", f"dataloader.{part}{inner}.num_workers=0"]
+        opts += [
+            f"dataloader.{part}{inner}.dataset.names={scenes_name}",
+            f"dataloader.{part}{inner}.num_workers=0",
+        ]
     call = ["--config-file", str(CONFIGS / f"{config}.py"), "--num-gpus", "0", *opts]
     lazy_engine.main(default_argument_parser().parse_args(call))  # which ends with an evaluation
-    assert (tmp_path / "model_final.pth").is_file() and (tmp_path / "codec.safetensors").is_file() == ("aware" in config or "joint" in config)
+    assert (tmp_path / "model_final.pth").is_file() and (
+        tmp_path / "codec.safetensors"
+    ).is_file() == ("aware" in config or "joint" in config)
 
 
 def test_a_model_of_a_file_gets_a_codec_of_its_own(scenes, tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from detectron2.modeling import build_model as build\nfrom salcompress.detectron.detector import load_config\n"
-        f"def build_model():\n    return build(load_config({str(CONFIGS / 'scenes_mask_rcnn.yaml')!r})).eval()\n")
-    opts = [f"model.detector.path={tmp_path / 'mine.py'}", f"dataloader.train.dataset.json_file={scenes}", "train.max_iter=1",
-            f"dataloader.train.dataset.image_root={scenes.parent / 'images'}", "dataloader.train.total_batch_size=1", f"train.output_dir={tmp_path}"]
-    lazy_engine.main(default_argument_parser().parse_args(["--config-file", str(CONFIGS / "external_task_aware_lazy.py"), "--num-gpus", "0", *opts]))
+        "from detectron2.modeling import build_model as build\nfrom "
+        "salcompress.detectron.detector import load_config\n"
+        "def build_model():\n    return "
+        f"build(load_config({str(CONFIGS / 'scenes_mask_rcnn.yaml')!r})).eval()\n"
+    )
+    opts = [
+        f"model.detector.path={tmp_path / 'mine.py'}",
+        f"dataloader.train.dataset.json_file={scenes}",
+        "train.max_iter=1",
+        f"dataloader.train.dataset.image_root={scenes.parent / 'images'}",
+        "dataloader.train.total_batch_size=1",
+        f"train.output_dir={tmp_path}",
+    ]
+    lazy_engine.main(
+        default_argument_parser().parse_args(
+            [
+                "--config-file",
+                str(CONFIGS / "external_task_aware_lazy.py"),
+                "--num-gpus",
+                "0",
+                *opts,
+            ]
+        )
+    )
     assert load_codec(f"salient:weights={tmp_path / 'codec.safetensors'}").name == "salient"
 
 
 def test_stages_that_do_not_fit_are_refused(scenes_name, tmp_path):
     for opts, message in [
         (["SALCOMPRESS.STAGE", "loader"], "must be one of mapper, gpu, model, got 'loader'"),
-        (["SALCOMPRESS.STAGE", "gpu", "SALCOMPRESS.CACHE_DIR", "cache"], "CACHE_DIR is of stage mapper"),
-        (["SALCOMPRESS.STAGE", "model", "SALCOMPRESS.TEST_CODEC", "none", "SALCOMPRESS.TRAIN_CODEC", "none", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value"],
-         "2-norm of its gradients"),
+        (
+            ["SALCOMPRESS.STAGE", "gpu", "SALCOMPRESS.CACHE_DIR", "cache"],
+            "CACHE_DIR is of stage mapper",
+        ),
+        (
+            [
+                "SALCOMPRESS.STAGE",
+                "model",
+                "SALCOMPRESS.TEST_CODEC",
+                "none",
+                "SALCOMPRESS.TRAIN_CODEC",
+                "none",
+                "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+                "value",
+            ],
+            "2-norm of its gradients",
+        ),
         (["SALCOMPRESS.STAGE", "model"], "stage model compresses by SALCOMPRESS.MODEL.CODEC"),
     ]:
         args = arguments("jpeg", tmp_path, scenes_name)

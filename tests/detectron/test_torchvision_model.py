@@ -1,4 +1,5 @@
 """The demo's detector as a model of Detectron2's kind."""
+
 import json
 from pathlib import Path
 
@@ -6,14 +7,20 @@ import pytest
 import torch
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the README")
-from detectron2.data.datasets import load_coco_json  # noqa: E402
-from detectron2.engine import default_argument_parser  # noqa: E402
-from pycocotools import mask as mask_util  # noqa: E402
+from detectron2.data.datasets import load_coco_json
+from detectron2.engine import default_argument_parser
+from pycocotools import mask as mask_util
 
-from salcompress.detectors.scene_detector import load_scene_detector  # noqa: E402
-from salcompress.detectron import CompressedDetector, OriginalImageMapper, TorchvisionModel, load_scene_model, lazy_engine  # noqa: E402
-from salcompress.errors import SettingError  # noqa: E402
-from salcompress.image import read_image  # noqa: E402
+from salcompress.detectors.scenes import load_scene_detector
+from salcompress.detectron import (
+    CompressedDetector,
+    OriginalImageMapper,
+    TorchvisionModel,
+    lazy_engine,
+    load_scene_model,
+)
+from salcompress.errors import SettingError
+from salcompress.image import read_image
 
 CONFIG = Path(__file__).parents[2] / "detectron_configs" / "scene_detector_lazy.py"
 
@@ -24,13 +31,27 @@ def model():
 
 
 def mapped(annotations, mask_format="bitmask", image_format="BGR"):
-    mapper = OriginalImageMapper(is_train=True, augmentations=[], image_format=image_format, use_instance_mask=True, instance_mask_format=mask_format)
-    return [mapper(x) for x in load_coco_json(str(annotations), str(annotations.parent / "images"), "test_torchvision_model_in_memory")[:2]]
+    mapper = OriginalImageMapper(
+        is_train=True,
+        augmentations=[],
+        image_format=image_format,
+        use_instance_mask=True,
+        instance_mask_format=mask_format,
+    )
+    return [
+        mapper(x)
+        for x in load_coco_json(
+            str(annotations), str(annotations.parent / "images"), "test_torchvision_model_in_memory"
+        )[:2]
+    ]
 
 
 @pytest.mark.parametrize("image_format", ["BGR", "RGB"])
 def test_it_finds_what_the_detector_of_the_demo_finds(scenes, image_format):
-    detect, model = load_scene_detector(device="cpu"), load_scene_model(image_format=image_format).eval()
+    detect, model = (
+        load_scene_detector(device="cpu"),
+        load_scene_model(image_format=image_format).eval(),
+    )
     for x in mapped(scenes, image_format=image_format):
         with torch.no_grad():
             found = model([x])[0]["instances"]
@@ -45,7 +66,9 @@ def test_it_finds_what_the_detector_of_the_demo_finds(scenes, image_format):
 
 
 def test_classes_are_the_labels_that_it_is_told(model, scenes):
-    """As of COCO, whose labels have gaps: here class 1 is label 5, and labels 2, 4 and 6 are no classes."""
+    """As of COCO, whose labels have gaps: here class 1 is label 5, and labels 2, 4 and 6 are no
+    classes.
+    """
     gaps = TorchvisionModel(model.model, [1, 5, 3]).eval()
     for x in mapped(scenes):
         with torch.no_grad():
@@ -79,7 +102,13 @@ def test_it_has_learned_the_annotations_that_it_is_given(model, scenes, mask_for
         x["instances"].gt_classes = (x["instances"].gt_classes + 2) % 6
     torch.manual_seed(0)
     wrong = model(batch)
-    assert losses.keys() == {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
+    assert losses.keys() == {
+        "loss_classifier",
+        "loss_box_reg",
+        "loss_mask",
+        "loss_objectness",
+        "loss_rpn_box_reg",
+    }
     assert wrong["loss_classifier"] > 5 * losses["loss_classifier"] and losses["loss_mask"] < 0.4
 
 
@@ -107,14 +136,35 @@ def test_results_of_another_size_are_refused(model, scenes):
 def test_the_lazy_config_goes_on_training_it(scenes, tmp_path):
     from detectron2.data import DatasetCatalog
     from detectron2.data.datasets import register_coco_instances
+
     if "test_torchvision_model" not in DatasetCatalog:
-        register_coco_instances("test_torchvision_model", {}, str(scenes), str(scenes.parent / "images"))
-    opts = [f"train.output_dir={tmp_path}", "train.max_iter=1", "dataloader.train.loader.total_batch_size=2"]
-    opts += [f"dataloader.{part}.loader.dataset.names=test_torchvision_model" for part in ("train", "test")]
-    lazy_engine.main(default_argument_parser().parse_args(["--config-file", str(CONFIG), "--num-gpus", "0", *opts]))
-    before, after = load_scene_model(), torch.load(tmp_path / "model_final.pth", weights_only=False)["model"]
+        register_coco_instances(
+            "test_torchvision_model", {}, str(scenes), str(scenes.parent / "images")
+        )
+    opts = [
+        f"train.output_dir={tmp_path}",
+        "train.max_iter=1",
+        "dataloader.train.loader.total_batch_size=2",
+    ]
+    opts += [
+        f"dataloader.{part}.loader.dataset.names=test_torchvision_model"
+        for part in ("train", "test")
+    ]
+    lazy_engine.main(
+        default_argument_parser().parse_args(
+            ["--config-file", str(CONFIG), "--num-gpus", "0", *opts]
+        )
+    )
+    before, after = (
+        load_scene_model(),
+        torch.load(tmp_path / "model_final.pth", weights_only=False)["model"],
+    )
     assert before.state_dict().keys() == after.keys()
-    assert all(not torch.equal(value, after[name].cpu()) for name, value in before.named_parameters() if "layer_blocks.0.0.weight" in name)
+    assert all(
+        not torch.equal(value, after[name].cpu())
+        for name, value in before.named_parameters()
+        if "layer_blocks.0.0.weight" in name
+    )
     logged = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
     assert any(0.05 < line.get("salcompress/bpp", 0) < 0.09 for line in logged)  # in training
     results = logged[-1]

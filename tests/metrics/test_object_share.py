@@ -1,10 +1,12 @@
 """Objects cover what their annotations say, and bits are split by what is covered."""
+
 import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
+from salcompress.data.object_mask import object_mask
 from salcompress.errors import DataError
-from salcompress.metrics.object_share import bits_on_mask, object_mask
+from salcompress.metrics.object_share import bits_on_mask
 
 
 def test_masks_of_every_form_and_boxes():
@@ -18,7 +20,14 @@ def test_masks_of_every_form_and_boxes():
     for position in [*np.flatnonzero(np.diff(flat)) + 1, len(flat)]:
         lengths, before, value = [*lengths, int(position - before)], position, 1 - value
     crowd = box | {"segmentation": {"size": [10, 12], "counts": lengths}, "iscrowd": 1}
-    for objects in ([box], [polygon], [box | {"segmentation": compressed}], [crowd], [box | {"segmentation": []}], [box, polygon]):
+    for objects in (
+        [box],
+        [polygon],
+        [box | {"segmentation": compressed}],
+        [crowd],
+        [box | {"segmentation": []}],
+        [box, polygon],
+    ):
         assert np.array_equal(object_mask(objects, 10, 12), expected)
     assert not object_mask([], 10, 12).any()
 
@@ -37,7 +46,14 @@ def test_bits_are_split_by_cover():
     assert bits_on_mask(bits, mask, 16) == pytest.approx(80)
 
 
-@pytest.mark.parametrize("segmentation", [[[1, 2]], [[]], {"size": [3, 3], "counts": [9]}, {"size": [10, 12], "counts": 7}])
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[1, 2]], [[]], {"size": [3, 3], "counts": [9]}, {"size": [10, 12], "counts": 7}],
+)
 def test_what_cannot_be_read_is_named(segmentation):
-    with pytest.raises(DataError, match="annotation 7 of image 3 has no readable segmentation or box"):
-        object_mask([{"id": 7, "image_id": 3, "bbox": [0, 0, 1, 1], "segmentation": segmentation}], 10, 12)
+    with pytest.raises(
+        DataError, match="annotation 7 of image 3 has no readable segmentation or box"
+    ):
+        object_mask(
+            [{"id": 7, "image_id": 3, "bbox": [0, 0, 1, 1], "segmentation": segmentation}], 10, 12
+        )

@@ -1,15 +1,18 @@
-"""The learned metric is a distance that can be used as a loss: zero, symmetric, smooth, the same in strips."""
+"""The learned metric is a distance that can be used as a loss: zero, symmetric, smooth, the same in
+strips.
+"""
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
 from salcompress.codecs import load_codec
+from salcompress.data.scenes import make_scene
 from salcompress.errors import DataError, SettingError
 from salcompress.image import to_tensor
 from salcompress.metrics import perceptual
 from salcompress.metrics.perceptual import PerceptualMetric, perceptual_distance
-from salcompress.scenes import make_scene
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,8 @@ def test_zero_for_itself_positive_and_symmetric_for_others(metric, picture):
     for spec in ("jpeg:q=3", "jpeg:q=95", "webp:q=40", "jpeg2000:bpp=0.2"):
         worse = degraded(picture, spec)
         distance = perceptual_distance(picture, worse)
-        # a product and its mirror image are equal; only the convolutions' sums may run in another order
+        # a product and its mirror image are equal; only the convolutions' sums may run in another
+        # order
         assert 0 < distance == pytest.approx(perceptual_distance(worse, picture), rel=1e-5)
 
 
@@ -48,7 +52,10 @@ def test_distance_rises_down_a_ladder(spec):
     steps = rising = 0
     for index in range(4):
         scene = make_scene(31, index).image
-        distances = [perceptual_distance(scene, degraded(scene, spec.format(q))) for q in (90, 75, 60, 45, 30, 20, 12, 6)]
+        distances = [
+            perceptual_distance(scene, degraded(scene, spec.format(q)))
+            for q in (90, 75, 60, 45, 30, 20, 12, 6)
+        ]
         rising += int((np.diff(distances) > 0).sum())
         steps += len(distances) - 1
     assert rising >= 0.95 * steps
@@ -57,7 +64,10 @@ def test_distance_rises_down_a_ladder(spec):
 def test_gradients_are_finite_and_vanish_only_at_identity(metric):
     reference = to_tensor(make_scene(32, 0, 96, 96).image)
     for offset in (0.0, 1e-6, 1e-3, 0.1):
-        image = (reference + offset * torch.randn(reference.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
+        image = (
+            reference
+            + offset * torch.randn(reference.shape, generator=torch.Generator().manual_seed(0))
+        ).requires_grad_()
         metric.distance(reference, image).sum().backward()
         assert torch.isfinite(image.grad).all()
         assert (image.grad.abs().sum() > 0) == (offset > 0)
@@ -65,10 +75,16 @@ def test_gradients_are_finite_and_vanish_only_at_identity(metric):
 
 def test_near_identity_it_is_a_squared_difference(metric):
     reference = to_tensor(make_scene(32, 1, 96, 96).image).double()
-    direction = torch.randn(reference.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    direction = torch.randn(
+        reference.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     exact = PerceptualMetric.load().double()
-    near, half = (exact.distance(reference, reference + step * direction).item() for step in (1e-4, 5e-5))
-    assert near / half == pytest.approx(4, rel=0.02)  # not 4 exactly: the step is small, not infinitely so
+    near, half = (
+        exact.distance(reference, reference + step * direction).item() for step in (1e-4, 5e-5)
+    )
+    assert near / half == pytest.approx(
+        4, rel=0.02
+    )  # not 4 exactly: the step is small, not infinitely so
 
 
 def test_descending_it_finds_the_reference_again(metric):
@@ -85,7 +101,9 @@ def test_descending_it_finds_the_reference_again(metric):
         distance.backward()
         optimizer.step()
     assert distance.item() < 0.3 * first
-    assert (image - reference).square().mean().item() < first_error  # it is not gamed: pixels come nearer, too
+    assert (
+        image - reference
+    ).square().mean().item() < first_error  # it is not gamed: pixels come nearer, too
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 7), (17, 3), (33, 65), (203, 251)])
@@ -100,14 +118,18 @@ def test_any_size(metric, height, width):
 def test_mean_of_the_map_is_the_distance(metric):
     scene = make_scene(33, 1, 256, 256).image
     output = metric(to_tensor(scene), to_tensor(degraded(scene, "jpeg:q=10")))
-    assert output.map.mean().item() == pytest.approx(output.distance.item(), rel=0.02)  # enlarging moves a little at the edges
+    assert output.map.mean().item() == pytest.approx(
+        output.distance.item(), rel=0.02
+    )  # enlarging moves a little at the edges
 
 
 def test_strips_equal_the_whole(metric, picture, monkeypatch):
     worse = degraded(picture, "webp:q=10")
     whole = perceptual_distance(picture, worse)
     monkeypatch.setattr(perceptual, "_STRIP_PIXELS", 64 * 251)  # four strips
-    assert perceptual_distance(picture, worse) == pytest.approx(whole, rel=1e-5)  # float32 sums in another order
+    assert perceptual_distance(picture, worse) == pytest.approx(
+        whole, rel=1e-5
+    )  # float32 sums in another order
 
 
 def test_wrong_pairs(metric, picture):

@@ -1,4 +1,5 @@
 """Saliency moves levels, levels move gains."""
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +10,15 @@ from salcompress.models.quality_map import Gain, allocate_levels, block_means
 
 def test_levels_follow_quality_and_saliency():
     flat = np.full((3, 4), 0.7)
-    assert np.unique(allocate_levels(0, flat, 9)).tolist() == [0] and np.unique(allocate_levels(1, flat, 9)).tolist() == [63]
+    assert np.unique(allocate_levels(0, flat, 9)).tolist() == [0] and np.unique(
+        allocate_levels(1, flat, 9)
+    ).tolist() == [63]
     saliency = np.zeros((3, 4))
     saliency[1, 1] = 1
     levels = allocate_levels(0.5, saliency, 10)
-    assert levels[1, 1] - levels[0, 0] == 10 and abs(levels.mean() - 31.5) < 0.6  # bits move, they are not added
+    assert (
+        levels[1, 1] - levels[0, 0] == 10 and abs(levels.mean() - 31.5) < 0.6
+    )  # bits move, they are not added
     assert np.array_equal(allocate_levels(0.5, saliency, 0), np.full((3, 4), 32))
 
 
@@ -36,11 +41,17 @@ def test_levels_stay_in_range():
     assert set(allocate_levels(1, np.eye(3), 60).reshape(-1)) <= set(range(64))
 
 
-@pytest.mark.parametrize("quality, saliency, strength, message", [
-    (1.1, np.zeros((1, 1)), 1, "quality must be in"), (float("nan"), np.zeros((1, 1)), 1, "quality must be in"),
-    (0.5, np.full((1, 1), 2.0), 1, "saliency must be"), (0.5, np.full((1, 1), np.nan), 1, "saliency must be"),
-    (0.5, np.zeros(3), 1, "saliency must be"), (0.5, np.zeros((1, 1)), -1, "saliency_strength must be in"),
-])
+@pytest.mark.parametrize(
+    "quality, saliency, strength, message",
+    [
+        (1.1, np.zeros((1, 1)), 1, "quality must be in"),
+        (float("nan"), np.zeros((1, 1)), 1, "quality must be in"),
+        (0.5, np.full((1, 1), 2.0), 1, "saliency must be"),
+        (0.5, np.full((1, 1), np.nan), 1, "saliency must be"),
+        (0.5, np.zeros(3), 1, "saliency must be"),
+        (0.5, np.zeros((1, 1)), -1, "saliency_strength must be in"),
+    ],
+)
 def test_wrong_values(quality, saliency, strength, message):
     with pytest.raises(SettingError, match=message):
         allocate_levels(quality, saliency, strength)
@@ -57,5 +68,7 @@ def test_means_ignore_padding():
 
 def test_gain_is_interpolated_and_monotone_at_the_start():
     gains = Gain(2, 3.0)(torch.arange(64).reshape(1, 1, 8, 8), 1)[0, 0].flatten().detach()
-    assert gains[0] == pytest.approx(2**-1.5, rel=1e-5) and gains[63] == pytest.approx(2**1.5, rel=1e-5)
+    assert gains[0] == pytest.approx(2**-1.5, rel=1e-5) and gains[63] == pytest.approx(
+        2**1.5, rel=1e-5
+    )
     assert (gains.diff() > 0).all()

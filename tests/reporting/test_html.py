@@ -1,18 +1,37 @@
 """The page stands alone and says what a reader must know."""
+
 import re
 
 import pytest
 
 from salcompress.errors import SettingError
+from salcompress.evaluation.rate_point import RatePoint
 from salcompress.reporting.html import curves_of, render, varying_options
 from salcompress.reporting.pictures import Picture, Strip
-from salcompress.reporting.rate_point import RatePoint
 
 
 def row(codec, q, bpp, ap, psnr=30.0, **changes):
     box = {"AP": ap, "AP50": ap + 5, "AP75": ap, "APs": None, "APm": ap, "APl": ap}
-    return RatePoint(codec, f"q={q},subsampling=420", f"{codec}{q}", "set<1>", "det", 60, bpp, bpp, box, None, psnr, 0.9, None, 0.1,
-                     0.1, None, None, {"box_AP": [ap - 1, ap + 1]})._replace(**changes)
+    return RatePoint(
+        codec,
+        f"q={q},subsampling=420",
+        f"{codec}{q}",
+        "set<1>",
+        "det",
+        60,
+        bpp,
+        bpp,
+        box,
+        None,
+        psnr,
+        0.9,
+        None,
+        0.1,
+        0.1,
+        None,
+        None,
+        {"box_AP": [ap - 1, ap + 1]},
+    )._replace(**changes)
 
 
 ROWS = [row("jpeg", q, 0.01 * q, 10 + q, 25 + q / 10) for q in (10, 20, 30, 40)]
@@ -20,7 +39,7 @@ HALF = [row("webp", q, 0.005 * q, 10 + q, 25 + q / 10) for q in (10, 20, 30, 40)
 
 
 def body(page: str) -> str:
-    return page[page.index("</head>"):]
+    return page[page.index("</head>") :]
 
 
 def test_nothing_is_loaded_from_elsewhere():
@@ -35,18 +54,33 @@ def test_rate_difference_and_its_interval():
 
 
 def test_curves_that_differ_in_more_than_rate_stay_apart():
-    steered = [row("salient", q, 0.005 * q, 10 + q)._replace(setting=f"q={q},saliency=boxes,saliency_strength=6") for q in (10, 20, 30, 40)]
-    plain = [row("salient", q, 0.01 * q, 10 + q)._replace(setting=f"q={q},saliency=uniform") for q in (10, 20, 30, 40)]
+    steered = [
+        row("salient", q, 0.005 * q, 10 + q)._replace(
+            setting=f"q={q},saliency=boxes,saliency_strength=6"
+        )
+        for q in (10, 20, 30, 40)
+    ]
+    plain = [
+        row("salient", q, 0.01 * q, 10 + q)._replace(setting=f"q={q},saliency=uniform")
+        for q in (10, 20, 30, 40)
+    ]
     curves = curves_of([*ROWS, *plain, *steered])
-    assert list(curves) == ["jpeg", "salient saliency=uniform", "salient saliency=boxes,saliency_strength=6"]
+    assert list(curves) == [
+        "jpeg",
+        "salient saliency=uniform",
+        "salient saliency=boxes,saliency_strength=6",
+    ]
     text = body(render([*ROWS, *plain, *steered]))
-    assert "<b>salient saliency=uniform</b></td><td><span class=worse>+0.0 %" in text or "-0.0 %" in text
+    assert (
+        "<b>salient saliency=uniform</b></td><td><span class=worse>+0.0 %" in text
+        or "-0.0 %" in text
+    )
     assert "-50.0 %" in text and list(curves_of(plain)) == ["salient"]
 
 
 def test_perceptual_distance_counts_as_a_quality_that_falls():
-    far = [r._replace(perceptual=2.0 ** -k) for k, r in enumerate(ROWS)]
-    near = [r._replace(perceptual=2.0 ** -k) for k, r in enumerate(HALF)]
+    far = [r._replace(perceptual=2.0**-k) for k, r in enumerate(ROWS)]
+    near = [r._replace(perceptual=2.0**-k) for k, r in enumerate(HALF)]
     assert "-50.0 %</span> <small>[0.125, 1.000]" in body(render(far + near))
 
 
@@ -65,7 +99,11 @@ def test_too_few_points_are_said():
 def test_synthetic_data_and_left_out_images_are_said():
     drawn = [r._replace(dataset="synthetic scenes (seed 3)") for r in ROWS]
     page = body(render(drawn, [], {"a<b>.jpg": "truncated"}))
-    assert "they say nothing about photographs" in page and "a&lt;b&gt;.jpg" in page and "1 image could" in page
+    assert (
+        "they say nothing about photographs" in page
+        and "a&lt;b&gt;.jpg" in page
+        and "1 image could" in page
+    )
     assert "Synthetic" not in body(render(ROWS)) and "Left out" not in body(render(ROWS))
 
 
@@ -75,11 +113,21 @@ def test_rows_of_different_images_are_said():
 
 def test_unmeasured_figures_are_dashes_and_names_are_escaped():
     page = body(render([row("none", 1, 4.0, 35.0, None, setting="", ms_ssim=None)]))
-    assert "set&lt;1&gt;" in page and "<td>–</td>" in page and "nan" not in page.lower().replace("fontnan", "")
+    assert (
+        "set&lt;1&gt;" in page
+        and "<td>–</td>" in page
+        and "nan" not in page.lower().replace("fontnan", "")
+    )
 
 
 def test_pictures_carry_their_captions():
-    strip = Strip("x.jpg", (Picture("original", "2 annotated objects", "data:,"), Picture(ROWS[0].label, "0.1 bpp", "data:,")))
+    strip = Strip(
+        "x.jpg",
+        (
+            Picture("original", "2 annotated objects", "data:,"),
+            Picture(ROWS[0].label, "0.1 bpp", "data:,"),
+        ),
+    )
     page = body(render(ROWS, [strip]))
     assert "2 annotated objects" in page and "<b>jpeg q=10</b>" in page
 

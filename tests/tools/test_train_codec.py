@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from salcompress import SalientCodec
-from salcompress.scenes import make_scene, write_scenes
+from salcompress.data.scenes import make_scene, write_scenes
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "train_codec.py"
 SMALL = [

@@ -1,4 +1,7 @@
-"""The codec as a part of a larger network: what it gives does not depend on what it is given beside."""
+"""The codec as a part of a larger network: what it gives does not depend on what it is given
+beside.
+"""
+
 import numpy as np
 import pytest
 import torch
@@ -14,11 +17,20 @@ def half_salient(image):
 
 def test_losses_of_an_image_do_not_depend_on_its_neighbours(picture):
     def distortion(*sizes):
-        images = [torch.from_numpy(np.ascontiguousarray(picture[:h, :w].transpose(2, 0, 1))) for h, w in sizes]
-        codec = DifferentiableCodec(SalientCodec(saliency=half_salient, device="cpu"), saliency_weight=4.0, mixed_precision=False)
+        images = [
+            torch.from_numpy(np.ascontiguousarray(picture[:h, :w].transpose(2, 0, 1)))
+            for h, w in sizes
+        ]
+        codec = DifferentiableCodec(
+            SalientCodec(saliency=half_salient, device="cpu"),
+            saliency_weight=4.0,
+            mixed_precision=False,
+        )
         return codec(images, [0.3] * len(images)).terms.distortion[0].item()
 
-    assert distortion((65, 65)) == pytest.approx(distortion((65, 65), (128, 128), (100, 70)), rel=1e-3)
+    assert distortion((65, 65)) == pytest.approx(
+        distortion((65, 65), (128, 128), (100, 70)), rel=1e-3
+    )
 
 
 def test_what_helps_the_codec_follows_it_to_a_device():
@@ -29,9 +41,13 @@ def test_what_helps_the_codec_follows_it_to_a_device():
 
 
 def test_each_channel_of_the_features_counts_for_itself():
-    wanted = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 0.1, 0.0]).view(1, 3, 1, 1)
+    wanted = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1)) * torch.tensor(
+        [1.0, 0.1, 0.0]
+    ).view(1, 3, 1, 1)
     assert feature_distance({"p2": wanted}, {"p2": wanted}) == 0
     for channel in (0, 1):  # all of a channel lost: as much for a weak one as for a strong one
         lost = wanted.clone()
         lost[:, channel] = 0
-        assert feature_distance({"p2": lost}, {"p2": wanted}) == pytest.approx(1 / 3, rel=0.05)  # less what quiet channels are given
+        assert feature_distance({"p2": lost}, {"p2": wanted}) == pytest.approx(
+            1 / 3, rel=0.05
+        )  # less what quiet channels are given

@@ -12,14 +12,16 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from salcompress.errors import DataError, OutputError, SettingError
-from salcompress.training.scene_data import SceneTargets, scene_batches
 from salcompress.training.loop import StepResult, TrainSettings, train
+from salcompress.training.scene_detector import SceneTargets, scene_batches
 from salcompress.training.schedule import Cosine, Decay, Stable
 from salcompress.training.state import _from_octaves, _to_octaves
 
 
 def regression(path, num_steps, stop_at=None, average_decay=0.0):
-    """Train a line on noise drawn by step number; returns the model, and stops early like a kill where asked to."""
+    """Train a line on noise drawn by step number; returns the model, and stops early like a kill
+    where asked to.
+    """
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
 
@@ -109,7 +111,9 @@ def test_a_stable_phase_goes_on_and_a_decay_finishes_it_without_touching_it(tmp_
 
 
 def test_a_killed_decay_goes_on(tmp_path, capsys):
-    """Also beside a stable phase that moves on; without its state it begins with the stable phase as that is now."""
+    """Also beside a stable phase that moves on; without its state it begins with the stable phase
+    as that is now.
+    """
     train(*stable_training(tmp_path / "c.state", 30))
     model, compute, batches, settings = stable_training(tmp_path / "c.state", 25)
     assert (
@@ -141,7 +145,8 @@ def test_a_decay_averages_its_own_steps(tmp_path):
 def test_numbers_that_make_no_sense(tmp_path, change):
     with pytest.raises(
         SettingError,
-        match="minutes must be at least 0, save_every and log_every at least 1, and the learning rate above 0",
+        match="minutes must be at least 0, save_every and log_every at least 1, and the learning "
+        "rate above 0",
     ):
         train(*stable_training(tmp_path / "c.state", 1, **change))
 
@@ -211,7 +216,9 @@ def test_every_line_of_the_log_has_the_speed(tmp_path, capsys):
 
 
 def test_one_overflow_changes_nothing(tmp_path, capsys):
-    """The step is left out on the device, without a look from the host: of weights, of their average, and of the log."""
+    """The step is left out on the device, without a look from the host: of weights, of their
+    average, and of the log.
+    """
     model = nn.Linear(1, 1)
 
     def compute(x):
@@ -288,7 +295,8 @@ def test_training_that_has_diverged_stops(tmp_path):
     model = nn.Linear(1, 1)
     with pytest.raises(
         DataError,
-        match="[0-9]+ steps on end had gradients that are not finite; go on from the last checkpoint",
+        match="[0-9]+ steps on end had gradients that are not finite; go on from the last "
+        "checkpoint",
     ):
         train(
             model,
@@ -366,7 +374,7 @@ def test_steps_are_captured_and_a_failed_capture_only_costs_time(tmp_path, capsy
 
 def test_scene_targets_agree_with_their_masks():
     image, target = SceneTargets(seed=1, first=0, length=3)[1]
-    assert image.shape == (3, 240, 320) and 0 <= image.min() and image.max() <= 1
+    assert image.shape == (3, 240, 320) and image.min() >= 0 and image.max() <= 1
     for box, mask in zip(target["boxes"], target["masks"]):
         rows, columns = torch.nonzero(mask, as_tuple=True)
         assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]

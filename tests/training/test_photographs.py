@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from salcompress.data.scenes import make_scene
 from salcompress.errors import SettingError
 from salcompress.image import encode_image
-from salcompress.scenes import make_scene
 from salcompress.training.photographs import Photographs, find_images, load_photographs, without
 
 
@@ -43,7 +43,9 @@ def test_crops_are_of_the_photographs_at_their_scales():
 
 
 def test_every_pixel_is_as_likely_as_any_other():
-    """Of a photograph four times as large, four times as many crops; half of all crops at full size."""
+    """Of a photograph four times as large, four times as many crops; half of all crops at full
+    size.
+    """
     flat = [np.full((side, side, 3), value, np.uint8) for side, value in ((200, 40), (400, 200))]
     torch.manual_seed(3)
     share = (Photographs(flat).crops(4000, 64)[:, 0, 0, 0] > 0.5).float().mean()

@@ -1,4 +1,7 @@
-"""Images to symbols to streams and back, in batches of one padded size: the working part of the learned codec."""
+"""Images to symbols to streams and back, in batches of one padded size: the working part of the
+learned codec.
+"""
+
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
@@ -9,17 +12,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.bitstream.container import HEADER_BYTES, Header, read_stream, symbol_checksum, write_stream
-from salcompress.bitstream.entropy_coder import EDGE, TABLE_BITS, GroupDecoder, count_bits, encode_groups
+from salcompress.bitstream.container import (
+    HEADER_BYTES,
+    Header,
+    read_stream,
+    symbol_checksum,
+    write_stream,
+)
+from salcompress.bitstream.entropy_coder import (
+    EDGE,
+    TABLE_BITS,
+    GroupDecoder,
+    count_bits,
+    encode_groups,
+)
+from salcompress.bitstream.format import cells_of
 from salcompress.codecs.base import CodingMaps
-from salcompress.codecs.salient.grouping import cells_of
 from salcompress.codecs.salient.refine import Search, refine
 from salcompress.errors import CorruptError
 from salcompress.image import PLACE
+from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
-from salcompress.models.dyadic import full_precision
-from salcompress.models.extent import Extent
-from salcompress.models.prior import MAX_SYMBOL, NUM_COARSE_GROUPS, NUM_GROUPS, GroupParameters, checkerboard, quarters, take_group
+from salcompress.models.integer_layers import full_precision
+from salcompress.models.prior import (
+    MAX_SYMBOL,
+    NUM_COARSE_GROUPS,
+    NUM_GROUPS,
+    GroupParameters,
+    checkerboard,
+    quarters,
+    take_group,
+)
 from salcompress.models.quality_map import CELL, NUM_LEVELS, block_means
 
 Group = tuple[np.ndarray, np.ndarray]
@@ -73,15 +96,24 @@ class Decoded(NamedTuple):
 
 @contextlib.contextmanager
 def _coding(model: CompressionModel) -> Iterator[torch.device]:
-    """What holds around the networks when they code, whatever the caller's training loop has set: no gradients, no lower precision."""
+    """What holds around the networks when they code, whatever the caller's training loop has set:
+    no gradients, no lower precision.
+    """
     device = next(model.parameters()).device
     with torch.no_grad(), torch.autocast(device.type, enabled=False), full_precision():
         yield device
 
 
-def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor, mixed_precision: bool = False,
-                   extent: Extent | None = None, search: Search | None = None) -> SymbolTensors:
-    """Symbols of images that are padded to one size; all of it on the networks' device, without waiting for it.
+def analyse_padded(
+    model: CompressionModel,
+    images: Tensor,
+    cell_levels: Tensor,
+    mixed_precision: bool = False,
+    extent: Extent | None = None,
+    search: Search | None = None,
+) -> SymbolTensors:
+    """Symbols of images that are padded to one size; all of it on the networks' device, without
+    waiting for it.
 
     Args:
         images: uint8 (N, 3, 64 rows, 64 columns), RGB.
@@ -105,46 +137,87 @@ def analyse_padded(model: CompressionModel, images: Tensor, cell_levels: Tensor,
             latent, hyper = model.analyse(images.float().div_(255), cell_levels, extent)
         latent, hyper = latent.float(), hyper.float()
         if search is not None:
-            latent, hyper = refine(model, images, cell_levels, latent, hyper, search, extent, mixed_precision)
+            latent, hyper = refine(
+                model, images, cell_levels, latent, hyper, search, extent, mixed_precision
+            )
         decoded, _ = model.prior.traverse(cell_levels, code_group, extent)
     return SymbolTensors(groups, tables, decoded, cell_levels, extent)
 
 
-def analyse(model: CompressionModel, images: Sequence[np.ndarray], levels: Sequence[np.ndarray],
-            search: Search | None = None) -> list[Analysed]:
+def analyse(
+    model: CompressionModel,
+    images: Sequence[np.ndarray],
+    levels: Sequence[np.ndarray],
+    search: Search | None = None,
+) -> list[Analysed]:
     """Symbols of images whose levels have one shape, by the analysis alone or after a search."""
     device = next(model.parameters()).device
-    batch = torch.from_numpy(np.stack([_pad(image, found.shape) for image, found in zip(images, levels)])).to(device)
+    batch = torch.from_numpy(
+        np.stack([_pad(image, found.shape) for image, found in zip(images, levels)])
+    ).to(device)
     cell_levels = torch.from_numpy(np.stack(levels)[:, None].astype(np.int64)).to(device)
     found = analyse_padded(model, batch.permute(0, 3, 1, 2), cell_levels, search=search)
-    return split(levels, [group.cpu().numpy() for group in found.groups], [used.cpu().numpy() for used in found.tables], found)
+    return split(
+        levels,
+        [group.cpu().numpy() for group in found.groups],
+        [used.cpu().numpy() for used in found.tables],
+        found,
+    )
 
 
-def split(levels: Sequence[np.ndarray], groups: Sequence[np.ndarray], tables: Sequence[np.ndarray], found: SymbolTensors) -> list[Analysed]:
+def split(
+    levels: Sequence[np.ndarray],
+    groups: Sequence[np.ndarray],
+    tables: Sequence[np.ndarray],
+    found: SymbolTensors,
+) -> list[Analysed]:
     """Image by image what was found of a batch, given what of it has come to the host."""
-    return [Analysed(levels[k], [s[k] for s in groups], [t[k] for t in tables], found.latent[k : k + 1], found.cell_levels[k : k + 1])
-            for k in range(len(levels))]
+    return [
+        Analysed(
+            levels[k],
+            [s[k] for s in groups],
+            [t[k] for t in tables],
+            found.latent[k : k + 1],
+            found.cell_levels[k : k + 1],
+        )
+        for k in range(len(levels))
+    ]
 
 
 def write(found: Analysed, size: tuple[int, int], level: int, fingerprint: bytes) -> bytes:
     """The .salc stream of an image of ``size`` (height, width) coded at base ``level``."""
     map_table, map_groups = _map_groups(found.levels, level)
-    payload = encode_groups([*map_groups, *((s.reshape(-1), t.reshape(-1)) for s, t in zip(found.groups, found.tables))])
-    header = Header(*size, level, map_table, fingerprint, len(payload), symbol_checksum(found.groups[:NUM_COARSE_GROUPS], found.levels),
-                    symbol_checksum(found.groups[NUM_COARSE_GROUPS:]))
+    payload = encode_groups(
+        [*map_groups, *((s.reshape(-1), t.reshape(-1)) for s, t in zip(found.groups, found.tables))]
+    )
+    header = Header(
+        *size,
+        level,
+        map_table,
+        fingerprint,
+        len(payload),
+        symbol_checksum(found.groups[:NUM_COARSE_GROUPS], found.levels),
+        symbol_checksum(found.groups[NUM_COARSE_GROUPS:]),
+    )
     return write_stream(header, payload)
 
 
 def count(found: Analysed, level: int) -> tuple[int, np.ndarray]:
-    """Length of the stream in bits by the integer tables, header included, and what of it :func:`spatial_bits` places."""
+    """Length of the stream in bits by the integer tables, header included, and what of it
+    :func:`spatial_bits` places.
+    """
     places = spatial_bits(found.levels, found.groups, found.tables, level)
     return int(np.ceil(places.sum())) + OVERHEAD_BITS, places
 
 
-def spatial_bits(levels: np.ndarray, groups: Sequence[np.ndarray], tables: Sequence[np.ndarray], level: int) -> np.ndarray:
-    """Bits at each 16x16 place of the padded image by the integer tables, float64 (4 rows, 4 columns).
+def spatial_bits(
+    levels: np.ndarray, groups: Sequence[np.ndarray], tables: Sequence[np.ndarray], level: int
+) -> np.ndarray:
+    """Bits at each 16x16 place of the padded image by the integer tables, float64 (4 rows, 4
+    columns).
 
-    A cell's level-2 symbols and its entry of the quality map count in equal parts at its 16 places; the header counts nowhere.
+    A cell's level-2 symbols and its entry of the quality map count in equal parts at its 16 places;
+    the header counts nowhere.
 
     Args:
         levels: Of each cell, uint8 (rows, columns); ``level`` is the base.
@@ -157,31 +230,46 @@ def spatial_bits(levels: np.ndarray, groups: Sequence[np.ndarray], tables: Seque
             for part, (row, column) in zip(np.split(bits, 2), checkerboard(index)):
                 _add_to_cells(cells, part.sum(0), row, column, 2)
         else:
-            for part, (_, (row, column)) in zip(np.split(bits, NUM_GROUPS), quarters(index - NUM_COARSE_GROUPS)):
+            for part, (_, (row, column)) in zip(
+                np.split(bits, NUM_GROUPS), quarters(index - NUM_COARSE_GROUPS)
+            ):
                 places[row::2, column::2] += part.sum(0)
     for differences, table in _map_groups(levels, level)[1]:
         cells += count_bits(differences, table).reshape(cells.shape)
     return places + np.kron(cells / 16, np.ones((4, 4)))
 
 
-def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape: tuple[int, int]) -> Decoded:
+def read(
+    model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape: tuple[int, int]
+) -> Decoded:
     """What streams hold whose images have ``shape`` cells.
 
     Raises:
         CorruptError: A stream is damaged.
     """
     decoders = [GroupDecoder(payload) for _, payload in opened]
-    levels = np.stack([_read_levels(decoder, header, shape) for decoder, (header, _) in zip(decoders, opened)])
+    levels = np.stack(
+        [_read_levels(decoder, header, shape) for decoder, (header, _) in zip(decoders, opened)]
+    )
     groups: list[np.ndarray] = []
     tables: list[np.ndarray] = []
 
     def code_group(group: GroupParameters) -> Tensor:
         tables.append(group.table.to(torch.uint8).cpu().numpy())
-        symbols = np.stack([decoder.decode(t.reshape(-1)).reshape(t.shape) for decoder, t in zip(decoders, tables[-1])])
+        symbols = np.stack(
+            [
+                decoder.decode(t.reshape(-1)).reshape(t.shape)
+                for decoder, t in zip(decoders, tables[-1])
+            ]
+        )
         groups.append(symbols)
-        if len(groups) < NUM_COARSE_GROUPS + NUM_GROUPS:  # words that run out early: the header lies about its size; more work is for nothing
+        if (
+            len(groups) < NUM_COARSE_GROUPS + NUM_GROUPS
+        ):  # words that run out early: the header lies about its size; more work is for nothing
             _check(not any(decoder.is_empty() for decoder in decoders))
-        if len(groups) == NUM_COARSE_GROUPS:  # before the memory of level 1 is taken: the header may lie about its size
+        if (
+            len(groups) == NUM_COARSE_GROUPS
+        ):  # before the memory of level 1 is taken: the header may lie about its size
             for k, (header, _) in enumerate(opened):
                 _check(symbol_checksum([g[k] for g in groups], levels[k]) == header.coarse_crc)
         return torch.from_numpy(symbols).to(device).to(group.mean) + group.mean
@@ -190,16 +278,26 @@ def read(model: CompressionModel, opened: Sequence[tuple[Header, bytes]], shape:
         cell_levels = torch.from_numpy(levels[:, None].astype(np.int64)).to(device)
         latent, _ = model.prior.traverse(cell_levels, code_group)
     for k, (decoder, (header, _)) in enumerate(zip(decoders, opened)):
-        _check(decoder.is_empty() and symbol_checksum([g[k] for g in groups[NUM_COARSE_GROUPS:]]) == header.fine_crc)
+        _check(
+            decoder.is_empty()
+            and symbol_checksum([g[k] for g in groups[NUM_COARSE_GROUPS:]]) == header.fine_crc
+        )
     return Decoded(latent, cell_levels, groups, tables)
 
 
-def maps_of(model: CompressionModel, header: Header, payload: bytes, saliency: np.ndarray) -> CodingMaps:
+def maps_of(
+    model: CompressionModel, header: Header, payload: bytes, saliency: np.ndarray
+) -> CodingMaps:
     """What a stream's encoder did where, given the saliency, (H, W) in [0, 1], that steered it."""
     shape = cells_of(header.height, header.width)
     decoded = read(model, [(header, payload)], shape)
     levels = decoded.cell_levels[0, 0].cpu().numpy().astype(np.uint8)
-    bits = spatial_bits(levels, [group[0] for group in decoded.groups], [tables[0] for tables in decoded.tables], header.level)
+    bits = spatial_bits(
+        levels,
+        [group[0] for group in decoded.groups],
+        [tables[0] for tables in decoded.tables],
+        header.level,
+    )
     per_cell = CELL // PLACE
     seen = block_means(saliency, *(per_cell * side for side in shape), PLACE)
     quality = np.kron(levels / (NUM_LEVELS - 1), np.ones((per_cell, per_cell)))
@@ -208,14 +306,27 @@ def maps_of(model: CompressionModel, header: Header, payload: bytes, saliency: n
 
 def _check(right: bool) -> None:
     if not right:
-        raise CorruptError("the decoded symbols do not match their checksum: the stream is damaged, or this machine computes "
-                           "other tables than the one that encoded it")
+        raise CorruptError(
+            "the decoded symbols do not match their checksum: the stream is damaged, or this "
+            "machine computes "
+            "other tables than the one that encoded it"
+        )
 
 
-def synthesise_padded(model: CompressionModel, latents: Tensor, cell_levels: Tensor, mixed_precision: bool = False,
-                      extent: Extent | None = None) -> Tensor:
-    """Padded images, uint8 (N, 3, H, W), on the networks' device; with ``mixed_precision`` computed in bfloat16."""
-    with _coding(model) as device, torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
+def synthesise_padded(
+    model: CompressionModel,
+    latents: Tensor,
+    cell_levels: Tensor,
+    mixed_precision: bool = False,
+    extent: Extent | None = None,
+) -> Tensor:
+    """Padded images, uint8 (N, 3, H, W), on the networks' device; with ``mixed_precision`` computed
+    in bfloat16.
+    """
+    with (
+        _coding(model) as device,
+        torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision),
+    ):
         image = model.synthesise(latents.float(), cell_levels, extent)
     return image.float().mul_(255).round_().clamp_(0, 255).to(torch.uint8)
 
@@ -225,17 +336,29 @@ def synthesise(model: CompressionModel, latents: Tensor, cell_levels: Tensor) ->
     return synthesise_padded(model, latents, cell_levels).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, level: int, fingerprint: bytes,
-               search: Search | None = None) -> dict[str, float]:
-    """Seconds of analysis (float networks of the encoder), search if there is one, prior (once: it runs in both), coding of
-    symbols each way, and synthesis."""
-    found, = analyse(model, [image], [levels])
+def time_parts(
+    model: CompressionModel,
+    image: np.ndarray,
+    levels: np.ndarray,
+    level: int,
+    fingerprint: bytes,
+    search: Search | None = None,
+) -> dict[str, float]:
+    """Seconds of analysis (float networks of the encoder), search if there is one, prior (once: it
+    runs in both), coding of symbols each way, and synthesis."""
+    (found,) = analyse(model, [image], [levels])
     stream = write(found, image.shape[:2], level, fingerprint)
     device = found.latent.device
     symbols = [torch.from_numpy(group)[None].to(device) for group in found.groups]
 
     def analysis() -> None:
-        pixels = torch.from_numpy(_pad(image, levels.shape)[None]).to(device).permute(0, 3, 1, 2).float().div_(255)
+        pixels = (
+            torch.from_numpy(_pad(image, levels.shape)[None])
+            .to(device)
+            .permute(0, 3, 1, 2)
+            .float()
+            .div_(255)
+        )
         model.analyse(pixels, found.cell_levels)[1].cpu()
 
     def prior() -> None:
@@ -248,11 +371,19 @@ def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, l
         _read_levels(decoder, header, levels.shape)
         symbol_checksum([decoder.decode(tables.reshape(-1)) for tables in found.tables])
 
-    parts = {"analysis": analysis, "prior": prior, "coding": lambda: write(found, image.shape[:2], level, fingerprint),
-             "decoding": decoding, "synthesis": lambda: synthesise(model, found.latent, found.cell_levels)}
+    parts = {
+        "analysis": analysis,
+        "prior": prior,
+        "coding": lambda: write(found, image.shape[:2], level, fingerprint),
+        "decoding": decoding,
+        "synthesis": lambda: synthesise(model, found.latent, found.cell_levels),
+    }
     if search is not None:
+
         def searching() -> None:
-            pixels = torch.from_numpy(_pad(image, levels.shape)[None]).to(device).permute(0, 3, 1, 2)
+            pixels = (
+                torch.from_numpy(_pad(image, levels.shape)[None]).to(device).permute(0, 3, 1, 2)
+            )
             latents = model.analyse(pixels.float().div_(255), found.cell_levels)
             refine(model, pixels, found.cell_levels, *latents, search)[0].cpu()
 
@@ -268,11 +399,15 @@ def time_parts(model: CompressionModel, image: np.ndarray, levels: np.ndarray, l
 
 def _pad(image: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
     height, width = image.shape[:2]
-    return cv2.copyMakeBorder(image, 0, cells[0] * CELL - height, 0, cells[1] * CELL - width, cv2.BORDER_REPLICATE)
+    return cv2.copyMakeBorder(
+        image, 0, cells[0] * CELL - height, 0, cells[1] * CELL - width, cv2.BORDER_REPLICATE
+    )
 
 
 def _map_groups(levels: np.ndarray, level: int) -> tuple[int | None, list[Group]]:
-    """The quality map as a group: differences from the cell before (above, in the first column), by the table that suits them best."""
+    """The quality map as a group: differences from the cell before (above, in the first column), by
+    the table that suits them best.
+    """
     if (levels == level).all():
         return None, []
     wide = levels.astype(np.int32)
@@ -285,7 +420,9 @@ def _map_groups(levels: np.ndarray, level: int) -> tuple[int | None, list[Group]
 def _read_levels(decoder: GroupDecoder, header: Header, shape: tuple[int, int]) -> np.ndarray:
     if header.map_table is None:
         return np.full(shape, header.level, np.uint8)
-    differences = decoder.decode(np.full(shape[0] * shape[1], header.map_table, np.uint8)).reshape(shape)
+    differences = decoder.decode(np.full(shape[0] * shape[1], header.map_table, np.uint8)).reshape(
+        shape
+    )
     levels = differences.astype(np.int64)
     levels[:, 0] = header.level + np.cumsum(levels[:, 0])
     levels = np.cumsum(levels, 1)
@@ -295,7 +432,9 @@ def _read_levels(decoder: GroupDecoder, header: Header, shape: tuple[int, int]) 
 
 
 def _add_to_cells(cells: np.ndarray, bits: np.ndarray, row: int, column: int, stride: int) -> None:
-    """Add bits at places (row + stride i, column + stride j); a place of padding, beyond the last cell, counts with that."""
+    """Add bits at places (row + stride i, column + stride j); a place of padding, beyond the last
+    cell, counts with that.
+    """
     rows = np.minimum(row + stride * np.arange(bits.shape[0]), cells.shape[0] - 1)
     columns = np.minimum(column + stride * np.arange(bits.shape[1]), cells.shape[1] - 1)
     np.add.at(cells, (rows[:, None], columns[None, :]), bits)

@@ -1,31 +1,39 @@
-"""Images padded to whole cells: how many cells, and which images go through the networks together."""
-from collections.abc import Sequence
+"""Which images share a batch."""
 
-from salcompress.bitstream.container import CELL
+from collections.abc import Sequence
 
 CELLS_AT_ONCE = 3072
 """Cells, 12.6 megapixels, that go through the networks in one batch unless one image has more."""
 
 
-def cells_of(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of cells of an image."""
-    return -(-height // CELL), -(-width // CELL)
-
-
-def by_shape(shapes: Sequence[tuple[int, int]], cells_at_once: int = CELLS_AT_ONCE) -> list[list[int]]:
-    """Numbers of images that go through the networks together: of one shape, in cells, and few enough to bound memory."""
+def by_shape(
+    shapes: Sequence[tuple[int, int]], cells_at_once: int = CELLS_AT_ONCE
+) -> list[list[int]]:
+    """Numbers of images that go through the networks together: of one shape, in cells, and few
+    enough to bound memory.
+    """
     members: dict[tuple[int, int], list[int]] = {}
     for k, shape in enumerate(shapes):
         members.setdefault(shape, []).append(k)
     most = {shape: max(1, cells_at_once // (shape[0] * shape[1])) for shape in members}
-    return [found[start : start + most[shape]] for shape, found in members.items() for start in range(0, len(found), most[shape])]
+    return [
+        found[start : start + most[shape]]
+        for shape, found in members.items()
+        for start in range(0, len(found), most[shape])
+    ]
 
 
-def in_one_batch(shapes: Sequence[tuple[int, int]], cells_at_once: int = CELLS_AT_ONCE) -> list[list[int]]:
-    """Numbers of images that go through the networks together, whatever their shapes: as many as have ``cells_at_once`` cells with their padding."""
+def in_one_batch(
+    shapes: Sequence[tuple[int, int]], cells_at_once: int = CELLS_AT_ONCE
+) -> list[list[int]]:
+    """Numbers of images that go through the networks together, whatever their shapes: as many as
+    have ``cells_at_once`` cells with their padding.
+    """
     groups: list[list[int]] = []
     rows = columns = 0
-    for k in sorted(range(len(shapes)), key=lambda k: shapes[k], reverse=True):  # sorted, so that what is alike comes together
+    for k in sorted(
+        range(len(shapes)), key=lambda k: shapes[k], reverse=True
+    ):  # sorted, so that what is alike comes together
         rows, columns = max(rows, shapes[k][0]), max(columns, shapes[k][1])
         if groups and (len(groups[-1]) + 1) * rows * columns <= cells_at_once:
             groups[-1].append(k)

@@ -1,4 +1,7 @@
-"""The learned codec's networks in this process: loaded once for each weight file, and once on each device, while a codec uses them."""
+"""The learned codec's networks in this process: loaded once for each weight file, and once on each
+device, while a codec uses them.
+"""
+
 import copy
 import weakref
 from pathlib import Path
@@ -10,9 +13,13 @@ if TYPE_CHECKING:
     from salcompress.models.compression_model import CompressionModel
 
 # weak, since a training may write, load and drop a weight file at every evaluation
-_LOADED: weakref.WeakValueDictionary[tuple[str, int], "CompressionModel"] = weakref.WeakValueDictionary()
+_LOADED: weakref.WeakValueDictionary[tuple[str, int], "CompressionModel"] = (
+    weakref.WeakValueDictionary()
+)
 _FINGERPRINTS: weakref.WeakKeyDictionary["CompressionModel", bytes] = weakref.WeakKeyDictionary()
-_ON_DEVICE: weakref.WeakKeyDictionary["CompressionModel", dict[str, "CompressionModel"]] = weakref.WeakKeyDictionary()
+_ON_DEVICE: weakref.WeakKeyDictionary["CompressionModel", dict[str, "CompressionModel"]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def load_shared(path: Path) -> tuple["CompressionModel", bytes]:
@@ -26,7 +33,11 @@ def load_shared(path: Path) -> tuple["CompressionModel", bytes]:
     key = (str(path.resolve()), path.stat().st_mtime_ns)
     model = _LOADED.get(key)
     if model is None:
-        with torch.inference_mode(False):  # tensors that are made in a caller's inference mode have no gradients for good, and a search needs them
+        with torch.inference_mode(
+            False
+            # tensors that are made in a caller's inference mode have no gradients for good, and a
+            # search needs them
+        ):
             model, fingerprint = load_model(path)
         _LOADED[key], _FINGERPRINTS[model] = model, fingerprint
     return model, _FINGERPRINTS[model]
@@ -41,7 +52,10 @@ def check_device(device: str | None) -> None:
         if torch.empty(0, device=device).device.type not in ("cpu", "cuda"):
             raise RuntimeError("neither cpu nor cuda")
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}; device=cpu always can") from error
+        raise SettingError(
+            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}; device=cpu "
+            "always can"
+        ) from error
 
 
 def default_device() -> str:
@@ -53,7 +67,7 @@ def default_device() -> str:
 
 
 def model_on_device(model: "CompressionModel", device: str) -> "CompressionModel":
-    """The model on a device, its prior proved exact there; shared by all codecs of one weight file."""
+    """The model on a device, its prior proved exact there; codecs of one weight file share it."""
     import torch
 
     copies = _ON_DEVICE.setdefault(model, {})
@@ -67,9 +81,13 @@ def _proved_exact(model: "CompressionModel", device: str) -> "CompressionModel":
     import torch
 
     moved = copy.deepcopy(model).to(device, memory_format=torch.channels_last)
-    expected = model.prior.known_answer("cpu")  # which loading has compared with that of the machine that trained it
+    expected = model.prior.known_answer(
+        "cpu"
+    )  # which loading has compared with that of the machine that trained it
     for carrier in (torch.float32, torch.float64):
         moved.prior.freeze(carrier)
         if moved.prior.known_answer(device) == expected:
             return moved
-    raise SettingError(f"the prior is not exact on {device}: streams would not decode elsewhere; use device=cpu")
+    raise SettingError(
+        f"the prior is not exact on {device}: streams would not decode elsewhere; use device=cpu"
+    )

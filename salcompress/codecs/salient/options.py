@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from salcompress.codecs.base import Option
-from salcompress.saliency import SALIENCY
+from salcompress.saliency.functions import SALIENCY
 
 MOST_STEPS = 10_000
 """Bound on the steps of the encoder's search: the gain is nearly all there after some hundred."""

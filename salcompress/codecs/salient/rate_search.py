@@ -1,7 +1,8 @@
 """The quality level that meets a target on one image: bits and PSNR rise with the level.
 
-Where the encoder searches for its latents, too, coding at a level takes long. What coding without that
-search says of a level is then where the trials begin; what they decide is decided by streams with it.
+Where the encoder searches for its latents, too, coding at a level takes long. What coding without
+that search says of a level is then where the trials begin; what they decide is decided by streams
+with it.
 """
 
 from collections.abc import Callable
@@ -45,7 +46,7 @@ def level_for_psnr(codec: "SalientCodec", image: np.ndarray, psnr: float) -> int
     Raises:
         SettingError: Even level 63 does not.
     """
-    from salcompress.metrics.distortion import psnr as measure
+    from salcompress.metrics.psnr_ssim import psnr as measure
 
     def reaches(effort: int, level: int) -> bool:
         found = codec.with_quality(quality_of(level)).with_effort(effort).reconstruct(image)
@@ -55,7 +56,8 @@ def level_for_psnr(codec: "SalientCodec", image: np.ndarray, psnr: float) -> int
 
 
 def last_level(keeps: Meets, effort: int, target: str) -> int:
-    """The highest quality level, 0 .. 63, that keeps a bound which low levels keep and high ones break.
+    """The highest quality level, 0 .. 63, that keeps a bound which low levels keep and high ones
+    break.
 
     Args:
         keeps: Whether coding with an effort keeps it at a level.
@@ -70,13 +72,15 @@ def last_level(keeps: Meets, effort: int, target: str) -> int:
         found = _last(lambda level: keeps(effort, level), first=max(found, 0))
     if found < 0:
         raise SettingError(
-            f"target {target} is out of reach for this image: even the lowest quality, q=0, costs more"
+            f"target {target} is out of reach for this image: even the lowest quality, q=0, "
+            "costs more"
         )
     return found
 
 
 def first_level(reaches: Meets, effort: int, target: str) -> int:
-    """The lowest quality level, 0 .. 63, that reaches a target which high levels reach and low ones miss.
+    """The lowest quality level, 0 .. 63, that reaches a target which high levels reach and low ones
+    miss.
 
     Args:
         reaches: Whether coding with an effort reaches it at a level.
@@ -93,13 +97,15 @@ def first_level(reaches: Meets, effort: int, target: str) -> int:
         found = _last(lambda below: reaches(effort, last - below), first=max(found, 0))
     if found < 0:
         raise SettingError(
-            f"target {target} is out of reach for this image: even the highest quality, q=1, is worse"
+            f"target {target} is out of reach for this image: even the highest quality, q=1, is "
+            "worse"
         )
     return last - found
 
 
 def _last(holds: Callable[[int], bool], first: int, step: int = 1) -> int:
-    """The last of 0 .. 63 for which something holds that holds up to a place and not beyond; -1 if for none.
+    """The last of 0 .. 63 for which something holds that holds up to a place and not beyond; -1 if
+    for none.
 
     Trials begin at ``first`` and go on in steps that double, until one says otherwise; what lies
     between the last two is halved.

@@ -1,15 +1,17 @@
-"""The encoder's search: both latents are refined by stochastic Gumbel annealing before they are coded.
+"""The encoder's search: both latents are refined by stochastic Gumbel annealing before they are
+coded.
 
 Yang, Bamler and Mandt, "Improving Inference for Neural Image Compression", NeurIPS 2020
-(https://arxiv.org/abs/2006.04240). The analysis is a good guess at the latents of an image, and it is
-the same guess for all images. The search starts there and takes steps of Adam down the loss of this
-one image. Each value lies between two symbols; during the search it is a random mixture of both, and
-the mixture hardens as the temperature falls. Only the encoder knows of the search: the symbols that
-come of it are coded as any others, so the format, the decoder and the exactness do not change.
+(https://arxiv.org/abs/2006.04240). The analysis is a good guess at the latents of an image, and it
+is the same guess for all images. The search starts there and takes steps of Adam down the loss of
+this one image. Each value lies between two symbols; during the search it is a random mixture of
+both, and the mixture hardens as the temperature falls. Only the encoder knows of the search: the
+symbols that come of it are coded as any others, so the format, the decoder and the exactness do not
+change.
 
-What is ours: the autoregressive prior is searched through, as in training; large images are searched
-tile by tile; and where the search has not lowered the loss of the rounded latents, those of the
-analysis stay.
+What is ours: the autoregressive prior is searched through, as in training; large images are
+searched tile by tile; and where the search has not lowered the loss of the rounded latents, those
+of the analysis stay.
 """
 
 import math
@@ -22,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, cells_of
+from salcompress.bitstream.format import cells_of
+from salcompress.codecs.salient.grouping import CELLS_AT_ONCE
 from salcompress.codecs.salient.search_loss import (
     CallersBits,
     PerceptualBits,
@@ -33,16 +36,16 @@ from salcompress.codecs.salient.search_loss import (
     to_symbols,
 )
 from salcompress.codecs.salient.tiles import Tile, tiles_of
+from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
-from salcompress.models.extent import Extent
 from salcompress.models.prior import MAX_SYMBOL, GroupParameters, take_group
 from salcompress.models.quality_map import CELL
 
 USUAL_STEPS = 150
 """Steps of a search whose number nobody gave."""
 TILE_CELLS = 144
-"""Cells that are searched at once on a CPU, unless they are more only because an image is that large:
-then it is cut into tiles. 12x12 cells, 768x768 pixels, take 0.7 GB."""
+"""Cells that are searched at once on a CPU, unless they are more only because an image is that
+large: then it is cut into tiles. 12x12 cells, 768x768 pixels, take 0.7 GB."""
 SEARCHED_AT_ONCE_ON_GPU = 512
 """Cells that are searched at once on a GPU: bounds memory, to 2.5 GB by what they take on a CPU."""
 
@@ -63,7 +66,9 @@ class Search(NamedTuple):
     """Height and width of each image in pixels. Errors count inside only; padding costs bits, but
     nobody sees it."""
     saliency: Sequence[np.ndarray] | None = None
-    """Map of each image, (H, W) in [0, 1]; squared errors weigh by it as in training. None weighs all alike."""
+    """Map of each image, (H, W) in [0, 1]; squared errors weigh by it as in training. None weighs
+    all alike.
+    """
     loss: ReconstructionLoss | None = None
     """In place of lambda x (squared error + perceptual distance); for one image."""
 
@@ -91,11 +96,11 @@ def refine(
 ) -> tuple[Tensor, Tensor]:
     """Both latents, real-valued, as the search leaves them.
 
-    The loss of an image in bits has the terms of training: bits from likelihoods, plus lambda of each
-    cell times the squared error in 8-bit units and the perceptual distance, with the weights
+    The loss of an image in bits has the terms of training: bits from likelihoods, plus lambda of
+    each cell times the squared error in 8-bit units and the perceptual distance, with the weights
     :data:`ERROR_WEIGHT` and :data:`PERCEPTUAL_WEIGHT`. Both are of the reconstruction cut off at
-    [0, 1], as decoding cuts it off. Images do not influence each other, and the noise is the same for
-    all of them and in every call.
+    [0, 1], as decoding cuts it off. Images do not influence each other, and the noise is the same
+    for all of them and in every call.
 
     Call it with autocast off and products in full precision, as when coding.
 
@@ -106,8 +111,8 @@ def refine(
         latent: As analysed, (N, C, 4 rows, 4 columns).
         hyper: Level 2 as analysed, (N, Z, rows', columns'), its sides even.
         extent: Where the images are, if they are of several numbers of cells.
-        mixed_precision: The synthesis in bfloat16, as it is in any case on CPUs that are quicker so.
-            Whether the search has helped is judged in full precision.
+        mixed_precision: The synthesis in bfloat16, as it is in any case on CPUs that are quicker
+            so. Whether the search has helped is judged in full precision.
 
     Raises:
         SettingError: The caller's loss gave no scalar, no finite number, or no gradient.
@@ -145,7 +150,9 @@ def refine(
 
 
 def _has_quick_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16. The synthesis of a step is then three to four times quicker."""
+    """Whether this CPU multiplies in bfloat16. The synthesis of a step is then three to four times
+    quicker.
+    """
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -159,7 +166,9 @@ def _refine_in_tiles(
     search: Search,
     mixed_precision: bool,
 ) -> None:
-    """Refine the latents of one image, in place, tile after tile; each sees those before it as refined."""
+    """Refine the latents of one image, in place, tile after tile; each sees those before it as
+    refined.
+    """
     error_cost = error_bits(cell_levels, search.sizes, search.saliency)
     whole = None
     if search.loss is not None:
@@ -284,10 +293,10 @@ def _anneal(
 def _mixing(temperature: float, noise: torch.Generator, free: Sequence[Tensor | None]) -> Quantise:
     """Random mixtures of the two symbols beside each value, at a temperature.
 
-    With f the value's distance from the lower symbol, that one has the logit -atanh(f) / temperature
-    and the upper one -atanh(1 - f) / temperature. Both get Gumbel noise, and a softmax at the same
-    temperature weighs them. Of two symbols only differences matter: of the logits, one logarithm, and
-    of the noise, a logistic variable.
+    With f the value's distance from the lower symbol, that one has the logit -atanh(f) /
+    temperature and the upper one -atanh(1 - f) / temperature. Both get Gumbel noise, and a softmax
+    at the same temperature weighs them. Of two symbols only differences matter: of the logits, one
+    logarithm, and of the noise, a logistic variable.
 
     Args:
         free: Of level 1 and of level 2, where values are mixed; elsewhere they are rounded.
@@ -311,7 +320,9 @@ def _mixing(temperature: float, noise: torch.Generator, free: Sequence[Tensor | 
 
 
 def _noise_like(values: Tensor, noise: torch.Generator) -> Tensor:
-    """Numbers in [0, 1) for values (N, C, h, w): the same at a channel and place whatever N, h and w."""
+    """Numbers in [0, 1) for values (N, C, h, w): the same at a channel and place whatever N, h and
+    w.
+    """
     height, width = values.shape[2:]
     shape = (values.shape[1], _NOISE_SIDE, _NOISE_SIDE)
     table = torch.rand(shape, generator=noise, dtype=torch.float32, device=values.device)

@@ -11,14 +11,15 @@ from torch.nn import functional as F
 from salcompress.codecs.salient.tiles import Tile
 from salcompress.errors import SettingError
 from salcompress.metrics.perceptual import PerceptualMetric
+from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
-from salcompress.models.extent import Extent
 from salcompress.models.lagrangian import lambda_of, saliency_weights
 from salcompress.models.prior import MAX_SYMBOL, GroupParameters, take_group
 from salcompress.models.quality_map import CELL
 
 ERROR_WEIGHT = 1.5
-"""Weight of the squared error in the search, over that in training; see :data:`PERCEPTUAL_WEIGHT`."""
+"""Weight of the squared error in the search, over that in training; see :data:`PERCEPTUAL_WEIGHT`.
+"""
 PERCEPTUAL_WEIGHT = 50.0
 """Squared error, in 8-bit units, that a perceptual distance of 1 counts as much as.
 
@@ -37,8 +38,8 @@ weight of error  perceptual weight  PSNR     perceptual distance
 ===============  =================  =======  ===================
 """
 SALIENCY_WEIGHT = 1.5
-"""Strength of :func:`~salcompress.models.lagrangian.saliency_weights` with which the shipped weights
-were trained (``salcompress/weights/codec.md``)."""
+"""Strength of :func:`~salcompress.models.lagrangian.saliency_weights` with which the shipped
+weights were trained (``salcompress/weights/codec.md``)."""
 
 ReconstructionLoss = Callable[[Tensor], Tensor]
 """A caller's loss: bits per pixel, a scalar, of a reconstruction (1, 3, H, W) in [0, 1]."""
@@ -84,7 +85,8 @@ def error_bits(
     sizes: Sequence[tuple[int, int]],
     saliency: Sequence[np.ndarray] | None,
 ) -> Tensor:
-    """Bits that a squared error of 1, of one sample in [0, 1], costs at each pixel; 0 in the padding.
+    """Bits that a squared error of 1, of one sample in [0, 1], costs at each pixel; 0 in the
+    padding.
 
     Args:
         cell_levels: Integer (N, 1, rows, columns).
@@ -111,7 +113,8 @@ def error_bits(
 
 
 class PerceptualBits:
-    """Bits that perceptual distance costs: lambda of each cell times weight times the distance there.
+    """Bits that perceptual distance costs: lambda of each cell times weight times the distance
+    there.
 
     As in training, but the learned metric's layers count at their own sizes, not enlarged.
 
@@ -152,7 +155,8 @@ class CallersBits:
     Args:
         loss: Sees the whole reconstruction, also where only a tile of it is searched.
         size: Height and width of the image.
-        whole: The image's present reconstruction, if only a tile is searched; it is kept up to date.
+        whole: The image's present reconstruction, if only a tile is searched; it is kept up to
+            date.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""What steers the learned codec: a saliency function by name, a caller's own, or a map; and what it is called in settings."""
+"""What steers the learned codec: a saliency function by name, a caller's own, or a map; and what it
+is called in settings.
+"""
+
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +10,7 @@ import numpy as np
 
 from salcompress.errors import SettingError
 from salcompress.files import digest
-from salcompress.saliency import SALIENCY
+from salcompress.saliency.functions import SALIENCY
 
 SaliencyFunction = Callable[[np.ndarray], np.ndarray]
 """A map (H, W) in [0, 1] of an image, uint8 (H, W, 3)."""
@@ -23,22 +26,34 @@ def as_function(saliency: Any) -> SaliencyFunction:
         return saliency
     if isinstance(saliency, np.ndarray):
         return _FixedMap(saliency)
-    raise SettingError(f"saliency must be one of {', '.join(SALIENCY)}, a function or a map (H, W), got {type(saliency).__name__}")
+    raise SettingError(
+        f"saliency must be one of {', '.join(SALIENCY)}, a function or a map (H, W), got "
+        f"{type(saliency).__name__}"
+    )
 
 
 def steering_label(saliency: Any) -> str:
-    """A name, or what tells one map or function of a caller from another; a label with it is no specification.
+    """A name, or what tells one map or function of a caller from another; a label with it is no
+    specification.
 
-    A function that has a ``label`` is named by that. What another does cannot be known: it gets a name that no other codec has, so that
-    caches and records never take one function's streams for another's.
+    A function that has a ``label`` is named by that. What another does cannot be known: it gets a
+    name that no other codec has, so that caches and records never take one function's streams for
+    another's.
     """
     if isinstance(saliency, str):
         return saliency
     if isinstance(getattr(saliency, "label", None), str):
         return saliency.label
     if isinstance(saliency, np.ndarray):
-        return "map-" + digest(str(saliency.shape), str(saliency.dtype), np.ascontiguousarray(saliency).tobytes())[:12]
-    return f"{getattr(saliency, '__qualname__', type(saliency).__qualname__)}-{secrets.token_hex(6)}"
+        return (
+            "map-"
+            + digest(
+                str(saliency.shape), str(saliency.dtype), np.ascontiguousarray(saliency).tobytes()
+            )[:12]
+        )
+    return (
+        f"{getattr(saliency, '__qualname__', type(saliency).__qualname__)}-{secrets.token_hex(6)}"
+    )
 
 
 class _FixedMap:

@@ -1,5 +1,6 @@
 """Large images in tiles: what a tile may change, what it sees, and what of it is shown."""
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 from salcompress.models.quality_map import CELL
 
 TILE_SIDE = 10
-"""Most cells along the side of a tile's core, which is what the tile may change. One cell around the
-core, as far as the synthesis sees, belongs to the tile too and stays as it is."""
+"""Most cells along the side of a tile's core, which is what the tile may change. One cell around
+the core, as far as the synthesis sees, belongs to the tile too and stays as it is."""
 
 Index = tuple
 """Of a part of a tensor, by its last two sides."""
@@ -26,7 +27,8 @@ class Part(NamedTuple):
 
 
 def parts(num_cells: int) -> list[Part]:
-    """Cores of at most about :data:`TILE_SIDE` cells that cover a side, each with a cell on both sides.
+    """Cores of at most about :data:`TILE_SIDE` cells that cover a side, each with a cell on both
+    sides.
 
     >>> [tuple(part) for part in parts(21)]
     [(0, 0, 7, 8), (6, 7, 15, 16), (14, 15, 21, 21)]
@@ -35,12 +37,12 @@ def parts(num_cells: int) -> list[Part]:
     bounds = [0, *(k * num_cells // count | 1 for k in range(1, count)), num_cells]
     return [
         Part(max(start - 1, 0), start, end, min(end + 1, num_cells))
-        for start, end in zip(bounds, bounds[1:])
+        for start, end in itertools.pairwise(bounds)
     ]
 
 
 class Tile(NamedTuple):
-    """Cells that are searched at once: a core, which the search may change, and a cell around it."""
+    """Cells searched at once: a core, which the search may change, and a cell around it."""
 
     down: Part
     across: Part

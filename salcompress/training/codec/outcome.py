@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from salcompress.codecs.rate_distortion import RateDistortionPoint, measure_curve
 from salcompress.codecs.salient import SalientCodec
+from salcompress.evaluation.rate_distortion import RateDistortionPoint, measure_curve
 from salcompress.files import write_atomically
 from salcompress.models.compression_model import CompressionModel, save_model
 from salcompress.training.loop import TrainResult
@@ -20,7 +20,8 @@ def write_weights(model: CompressionModel, result: TrainResult, out: Path) -> st
     """
     finished = CompressionModel(model.config)
     finished.load_state_dict({name: value.cpu() for name, value in result.weights.items()})
-    finished.prior.project()  # a mean of weights within the bounds lies within them, but for what float32 rounds
+    # a mean of weights within the bounds lies within them, but for what float32 rounds
+    finished.prior.project()
     write_atomically(out, save_model(finished))
     return f"{out}: {out.stat().st_size / 1e6:.2f} MB"
 
@@ -28,7 +29,9 @@ def write_weights(model: CompressionModel, result: TrainResult, out: Path) -> st
 def validate(
     weights: Path, images: Sequence[np.ndarray], device: str | None
 ) -> list[RateDistortionPoint]:
-    """Rate by real streams, and distortion, of a weights file on held-out images, at five qualities without saliency."""
+    """Rate by real streams, and distortion, of a weights file on held-out images, at five qualities
+    without saliency.
+    """
     return measure_curve(
         (
             SalientCodec(q, saliency="uniform", weights=weights, device=device)

@@ -22,7 +22,9 @@ class Recipe(NamedTuple):
     large_every: int = 0
     """0: never before a decay."""
     saliency_weight: float = 0.0
-    """Squared errors at the most salient places count 1 plus this as much as at the least. It needs saliency."""
+    """Squared errors at the most salient places count 1 plus this as much as at the least. It needs
+    saliency.
+    """
     perceptual: Perceptual | None = None
     """The metric and its weight."""
 
@@ -30,12 +32,13 @@ class Recipe(NamedTuple):
         """Raises SettingError where a value makes no sense."""
         if self.batch_size < 1 or self.large_every < 0:
             raise SettingError(
-                f"batch_size must be at least 1 and large_every at least 0, got {self.batch_size} and {self.large_every}"
+                "batch_size must be at least 1 and large_every at least 0, got "
+                f"{self.batch_size} and {self.large_every}"
             )
         for name, side in (("crop", self.crop), ("large_crop", self.large_crop)):
             if side < CELL or side % CELL:
                 raise SettingError(f"{name} must be a multiple of {CELL} pixels, got {side}")
-        if self.saliency_weight < 0 or self.perceptual is not None and self.perceptual.weight < 0:
+        if self.saliency_weight < 0 or (self.perceptual is not None and self.perceptual.weight < 0):
             raise SettingError("the weights of saliency and perceptual distance must be at least 0")
 
 
@@ -48,7 +51,7 @@ class Crops(NamedTuple):
 
 def crops_of(recipe: Recipe, step: int, decays: bool) -> Crops:
     """Of a step, in a decay or before it."""
-    large = decays or recipe.large_every and step % recipe.large_every == 0
+    large = decays or (recipe.large_every and step % recipe.large_every == 0)
     if not large:
         return Crops(recipe.batch_size, recipe.crop)
     return Crops(
@@ -57,7 +60,8 @@ def crops_of(recipe: Recipe, step: int, decays: bool) -> Crops:
 
 
 def random_levels(count: int, cells: int, device: torch.device) -> Tensor:
-    """Quality levels of crops, int64 (count, 1, cells, cells): half of them have one level, half two at random cells.
+    """Quality levels of crops, int64 (count, 1, cells, cells): half of them have one level, half
+    two at random cells.
 
     Drawn by torch's generator of the device; nothing waits for it.
     """

@@ -8,25 +8,29 @@ import torch
 
 from salcompress.errors import SettingError
 from salcompress.models.compression_model import CompressionModel, ModelConfig, load_model
-from salcompress.models.growth import grow
 from salcompress.models.transforms import KLT_SIDE, initialise_as_klt
+from salcompress.training.codec.growth import grow
 
 KLT_GAIN = 4.85
-"""One over the step, in pixels of [0, 1], that is best at the middle level for a transform that keeps distances."""
+"""One over the step, in pixels of [0, 1], that is best at the middle level for a transform that
+keeps distances.
+"""
 _MOST_FOR_KLT = 400
 
 
 def starting_model(
     config: ModelConfig | None, weights: Path | None, pictures: Sequence[np.ndarray]
 ) -> CompressionModel:
-    """The networks of a weights file, grown to a config if one is given too; or those of a config, started as a KLT of the pictures.
+    """The networks of a weights file, grown to a config if one is given too; or those of a config,
+    started as a KLT of the pictures.
 
     Args:
         config: May be None if there are weights.
         pictures: uint8 (H, W, C), of which the KLT is.
 
     Raises:
-        SettingError: Neither is given, the weights cannot grow into the config, or no picture is large enough for a KLT.
+        SettingError: Neither is given, the weights cannot grow into the config, or no picture is
+            large enough for a KLT.
         DataError: The weights are damaged.
     """
     torch.manual_seed(0)
@@ -44,7 +48,8 @@ def starting_model(
     ]
     if not large:
         raise SettingError(
-            f"the start as a KLT needs photographs with both sides of at least {KLT_SIDE} pixels; or begin with a weights file"
+            f"the start as a KLT needs photographs with both sides of at least {KLT_SIDE} "
+            "pixels; or begin with a weights file"
         )
     model = CompressionModel(config)
     initialise_as_klt(

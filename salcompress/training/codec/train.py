@@ -26,32 +26,36 @@ def train_codec(
 ) -> TrainResult:
     """Train for rate, saliency-weighted distortion and perceptual distance.
 
-    Rates are of values with uniform noise in place of rounding, to the end. Rates of rounded values, with straight-through
-    gradients, made the loss on held-out photographs worse, from the start and in the decay alone (tools/README.md).
+    Rates are of values with uniform noise in place of rounding, to the end. Rates of rounded
+    values, with straight-through gradients, made the loss on held-out photographs worse, from the
+    start and in the decay alone (tools/README.md).
 
-    On CUDA each step is a graph that is replayed. Where a device's memory does not hold a batch, training goes on with half of it,
-    and a line says so.
+    On CUDA each step is a graph that is replayed. Where a device's memory does not hold a batch,
+    training goes on with half of it, and a line says so.
 
     Args:
         photographs: On the model's device.
         settings: With a :class:`~salcompress.training.schedule.Decay`, crops are large.
-        mixed_precision: bfloat16 in the transforms; never in the prior. None takes what is faster here, by a measurement.
+        mixed_precision: bfloat16 in the transforms; never in the prior. None takes what is faster
+            here, by a measurement.
 
     Raises:
-        SettingError: The recipe makes no sense, no photograph is large enough, saliency has a weight and the photographs carry
-            none, or not even one crop fits into memory.
+        SettingError: The recipe makes no sense, no photograph is large enough, saliency has a
+            weight and the photographs carry none, or not even one crop fits into memory.
         DataError, OutputError: As of :func:`salcompress.training.loop.train`.
     """
     recipe.check()
     if recipe.saliency_weight and not photographs.has_saliency:
         raise SettingError(
-            "a saliency weight needs photographs with a fourth channel of saliency (load_photographs(..., saliency=...))"
+            "a saliency weight needs photographs with a fourth channel of saliency "
+            "(load_photographs(..., saliency=...))"
         )
     decays = isinstance(settings.schedule, Decay)
     used = {crops_of(recipe, step, decays).side for step in range(2 * (recipe.large_every or 1))}
     if max(used) > photographs.largest_side:
         raise SettingError(
-            f"no photograph has both sides of at least {max(used)} pixels; give larger ones, or a smaller crop"
+            f"no photograph has both sides of at least {max(used)} pixels; give larger ones, or "
+            "a smaller crop"
         )
     model.to(memory_format=torch.channels_last)
     settings = settings._replace(
@@ -122,9 +126,11 @@ def _step(
 def _bfloat16_is_faster(
     model: nn.Module, step: Callable[[Crops, bool], StepResult], crops: Crops
 ) -> bool:
-    """Whether a step takes less time with it here: many processors only emulate it, at a tenth of the speed.
+    """Whether a step takes less time with it here: many processors only emulate it, at a tenth of
+    the speed.
 
-    CUDA devices that have it are faster with it; the CPU is measured, by the best of two steps each.
+    CUDA devices that have it are faster with it; the CPU is measured, by the best of two steps
+    each.
     """
     device = next(model.parameters()).device
     if device.type == "cuda":
@@ -144,7 +150,8 @@ def _bfloat16_is_faster(
     }
     model.zero_grad()
     print(
-        f"transforms in {'bfloat16' if times[True] < times[False] else 'float32'}: a step took {times[True]:.2f} s with bfloat16, "
+        f"transforms in {'bfloat16' if times[True] < times[False] else 'float32'}: a step took "
+        f"{times[True]:.2f} s with bfloat16, "
         f"{times[False]:.2f} s with float32",
         flush=True,
     )

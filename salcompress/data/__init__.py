@@ -1,0 +1,1 @@
+"""Data sets: COCO's format, and drawn scenes."""

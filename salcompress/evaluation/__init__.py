@@ -1,0 +1,1 @@
+"""Detectors evaluated on compressed data sets: average precision against bits per pixel."""

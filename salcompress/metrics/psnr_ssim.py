@@ -1,0 +1,111 @@
+"""Distortion between two 8-bit images: PSNR, SSIM and MS-SSIM."""
+
+import cv2
+import numpy as np
+
+from salcompress.errors import SettingError
+from salcompress.image import check_image
+
+MS_SSIM_MIN_SIDE = 161
+"""Smallest side, in pixels, that MS-SSIM's five scales of 11-pixel windows allow."""
+_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_WINDOW, _SIGMA = 11, 1.5
+
+
+def psnr(reference: np.ndarray, image: np.ndarray) -> float | None:
+    """Peak signal-to-noise ratio over all RGB samples, in dB; None where the images are identical
+    (it is infinite).
+
+    Args:
+        reference, image: uint8 (H, W, 3).
+
+    Raises:
+        SettingError: The shapes differ, or one is no image.
+    """
+    check_pair(reference, image)
+    error = cv2.norm(reference, image, cv2.NORM_L2SQR) / reference.size
+    return float(10 * np.log10(255**2 / error)) if error > 0 else None
+
+
+def ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
+    """Structural similarity at full size, mean over the RGB channels, at most 1; None for a side
+    under 11 pixels.
+
+    Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
+    structural similarity", 2004, on whole windows of 11 pixels.
+
+    Raises:
+        SettingError: The shapes differ, or one is no image.
+    """
+    check_pair(reference, image)
+    if min(reference.shape[:2]) < _WINDOW:
+        return None
+    similarity, _ = _ssim(reference.astype(np.float32), image.astype(np.float32))
+    return round(float(similarity.mean()), 7)  # as in ms_ssim
+
+
+def ms_ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
+    """Multi-scale structural similarity, mean over the RGB channels, at most 1; None for a side
+    under 161 pixels.
+
+    Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality assessment",
+    2003; windows and down-sampling as in pytorch-msssim, whose figures compression papers publish.
+
+    Raises:
+        SettingError: The shapes differ, or one is no image.
+    """
+    check_pair(reference, image)
+    if min(reference.shape[:2]) < MS_SSIM_MIN_SIDE:
+        return None
+    x, y = reference.astype(np.float32), image.astype(np.float32)
+    factors = []
+    for scale in range(len(_WEIGHTS)):
+        similarity, contrast = _ssim(x, y)
+        last = scale == len(_WEIGHTS) - 1
+        factors.append(np.maximum(similarity if last else contrast, 0))
+        if not last:
+            x, y = _halve(x), _halve(y)
+    # float32 sums are good for six digits; the rest would vary with the memory that an image
+    # happens to lie in
+    return round(float(np.prod(np.stack(factors) ** _WEIGHTS[:, None], axis=0).mean()), 7)
+
+
+def _ssim(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean structural similarity and its contrast factor, by channel, (3,) each."""
+    mean_x, mean_y = _blur(x), _blur(y)
+    mean_xx, mean_yy, mean_xy = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
+    # var x + var y in one blur: four blurs in place of five
+    spread = _blur(x * x + y * y) - mean_xx - mean_yy
+    covariance = _blur(x * y) - mean_xy
+    contrast = (2 * covariance + _C2) / (spread + _C2)
+    similarity = contrast * (2 * mean_xy + _C1) / (mean_xx + mean_yy + _C1)
+    return similarity.mean((0, 1), dtype=np.float64), contrast.mean((0, 1), dtype=np.float64)
+
+
+def _blur(x: np.ndarray) -> np.ndarray:
+    """Gaussian window at every position where it fits, (H - 10, W - 10, 3)."""
+    edge = _WINDOW // 2
+    return cv2.GaussianBlur(x, (_WINDOW, _WINDOW), _SIGMA)[edge:-edge, edge:-edge]
+
+
+def _halve(x: np.ndarray) -> np.ndarray:
+    """Mean of 2x2 blocks; an odd side begins with a line of zeros, as average pooling with padding
+    gives.
+    """
+    height, width = x.shape[:2]
+    if height % 2 or width % 2:
+        x = cv2.copyMakeBorder(x, height % 2, 0, width % 2, 0, cv2.BORDER_CONSTANT, value=0)
+    return cv2.resize(x, (x.shape[1] // 2, x.shape[0] // 2), interpolation=cv2.INTER_AREA)
+
+
+def check_pair(reference: np.ndarray, image: np.ndarray) -> None:
+    """Raise unless both are images of one shape.
+
+    Raises:
+        SettingError: The shapes differ, or one is no image.
+    """
+    check_image(reference)
+    check_image(image)
+    if reference.shape != image.shape:
+        raise SettingError(f"images must have one shape, got {reference.shape} and {image.shape}")

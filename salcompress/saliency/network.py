@@ -1,0 +1,269 @@
+"""SaliencyNet: a small fully convolutional network with deeply supervised short connections; its
+weight file.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salcompress.errors import DataError, SettingError
+from salcompress.files import digest
+
+STRIDE = 32
+"""Of the deepest features; a side shorter than that still works, but sees nothing there."""
+_WIDTHS = (24, 40, 64, 96, 128)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image
+_SIDE_WIDTH = 32
+_CUES = 3  # border contrast, row, column
+
+
+class SideOutputs(NamedTuple):
+    """What a forward pass gives: logits, a sigmoid away from saliency in [0, 1]."""
+
+    fused: Tensor
+    """(N, 1, ceil(H / 4), ceil(W / 4))."""
+    sides: tuple[Tensor, ...]
+    """Deepest first, at 1/32, 1/16, 1/8 and 1/4 of the image; each is supervised."""
+
+
+class SaliencyNet(nn.Module):
+    """Salient objects of an image.
+
+    Short connections as in Hou et al., "Deeply supervised salient object detection with short
+    connections", CVPR 2017: each side output sees those of all deeper layers, and a weighted sum
+    fuses all. Our choices: a residual backbone of own design, side outputs that also see the
+    features of the next deeper one, and three cues beside RGB: how far a colour is from those at
+    the borders (:func:`border_contrast`), row and column.
+    """
+
+    def __init__(self):
+        super().__init__()
+        w2, w4, w8, w16, w32 = _WIDTHS
+        self.stem = _convolution(3 + _CUES, w2, stride=2)
+        self.stage_4 = nn.Sequential(_convolution(w2, w4, stride=2), _Residual(w4))
+        self.stage_8 = nn.Sequential(_convolution(w4, w8, stride=2), _Residual(w8), _Residual(w8))
+        self.stage_16 = nn.Sequential(
+            _convolution(w8, w16, stride=2), *(_InvertedResidual(w16) for _ in range(3))
+        )
+        self.stage_32 = nn.Sequential(
+            _convolution(w16, w32, stride=2), *(_InvertedResidual(w32) for _ in range(2))
+        )
+        self.context = nn.Linear(w32, _SIDE_WIDTH)
+        widths = (w32, w16, w8, w4)
+        self.lateral = nn.ModuleList(nn.Conv2d(width, _SIDE_WIDTH, 1) for width in widths)
+        self.mix = nn.ModuleList(
+            _convolution(_SIDE_WIDTH + k, _SIDE_WIDTH) for k in range(len(widths))
+        )
+        self.side = nn.ModuleList(nn.Conv2d(_SIDE_WIDTH, 1, 3, padding=1) for _ in widths)
+        self.fusion = nn.Conv2d(len(widths), 1, 1)
+        nn.init.constant_(self.fusion.weight, 1 / len(widths))
+        nn.init.zeros_(self.fusion.bias)
+
+    def forward(self, image: Tensor) -> SideOutputs:
+        """Logits at all depths.
+
+        Args:
+            image: (N, 3, H, W), RGB in [0, 1].
+        """
+        x4 = self.stage_4(self.stem(_with_cues(image)))
+        x8 = self.stage_8(x4)
+        x16 = self.stage_16(x8)
+        x32 = self.stage_32(x16)
+        features = self.context(x32.mean((2, 3)))[:, :, None, None]
+        sides: list[Tensor] = []
+        for k, x in enumerate((x32, x16, x8, x4)):
+            deeper = [_resize(side, x) for side in sides]
+            features = self.mix[k](
+                torch.cat([self.lateral[k](x) + _resize(features, x), *deeper], 1)
+            )
+            sides.append(self.side[k](features))
+        return SideOutputs(
+            self.fusion(torch.cat([_resize(side, sides[-1]) for side in sides], 1)), tuple(sides)
+        )
+
+    @torch.inference_mode()
+    def saliency(self, image: Tensor) -> Tensor:
+        """Saliency (N, 1, H, W), float32 in [0, 1], of an image (N, 3, H, W) in [0, 1]."""
+        logits = self(image).fused.float()
+        return F.interpolate(
+            logits, image.shape[2:], mode="bilinear", align_corners=False
+        ).sigmoid()
+
+
+def border_contrast(image: Tensor) -> Tensor:
+    """How unlike the four borders each place's colour is: what differs from at least three of them
+    is rarely background.
+
+    The colour-whitened distances of Zhang et al., "Minimum barrier salient object detection at 80
+    FPS", ICCV 2015: of the four distances from the colours of the borders, each over its largest,
+    all but the largest are summed.
+
+    Args:
+        image: (N, 3, H, W) in [0, 1].
+
+    Returns:
+        (N, 1, H, W), float32 in [0, 1].
+    """
+    image = image.float()
+    height, width = image.shape[2:]
+    rows, columns = max(1, round(0.1 * height)), max(1, round(0.1 * width))
+    distances = []
+    for strip in (
+        image[:, :, :rows],
+        image[:, :, -rows:],
+        image[..., :columns],
+        image[..., -columns:],
+    ):
+        colours = strip.flatten(2)
+        mean = colours.mean(2, keepdim=True)
+        covariance = (colours - mean) @ (colours - mean).transpose(1, 2) / colours.shape[2]
+        # 8 grey levels: a flat border is no point. It always has an inverse; inv_ex does not wait
+        # for the device to hear so
+        inverse = torch.linalg.inv_ex(
+            covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype)
+        ).inverse
+        away = image.flatten(2) - mean
+        distance = ((inverse @ away) * away).sum(1).clamp(min=0).sqrt()
+        distances.append(distance / distance.amax(1, keepdim=True).clamp(min=1))
+    together = torch.stack(distances)
+    total = together.sum(0) - together.amax(0)
+    return (total / total.amax(1, keepdim=True).clamp(min=0.3)).view(-1, 1, height, width)
+
+
+def _with_cues(image: Tensor) -> Tensor:
+    number, _, height, width = image.shape
+    with torch.autocast(image.device.type, enabled=False):
+        contrast = border_contrast(image)
+    row = (
+        torch.linspace(-1, 1, height, device=image.device, dtype=torch.float32)
+        .view(1, 1, -1, 1)
+        .expand(number, 1, height, width)
+    )
+    column = (
+        torch.linspace(-1, 1, width, device=image.device, dtype=torch.float32)
+        .view(1, 1, 1, -1)
+        .expand(number, 1, height, width)
+    )
+    cues = torch.cat([4 * image.float() - 2, 4 * contrast - 1, row, column], 1)
+    return cues.contiguous(memory_format=torch.channels_last)
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions: quicker on a CPU than depthwise ones where channels are few."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            _convolution(width, width),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+class _InvertedResidual(nn.Module):
+    """Wide depthwise 5x5 between 1x1 convolutions (Sandler et al., "MobileNetV2", CVPR 2018): sees
+    far for few weights.
+    """
+
+    def __init__(self, width: int, expansion: int = 3):
+        super().__init__()
+        wide = width * expansion
+        self.body = nn.Sequential(
+            _convolution(width, wide, 1),
+            _convolution(wide, wide, 5, groups=wide),
+            nn.Conv2d(wide, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return (
+        x
+        if x.shape[2:] == like.shape[2:]
+        else F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)
+    )
+
+
+_CONFIG = json.dumps(
+    {"network": "SaliencyNet", "widths": _WIDTHS, "side_width": _SIDE_WIDTH, "cues": _CUES}
+)
+
+
+def save_saliency_network(model: SaliencyNet) -> bytes:
+    """Weight file: half precision, with the network's sizes and a digest of the weights."""
+    state = {
+        name: value.detach().cpu().half().contiguous()
+        for name, value in model.state_dict().items()
+        if value.is_floating_point()
+    }
+    return save(state, {"config": _CONFIG, "digest": _digest(state)})
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    return digest(
+        _CONFIG, *(part for name in sorted(state) for part in (name, state[name].numpy().tobytes()))
+    )
+
+
+def load_saliency_network(path: Path | str, device: str = "cpu") -> SaliencyNet:
+    """A network ready to use. Nothing is unpickled.
+
+    Raises:
+        SettingError: The file does not exist, or the device cannot be used.
+        DataError: It is damaged, of another network, or holds weights that are not finite.
+    """
+    if not Path(path).is_file():
+        raise SettingError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            config, expected = metadata["config"], metadata["digest"]
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, KeyError, TypeError, OSError) as error:
+        raise DataError(f"{path}: not a saliency network's weights file: {error}") from error
+    if config != _CONFIG:
+        raise DataError(f"{path} is of another network: {config[:200]}")
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise DataError(f"{path} holds weights that are not finite")
+    if _digest(state) != expected:
+        raise DataError(f"{path} is damaged: its weights do not match their digest")
+    model = SaliencyNet()
+    counters = {
+        name: value for name, value in model.state_dict().items() if not value.is_floating_point()
+    }
+    try:
+        model.load_state_dict({name: value.float() for name, value in state.items()} | counters)
+    except RuntimeError as error:
+        raise DataError(
+            f"{path} does not fit its config: {' '.join(str(error).split())[:200]}"
+        ) from error
+    try:
+        return model.float().eval().to(device, memory_format=torch.channels_last)
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # an unknown device, and one that this torch was built without
+        raise SettingError(
+            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}"
+        ) from error

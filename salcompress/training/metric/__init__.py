@@ -1,0 +1,1 @@
+"""Training of the learned perceptual metric, and how well it agrees with its labels."""

@@ -1,0 +1,1 @@
+"""Training of the saliency network, and its evaluation by folds."""

@@ -1,0 +1,282 @@
+"""Laws of the batched codec: every image comes out as if it had been alone."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from salcompress.codecs.salient import SalientCodec
+from salcompress.codecs.salient.batched import BatchedCodec
+from salcompress.codecs.salient.grouping import by_shape, in_one_batch
+from salcompress.data.scenes import make_scene
+from salcompress.errors import DataError, SettingError
+from salcompress.models.quality_map import allocate_levels, allocate_levels_of_batch, block_means
+from salcompress.saliency.batched import DeviceSaliency, area_matrix
+from salcompress.saliency.functions import SHIPPED_NETWORK, run_network, seen_size
+
+SIZES = [(70, 90), (128, 64), (1, 1), (65, 129), (128, 60), (100, 40), (90, 120), (1, 200)]
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Eight, of which some share a padded size; uint8 (H, W, 3)."""
+    images = [
+        make_scene(31, k, max(height, 64), max(width, 64)).image
+        for k, (height, width) in enumerate(SIZES)
+    ]
+    return [
+        np.ascontiguousarray(image[:height, :width])
+        for image, (height, width) in zip(images, SIZES)
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone(codec, pictures):
+    """The stream of each picture."""
+    return [codec.encode(image) for image in pictures]
+
+
+def tensors(images):
+    return [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in images]
+
+
+def assert_near(ours, theirs, most=1):
+    """Pixels of a float synthesis: at most a grey level apart, in rare places."""
+    difference = np.abs(ours.permute(1, 2, 0).cpu().numpy().astype(int) - theirs)
+    assert difference.max() <= most and (difference > 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"saliency": "uniform"}, {"q": 1.0, "saliency": "classical"}]
+)
+def test_counted_bits_and_pixels_are_those_of_each_image_alone(pictures, options):
+    codec = SalientCodec(**{"q": 0.4, "device": "cpu"} | options)
+    batch = BatchedCodec(codec, cells_at_once=100).start(tensors(pictures))
+    for image, ours, num_bits in zip(pictures, batch.images, batch.num_bits(), strict=True):
+        alone = codec.reconstruct(image)
+        assert num_bits == alone.num_bits and abs(num_bits - 8 * len(codec.encode(image))) <= 64
+        assert ours.dtype == torch.uint8 and ours.is_contiguous()
+        assert_near(ours, alone.image)
+
+
+@pytest.mark.parametrize("saliency", ["network", "uniform"])
+def test_images_of_all_sizes_in_one_padded_batch_are_those_of_each_alone(pictures, saliency):
+    codec = SalientCodec(0.4, device="cpu", saliency=saliency)
+    qualities = [k / 10 for k in range(len(pictures))]
+    streams = [codec.with_quality(q).encode(image) for q, image in zip(qualities, pictures)]
+    real, counted = (
+        BatchedCodec(codec, mixed_sizes=True, real_streams=real, cells_at_once=150).start(
+            tensors(pictures), qualities=qualities
+        )
+        for real in (True, False)
+    )
+    assert real.streams() == streams  # so all symbols are
+    assert all(
+        abs(bits - 8 * len(stream)) <= 64
+        for bits, stream in zip(counted.num_bits(), streams, strict=True)
+    )
+    assert counted.num_bits() == [
+        codec.with_quality(q).reconstruct(image).num_bits for q, image in zip(qualities, pictures)
+    ]
+    for image, stream in zip(real.images, streams):
+        assert_near(image, codec.decode(stream))
+
+
+def test_a_padded_batch_has_no_more_cells_than_told():
+    shapes = [(8, 10), (1, 40), (10, 8), (7, 10), (30, 2), (8, 10), (50, 50)]
+    groups = in_one_batch(shapes, 400)
+    assert sorted(k for group in groups for k in group) == list(range(len(shapes)))
+    for group in groups:
+        assert (
+            len(group) == 1
+            or len(group) * max(shapes[k][0] for k in group) * max(shapes[k][1] for k in group)
+            <= 400
+        )
+    assert len(groups) < len(by_shape(shapes, 400))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_streams_are_those_of_each_image_alone_by_any_threads_and_batch(
+    codec, pictures, alone, threads
+):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ones, eight = (
+            BatchedCodec(codec, real_streams=True, cells_at_once=1),
+            BatchedCodec(codec, real_streams=True, cells_at_once=100),
+        )
+        batches = [
+            ones.start([image]) for image in tensors(pictures[: 8 // threads**2])
+        ]  # two threads are slow where cores are busy
+        batch = eight.start(tensors(pictures))
+    finally:
+        torch.set_num_threads(before)
+    assert (
+        batch.streams() == alone and [one.streams()[0] for one in batches] == alone[: len(batches)]
+    )  # so all symbols are
+    assert batch.num_bits() == [8 * len(stream) for stream in alone]
+    for stream, ours, one in zip(alone, batch.images, batches):
+        assert_near(ours, codec.decode(stream))
+        assert_near(one.images[0], codec.decode(stream))
+
+
+def test_autocast_of_a_training_loop_does_not_reach_it(codec, pictures):
+    expected = BatchedCodec(codec).start(tensors(pictures[:2]))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = BatchedCodec(codec).start(tensors(pictures[:2]))
+    assert (
+        all(map(torch.equal, ours.images, expected.images))
+        and ours.num_bits() == expected.num_bits()
+    )
+
+
+def test_mixed_precision_moves_pixels_little_and_its_streams_decode(codec, pictures):
+    batch = BatchedCodec(codec, mixed_precision=True, real_streams=True).start(
+        tensors(pictures[:2])
+    )
+    for image, ours, stream in zip(pictures, batch.images, batch.streams()):
+        difference = np.abs(ours.permute(1, 2, 0).numpy().astype(int) - codec.decode(stream))
+        assert (
+            difference.mean() < 0.5 and difference.max() <= 6
+        )  # bfloat16 keeps 8 bits of a value near 1
+        assert 8 * len(stream) == pytest.approx(8 * len(codec.encode(image)), rel=0.02, abs=64)
+
+
+def test_refused_images_are_named(pictures):
+    def half_a_map(image):
+        return np.zeros((image.shape[0], image.shape[1] // 2), np.float32)
+
+    images, wide = (
+        tensors(pictures[:2]),
+        torch.zeros(3, 1, 2**20 + 1, dtype=torch.uint8),
+    )  # padded, 64 rows
+    with pytest.raises(SettingError, match="an image of 1048577x1, .* has more than"):
+        BatchedCodec(SalientCodec(device="cpu")).start([*images, wide])
+    with pytest.raises(DataError, match="wide.png: an image of 1048577x1"):
+        BatchedCodec(SalientCodec(device="cpu")).start(
+            [*images, wide], ["a.png", "b.png", "wide.png"]
+        )
+    codec = SalientCodec(
+        device="cpu",
+        saliency=lambda image: (
+            half_a_map(image) if image.shape[0] == 128 else np.zeros(image.shape[:2], np.float32)
+        ),
+    )
+    with pytest.raises(DataError, match=r"b.png: the saliency map is \(128, 32\)"):
+        BatchedCodec(codec).start(images, ["a.png", "b.png"])
+    for wrong in (images[0].float(), images[0][:1], images[0][:, :0], pictures[0]):
+        with pytest.raises(SettingError, match=r"image must be a uint8 tensor \(3, H, W\)"):
+            BatchedCodec(SalientCodec(device="cpu")).start([wrong])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_said_with_sizes_and_a_cure(codec, pictures, monkeypatch, error):
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr("salcompress.codecs.salient.batched.analyse_padded", full)
+    with pytest.raises(
+        SettingError,
+        match="not enough memory on cpu to compress images of 90x70, 64x128: take fewer images "
+        "at a time",
+    ):
+        BatchedCodec(codec).start(tensors(pictures[:2]))
+
+
+def test_levels_of_batches_are_those_of_each_image():
+    generator = np.random.default_rng(5)
+    for quality in (0.0, 0.1, 0.5, 0.97, 1.0):
+        for strength in (0.0, 7.3, 24.0, 64.0):
+            saliency = generator.random((4, 3, 5)) ** 3
+            saliency[0], saliency[1] = 0, saliency[1] > 0.3
+            ours = allocate_levels_of_batch(
+                torch.full((len(saliency),), quality, dtype=torch.float64),
+                torch.from_numpy(saliency),
+                strength,
+            )
+            assert np.array_equal(
+                ours.numpy(), [allocate_levels(quality, one, strength) for one in saliency]
+            )
+
+
+@pytest.mark.parametrize("size", [(480, 640), (427, 640), (512, 384), (333, 500), (1024, 768)])
+def test_area_matrices_resize_as_opencv_does(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    height, width = seen_size(*size)
+    expected = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    ours = (
+        DeviceSaliency(SHIPPED_NETWORK.load("cpu"))
+        ._shrink(torch.from_numpy(image).permute(2, 0, 1), (height, width))
+        .mul(255)
+        .round()
+    )
+    difference = np.abs(ours.permute(1, 2, 0).numpy() - expected)
+    assert (
+        difference.max() <= 1 and (difference > 0).mean() < 1e-4
+    )  # a sum of floats in another order, near a half
+    assert np.allclose(area_matrix(5, 2), [[0.4, 0.4, 0.2, 0, 0], [0, 0, 0.2, 0.4, 0.4]])
+
+
+def test_the_saliency_of_devices_is_the_networks():
+    """The way that CUDA takes, here on the CPU."""
+    sizes = [(260, 300), (300, 260), (260, 300), (257, 480)]
+    images = [make_scene(7, k, *size).image for k, size in enumerate(sizes)]
+    model = SHIPPED_NETWORK.load("cpu")
+    cells = DeviceSaliency(model)(tensors(images))
+    levels = []
+    for image, ours in zip(images, cells):
+        expected = block_means(run_network(model, image), *ours.shape, 64)
+        assert (
+            np.abs(ours.numpy() - expected).max() < 2e-3
+        )  # of a picture of which few values are one grey level off
+        levels.append([allocate_levels(0.4, saliency, 24) for saliency in (ours.numpy(), expected)])
+    assert np.mean([np.mean(ours != theirs) for ours, theirs in levels]) < 0.05
+    assert (
+        not DeviceSaliency.fits(100, 250)
+        and not DeviceSaliency.fits(20, 4000)
+        and DeviceSaliency.fits(256, 256)
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("saliency", ["network", "classical"])
+def test_streams_cross_between_gpu_and_cpu(pictures, saliency):
+    """What one writes the other decodes to the same symbols: the checksums say so."""
+    here, there = (
+        SalientCodec(0.4, saliency=saliency, device=device) for device in ("cpu", "cuda")
+    )
+    images = [
+        *pictures,
+        *(make_scene(7, k, 90 + k, 240 - k).image for k in range(100 - len(pictures))),
+    ]
+    batch = BatchedCodec(there, real_streams=True).start(
+        [image.cuda() for image in tensors(images)]
+    )
+    for image, ours, stream in zip(images, batch.images, batch.streams()):
+        assert_near(ours, here.decode(stream))
+        assert there.decode(here.encode(image)).shape == image.shape
+    counted = BatchedCodec(there).start([image.cuda() for image in tensors(images)]).num_bits()
+    assert all(abs(bits - 8 * len(stream)) <= 64 for bits, stream in zip(counted, batch.streams()))
+
+
+@pytest.mark.gpu
+def test_the_gpus_batches_wait_for_nothing(pictures):
+    batched = BatchedCodec(SalientCodec(0.4, device="cuda"))
+    images = [
+        image.cuda() for image in tensors([make_scene(7, k, 300, 420).image for k in range(3)])
+    ]
+    batched.start(images)  # what is first used is loaded
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch = batched.start(images)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(bits > 0 for bits in batch.num_bits())

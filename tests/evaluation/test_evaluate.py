@@ -1,0 +1,393 @@
+"""Evaluation: rows are right, and the same however they were reached."""
+
+import json
+
+import numpy as np
+import pytest
+
+from salcompress.codecs import load_codec, load_codecs
+from salcompress.data.coco import load_dataset
+from salcompress.data.scenes import write_scenes
+from salcompress.errors import DataError, SettingError
+from salcompress.evaluation.evaluate import choose_pictures, evaluate
+from salcompress.evaluation.rate_point import read_jsonl
+from salcompress.evaluation.run_folder import read_records, records_path
+from salcompress.image import encode_image, read_image
+from salcompress.metrics.average_precision import average_precision
+from salcompress.metrics.perceptual import perceptual_distance
+from salcompress.reporting.pictures import load_strips
+
+
+def run(dataset, detector, codecs, out, **options):
+    return evaluate(dataset, detector, "blobs", "1", codecs, out, **options)
+
+
+def timeless(rows):
+    """Rows without what no two runs share."""
+    return [row._replace(encode_s=None, decode_s=None) for row in rows]
+
+
+def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_path):
+    codec = load_codec("jpeg:q=15")
+    (row,) = run(scene_dataset, fast_detector, [codec], tmp_path)
+    images = [read_image(i.path) for i in scene_dataset.images]
+    streams = [codec.encode(image) for image in images]
+    found = {
+        i.image_id: fast_detector(codec.decode(s)) for i, s in zip(scene_dataset.images, streams)
+    }
+    pixels = [image[:, :, 0].size for image in images]
+    assert row.bpp == pytest.approx(sum(8 * len(s) for s in streams) / sum(pixels), rel=1e-12)
+    assert row.bpp_mean == pytest.approx(
+        np.mean([8 * len(s) / p for s, p in zip(streams, pixels)]), rel=1e-12
+    )
+    assert row.box == average_precision(scene_dataset.coco, list(found), found, "bbox").values
+    assert row.mask is None and row.num_images == 6
+    distances = [perceptual_distance(image, codec.decode(s)) for image, s in zip(images, streams)]
+    assert row.perceptual == pytest.approx(np.mean(distances), rel=1e-4)
+    for name in ("bpp", "bpp_mean", "psnr", "ms_ssim", "perceptual", "box_AP"):
+        low, high = row.ci95[name]
+        assert low <= row.figure(name) <= high and low < high
+    assert read_jsonl(tmp_path / "results.jsonl") == [row]
+
+
+def test_a_search_is_one_more_option(scenes, fast_detector, tmp_path):
+    """Rows of an encoder that searches are those of its streams."""
+    dataset = load_dataset(scenes.parent / "images", scenes, 1)
+    codecs = load_codecs("salient:q=0.3,effort=0,10,device=cpu")
+    plain, searched = run(dataset, fast_detector, codecs, tmp_path)
+    image = read_image(dataset.images[0].path)
+    assert (
+        searched.setting == plain.setting + ",effort=10"
+        and searched.fingerprint != plain.fingerprint
+    )
+    assert searched.bpp == 8 * len(codecs[1].encode(image)) / image[..., 0].size != plain.bpp
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_learned_metric_can_be_left_out_and_measured_later(
+    scene_dataset, fast_detector, tmp_path, workers
+):
+    codec = [load_codec("jpeg:q=15")]
+    (row,) = run(
+        scene_dataset, fast_detector, codec, tmp_path, workers=workers, with_perceptual=False
+    )
+    assert row.perceptual is None and row.psnr is not None
+    assert timeless(
+        run(scene_dataset, Stops(fast_detector, 0), codec, tmp_path, with_perceptual=False)
+    ) == timeless([row])  # all done
+    (later,) = run(scene_dataset, fast_detector, codec, tmp_path)
+    assert later.perceptual > 0 and timeless(
+        [later._replace(perceptual=None, ci95=row.ci95)]
+    ) == timeless([row])
+    # what was measured is kept by a call that does not ask for it
+    assert (
+        run(scene_dataset, Stops(fast_detector, 0), codec, tmp_path, with_perceptual=False)[
+            0
+        ].perceptual
+        == later.perceptual
+    )
+
+
+def test_identity_gives_the_detectors_own_ap_and_the_files_own_rate(
+    scene_dataset, fast_detector, tmp_path
+):
+    (row,) = run(scene_dataset, fast_detector, [load_codec("none")], tmp_path)
+    found = {i.image_id: fast_detector(read_image(i.path)) for i in scene_dataset.images}
+    assert row.box == average_precision(scene_dataset.coco, list(found), found, "bbox").values
+    files = sum(i.path.stat().st_size for i in scene_dataset.images)
+    assert row.bpp == pytest.approx(8 * files / (6 * 240 * 320), rel=1e-12)
+    assert row.psnr is None and row.ms_ssim == pytest.approx(1, abs=1e-6) and row.perceptual == 0
+
+
+class Stops:
+    """A detector that fails, as a killed process would, after a number of images."""
+
+    def __init__(self, detector, after):
+        self.detector, self.left = detector, after
+
+    def __call__(self, image):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.detector(image)
+
+
+def test_stopped_and_resumed_equals_unbroken_and_repeats_nothing(
+    scene_dataset, fast_detector, tmp_path
+):
+    codecs = load_codecs("none", "jpeg:q=10,40")
+    unbroken = run(scene_dataset, fast_detector, codecs, tmp_path / "a")
+    for after in (2, 7):  # within the first codec, then within the second
+        with pytest.raises(KeyboardInterrupt):
+            run(scene_dataset, Stops(fast_detector, after), codecs, tmp_path / "b")
+    path = records_path(tmp_path / "b", "jpeg:q=10,subsampling=420", codecs[1].fingerprint)
+    path.write_bytes(path.read_bytes()[:-9])  # and the last line was cut short
+    counted = Stops(fast_detector, 18 - 9 + 1)
+    assert timeless(run(scene_dataset, counted, codecs, tmp_path / "b")) == timeless(unbroken)
+    assert counted.left == 0
+    assert timeless(read_jsonl(tmp_path / "b" / "results.jsonl")) == timeless(unbroken)
+
+
+def test_workers_give_the_same_rows(scene_dataset, fast_detector, tmp_path):
+    codecs = load_codecs("jpeg:q=10", "webp:q=10")
+    alone = run(scene_dataset, fast_detector, codecs, tmp_path / "a")
+    assert timeless(
+        run(scene_dataset, fast_detector, codecs, tmp_path / "b", workers=2)
+    ) == timeless(alone)
+
+
+def test_a_finished_run_needs_no_detector_and_takes_more_codecs(
+    scene_dataset, fast_detector, tmp_path
+):
+    first = run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+    assert run(scene_dataset, Stops(fast_detector, 0), load_codecs("jpeg:q=10"), tmp_path) == first
+    second = run(scene_dataset, fast_detector, load_codecs("webp:q=10"), tmp_path)
+    assert read_jsonl(tmp_path / "results.jsonl") == first + second
+
+
+def test_cached_streams_are_used_and_not_timed(scene_dataset, fast_detector, tmp_path):
+    codecs = load_codecs("webp:q=10")
+    (first,) = run(scene_dataset, fast_detector, codecs, tmp_path / "a", cache=tmp_path / "cache")
+    (again,) = run(scene_dataset, fast_detector, codecs, tmp_path / "b", cache=tmp_path / "cache")
+    assert first.encode_s > 0 and again.encode_s is None and timeless([first]) == timeless([again])
+
+
+def test_a_damaged_image_stops_or_is_left_out_and_listed(fast_detector, tmp_path):
+    annotations = write_scenes(tmp_path / "scenes", 4, seed=30)
+    broken = tmp_path / "scenes" / "images" / "000002.png"
+    broken.write_bytes(broken.read_bytes()[:5000])
+    dataset = load_dataset(broken.parent, annotations)  # the header is whole
+    with pytest.raises(DataError, match="000002.png: .*--skip-bad"):
+        run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+    (row,) = run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out", skip_bad=True)
+    assert row.num_images == 3
+    assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
+    with pytest.raises(DataError, match="000002.png"):  # without the option it is tried again
+        run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+    run(dataset, fast_detector, load_codecs("png"), tmp_path / "out", skip_bad=True)
+    assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
+    write_scenes(tmp_path / "whole", 4, seed=30)  # the cure that the message names
+    broken.write_bytes((tmp_path / "whole" / "images" / "000002.png").read_bytes())
+    (row,) = run(
+        load_dataset(broken.parent, annotations),
+        fast_detector,
+        load_codecs("jpeg:q=10"),
+        tmp_path / "out",
+        skip_bad=True,
+    )
+    assert row.num_images == 4
+
+
+def test_a_codec_that_cannot_hold_an_image_is_named_and_stays_named(fast_detector, tmp_path):
+    annotations = write_scenes(tmp_path / "scenes", 2, seed=30)
+    content = json.loads(annotations.read_text())
+    (annotations.parent / "images" / "000002.png").write_bytes(
+        encode_image(np.zeros((1, 17000, 3), np.uint8), "PNG")
+    )
+    content["images"][1] |= {"height": 1, "width": 17000}
+    annotations.write_text(json.dumps(content))
+    dataset = load_dataset(annotations.parent / "images", annotations)
+    run(dataset, fast_detector, load_codecs("webp:q=10"), tmp_path / "out", skip_bad=True)
+    run(dataset, fast_detector, load_codecs("png"), tmp_path / "out", skip_bad=True)  # which can
+    why = json.loads((tmp_path / "out" / "skipped.json").read_text())["000002.png"]
+    assert "limit of 16383" in why and why.endswith("(webp:q=10,method=4)")
+    assert [r.num_images for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == [1, 2]
+
+
+def test_changed_images_are_measured_again(fast_detector, tmp_path):
+    annotations = write_scenes(tmp_path / "scenes", 2, seed=30)
+    dataset = load_dataset(annotations.parent / "images", annotations)
+    (first,) = run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+    (annotations.parent / "images" / "000001.png").write_bytes(
+        encode_image(np.zeros((240, 320, 3), np.uint8), "PNG")
+    )
+    (again,) = run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
+    assert again.bpp < first.bpp
+
+
+def test_an_image_that_only_decoding_shows_to_be_turned(fast_detector, tmp_path):
+    """EXIF data behind the pixels of a PNG: the header alone agrees with the annotation."""
+    import struct
+    import zlib
+
+    annotations = write_scenes(tmp_path / "scenes", 1, seed=30)
+    path = annotations.parent / "images" / "000001.png"
+    whole = path.read_bytes()
+    exif = b"eXIf" + b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    path.write_bytes(
+        whole[:-12]
+        + struct.pack(">I", len(exif) - 4)
+        + exif
+        + struct.pack(">I", zlib.crc32(exif))
+        + whole[-12:]
+    )
+    with pytest.raises(
+        DataError, match="000001.png is 240x320 once decoded, and annotated as 320x240"
+    ):
+        run(
+            load_dataset(path.parent, annotations),
+            fast_detector,
+            load_codecs("png"),
+            tmp_path / "out",
+        )
+
+
+def test_rows_do_not_depend_on_the_order_of_the_annotations(scene_dataset, fast_detector, tmp_path):
+    turned = scene_dataset._replace(images=scene_dataset.images[::-1])
+    rows = [
+        run(data, fast_detector, load_codecs("jpeg:q=10"), tmp_path / name)
+        for data, name in ((scene_dataset, "a"), (turned, "b"))
+    ]
+    assert timeless(rows[0]) == timeless(rows[1])
+
+
+def test_rows_keep_their_order_when_measured_again(scene_dataset, fast_detector, tmp_path):
+    run(scene_dataset, fast_detector, load_codecs("jpeg:q=10", "webp:q=10"), tmp_path)
+    run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+    assert [r.codec for r in read_jsonl(tmp_path / "results.jsonl")] == ["jpeg", "webp"]
+
+
+def test_results_in_the_types_that_detectors_really_return(scene_dataset, tmp_path):
+    from pycocotools import mask as mask_util
+
+    def detect(image):
+        mask = np.asfortranarray(np.ones(image.shape[:2], np.uint8))
+        return [
+            {
+                "category_id": np.int64(1),
+                "bbox": np.array([0, 0, 320, 240], np.float32),
+                "score": np.float32(0.5),
+                "segmentation": mask_util.encode(mask),
+            }
+        ]
+
+    (row,) = run(scene_dataset, detect, load_codecs("png"), tmp_path)
+    assert row.box["AP"] is not None and row.mask["AP"] is not None
+
+
+def test_a_mask_detector_that_finds_nothing_has_a_mask_ap_of_0(scene_dataset, tmp_path):
+    from salcompress.detectors import load_detector
+
+    scenes_detector, calls = load_detector("scenes"), []
+
+    def detect(image):
+        calls.append(1)
+        return scenes_detector(image) if len(calls) <= 6 else []
+
+    rows = run(scene_dataset, detect, load_codecs("png", "jpeg:q=1"), tmp_path)
+    assert rows[0].mask["AP"] > 30 and rows[1].mask["AP"] == 0 and rows[1].box["AP"] == 0
+
+
+def test_masks_without_annotated_masks_have_no_ap(scenes, tmp_path):
+    from salcompress.detectors import load_detector
+
+    content = json.loads(scenes.read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"], annotation["area"], annotation["iscrowd"]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    dataset = load_dataset(scenes.parent / "images", tmp_path / "boxes.json")
+    (row,) = run(dataset, load_detector("scenes"), load_codecs("png"), tmp_path / "out")
+    assert row.mask is None and row.box["AP"] > 30
+
+
+def test_another_detector_is_another_run(scene_dataset, fast_detector, tmp_path):
+    run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+    with pytest.raises(SettingError, match="results of another run"):
+        evaluate(scene_dataset, fast_detector, "other", "2", load_codecs("jpeg:q=10"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (None, "must return a list.*000001.png"),
+        ([{"bbox": [0, 0, 1, 1], "score": 1.0}], "no COCO result"),
+        ([{"bbox": [0, 0, 1], "score": 1.0, "category_id": 1}], "no COCO result.*000001.png"),
+        (
+            [
+                {
+                    "bbox": [0, 0, 1, 1],
+                    "score": 1.0,
+                    "category_id": 1,
+                    "segmentation": [[1, 2, 3, 4, 5, 6]],
+                }
+            ],
+            "compressed RLE",
+        ),
+        (
+            [
+                {
+                    "bbox": [0, 0, 1, 1],
+                    "score": 1.0,
+                    "category_id": 1,
+                    "segmentation": {"size": [1, 1], "counts": "1"},
+                }
+            ],
+            "compressed RLE",
+        ),
+        ([{"bbox": [0, 0, 1, 1], "score": float("nan"), "category_id": 1}], "no COCO result"),
+    ],
+)
+def test_a_detector_that_returns_something_else(scene_dataset, tmp_path, wrong, message):
+    with pytest.raises(DataError, match=message):
+        run(scene_dataset, lambda image: wrong, load_codecs("jpeg:q=10"), tmp_path)
+
+
+def test_a_detector_that_fails_is_named_with_the_image(scene_dataset, tmp_path):
+    with pytest.raises(DataError, match="the detector failed on .*000001.png: ZeroDivisionError"):
+        run(scene_dataset, lambda image: 1 / 0, load_codecs("jpeg:q=10"), tmp_path)
+
+
+def test_pictures_are_those_of_images_with_objects(scene_dataset, fast_detector, tmp_path):
+    run(scene_dataset, fast_detector, load_codecs("png"), tmp_path)
+    chosen = choose_pictures(scene_dataset)
+    for image in chosen:
+        original, decoded = sorted(
+            (tmp_path / "pictures" / str(image.image_id)).iterdir(),
+            key=lambda p: p.name != "original.png",
+        )
+        assert np.array_equal(read_image(original), read_image(image.path)) and np.array_equal(
+            read_image(decoded), read_image(image.path)
+        )
+
+
+def test_figures_of_real_coco(coco_val, tmp_path):
+    """The detector that others trained, on real images: figures measured independently of this
+    code.
+    """
+    pytest.importorskip("onnxruntime")
+    from salcompress.detectors import load_detector
+
+    tool = coco_val.parents[1] / "tools" / "yolox_nano.py"
+    dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
+    rows = evaluate(
+        dataset,
+        load_detector(f"{tool}:build"),
+        "yolox",
+        "",
+        load_codecs("none", "jpeg:q=10,30", "webp:q=10"),
+        tmp_path,
+        workers=1,
+    )
+    assert [row.box["AP"] for row in rows] == pytest.approx([35.2, 27.3, 34.9, 33.1], abs=0.1)
+    assert [row.bpp for row in rows[1:]] == pytest.approx([0.321, 0.623, 0.293], rel=0.01)
+
+
+def test_bits_on_objects_are_the_coders_own(scene_dataset, fast_detector, tmp_path):
+    """The learned codec says where its bits went, from the stream; others do not know."""
+    codec, jpeg = load_codecs("salient:q=0.4,device=cpu", "jpeg:q=15")
+    row, other = run(scene_dataset, fast_detector, [codec, jpeg], tmp_path)
+    assert other.object_bits is None and other.object_area is None
+    assert (
+        0 < row.object_area < row.object_bits < 1
+    )  # drawn objects have more edges than their backgrounds
+    records = read_records(records_path(tmp_path, codec.label, codec.fingerprint))
+    for image in scene_dataset.images:
+        found = codec.reconstruct(read_image(image.path))
+        assert records[image.image_id].placed_bits == pytest.approx(found.bits_map.sum(), rel=1e-5)
+    strip = load_strips(tmp_path, [row, other])[0]
+    assert [len(picture.maps) for picture in strip.pictures] == [0, 3, 0]
+    assert strip.pictures[1].maps[2].title.startswith("bits, 0 to ")
+    for path in tmp_path.rglob("*.npz"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="npz is damaged; delete it, or evaluate again"):
+        load_strips(tmp_path, [row, other])
