@@ -75,6 +75,8 @@ class BlobDetector:
     deterministic.
     """
 
+    label = fingerprint = "blobs"
+
     def __call__(self, image):
         import cv2
 
