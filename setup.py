@@ -8,11 +8,27 @@ from setuptools import find_packages, setup
 
 setup(
     name="salcompress",
-    version="0.1.0",
+    version="0.2.0",
     description="Saliency-driven learned image compression for detectors: AP against bits per "
     "pixel, in and out of Detectron2",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Graphics",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    project_urls={
+        "Paper": "https://openaccess.thecvf.com/content/WACV2021/html/"
+        "Patel_Saliency_Driven_Perceptual_Image_Compression_WACV_2021_paper.html",
+        "Detectron2": "https://github.com/facebookresearch/detectron2",
+    },
     python_requires=">=3.10",
     packages=find_packages(include=["salcompress", "salcompress.*"]),
     package_data={"salcompress": ["weights/*", "bitstream/*.npy"]},

@@ -39,7 +39,7 @@ weight of error  perceptual weight  PSNR     perceptual distance
 """
 SALIENCY_WEIGHT = 1.5
 """Strength of :func:`~salcompress.models.lagrangian.saliency_weights` with which the shipped
-weights were trained (``salcompress/weights/codec.md``)."""
+weights were trained (``salcompress/weights/README.md``)."""
 
 ReconstructionLoss = Callable[[Tensor], Tensor]
 """A caller's loss: bits per pixel, a scalar, of a reconstruction (1, 3, H, W) in [0, 1]."""
