@@ -10,7 +10,8 @@ from PIL import Image
 from salcompress.data.scenes import make_scene
 from salcompress.errors import SettingError
 from salcompress.image import encode_image
-from salcompress.training.photographs import Photographs, find_images, load_photographs, without
+from salcompress.training.photograph_files import find_images, load_photographs, without
+from salcompress.training.photographs import Photographs
 
 
 def test_saliency_stays_with_its_pixels():

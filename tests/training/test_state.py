@@ -1,0 +1,114 @@
+"""A state is small, is there whole or not at all, and is of one training."""
+
+import errno
+import os
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save
+from torch import nn
+
+from salcompress.errors import DataError, OutputError
+from salcompress.training.loop import StepResult, train
+from salcompress.training.schedule import Cosine, Stable
+from salcompress.training.settings import TrainSettings
+from salcompress.training.state import _from_octaves, _to_octaves
+from tests.training.lines import regression, stable_training
+
+
+def test_a_state_takes_four_bytes_a_weight(tmp_path):
+    model = nn.Linear(500, 400)
+    settings = TrainSettings(Stable(), 1, tmp_path / "c.state", 1e-3, average_decay=0.9)
+    train(
+        model,
+        lambda x: StepResult(model(x).square().mean(), {}),
+        lambda first: iter([torch.randn(4, 500)] * 3),
+        settings,
+    )
+    assert (tmp_path / "c.state").stat().st_size < 4.1 * 200_400
+
+
+@given(st.lists(st.floats(0, 1e4, width=32), min_size=1, max_size=40))
+def test_second_moments_come_back_within_their_code(values):
+    values = torch.tensor(values)
+    codes, largest = _to_octaves(values)
+    found = _from_octaves(codes, largest)
+    assert torch.equal(found == 0, values == 0)  # a weight without a gradient so far stays one
+    inside = values > largest * 2.0**-50
+    assert (
+        (found[inside] / values[inside]).log2().abs().max().nan_to_num() <= 0.1001
+        if inside.any()
+        else True
+    )
+
+
+def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
+    train(*stable_training(tmp_path / "c.state", 10))
+    before = (tmp_path / "c.state").read_bytes()
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("salcompress.files.os.replace", full)
+    with pytest.raises(
+        OutputError, match="cannot write .*c.state: No space left on device; make room"
+    ):
+        train(*stable_training(tmp_path / "c.state", 10))
+    assert (tmp_path / "c.state").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    """Weights that have seen held-out data would pass for others."""
+    settings = TrainSettings(Cosine(2), 1, tmp_path / "a.ckpt", 0.1, identity="fold 0 of three")
+
+    def run(identity):
+        model = nn.Linear(1, 1)
+        return train(
+            model,
+            lambda x: StepResult(model(x).mean(), {}),
+            lambda first: iter([torch.ones(1, 1)] * 9),
+            settings._replace(identity=identity),
+        )
+
+    assert run("fold 0 of three").step == run("fold 0 of three").step == 2
+    with pytest.raises(
+        DataError, match="of another training .fold 0 of three, now fold 0 of two.; remove it"
+    ):
+        run("fold 0 of two")
+
+
+def test_damaged_checkpoints(tmp_path):
+    path = tmp_path / "a.ckpt"
+    regression(path, 5)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-3] ^= 1
+    for damaged in (
+        b"half a file",
+        whole[: len(whole) // 2],
+        bytes(flipped),
+        b"",
+        save_file_bytes(),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="a.ckpt cannot be resumed .*remove it to start anew"):
+            regression(path, 5)
+
+
+def save_file_bytes():
+    """A file of another program in the same container."""
+    return save({"weight": torch.zeros(1, 3)})
+
+
+def test_a_checkpoint_of_another_model(tmp_path):
+    regression(tmp_path / "a.ckpt", 5)
+    model = nn.Linear(4, 1)
+    with pytest.raises(DataError, match="a.ckpt does not fit the model"):
+        train(
+            model,
+            lambda x: StepResult(model(x).mean(), {}),
+            lambda first: iter([]),
+            TrainSettings(Cosine(5), 1, tmp_path / "a.ckpt", 0.1),
+        )
