@@ -140,3 +140,13 @@ def test_steps_are_captured_and_a_failed_capture_only_costs_time(tmp_path, capsy
     assert "run without a CUDA graph: capturing one failed" in capsys.readouterr().out
     model, compute, batches, settings = stable_training(tmp_path / "a.state", 5)
     assert train(model, compute, batches, settings).step == 205  # a state of a GPU goes on on a CPU
+
+
+def test_a_run_says_from_where_it_goes_on(tmp_path, capsys):
+    model, compute, batches, settings = stable_training(tmp_path / "c.state", 30)
+    train(model, compute, batches, settings)
+    assert "goes on from" not in capsys.readouterr().out
+    train(model, compute, batches, settings)
+    assert f"training goes on from {tmp_path / 'c.state'}, at step 30\n" in capsys.readouterr().out
+    train(model, compute, batches, settings.to_finish(5))
+    assert f"training begins with {tmp_path / 'c.state'}, at step 60\n" in capsys.readouterr().out

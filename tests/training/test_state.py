@@ -112,3 +112,52 @@ def test_a_checkpoint_of_another_model(tmp_path):
             lambda first: iter([]),
             TrainSettings(Cosine(5), 1, tmp_path / "a.ckpt", 0.1),
         )
+
+
+def conditioned(path, **changes):
+    """A short training under conditions."""
+    settings = TrainSettings(
+        Cosine(2), 1, path, 0.1, identity="a line", conditions={"batch": "4", "data": "ab12"}
+    )
+    model = nn.Linear(1, 1)
+    return train(
+        model,
+        lambda x: StepResult(model(x).mean(), {}),
+        lambda first: iter([torch.ones(1, 1)] * 9),
+        settings._replace(**changes),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"conditions": {"batch": "8", "data": "ab12"}}, "batch 4 then, 8 now"),
+        ({"conditions": {"batch": "4", "data": "cd34"}}, "data ab12 then, cd34 now"),
+        ({"conditions": {"batch": "4"}}, "data ab12 then, none now"),
+        ({"seed": 2}, "seed 1 then, 2 now"),
+        (
+            {"conditions": {"batch": "4", "data": "ab12", "crop": "64"}},
+            "crop not recorded then, 64 now",
+        ),
+    ],
+)
+def test_a_checkpoint_of_other_conditions_is_refused_unless_allowed(
+    tmp_path, capsys, changes, message
+):
+    """Otherwise a run would go on with other data, or draw other batches, and nobody would know."""
+    conditioned(tmp_path / "a.ckpt")
+    with pytest.raises(DataError, match=rf"under other conditions \({message}\); .* allow changes"):
+        conditioned(tmp_path / "a.ckpt", **changes)
+    longer = {"schedule": Cosine(4), "minutes": 3, "learning_rate": 0.2}  # these may change
+    assert conditioned(tmp_path / "a.ckpt", allow_changes=True, **longer, **changes).step == 4
+    assert f"changes since {tmp_path / 'a.ckpt'} was written: {message}\n" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_state_without_conditions_goes_on_where_changes_are_allowed(tmp_path):
+    """As states of earlier versions are."""
+    conditioned(tmp_path / "a.ckpt", conditions={})
+    with pytest.raises(DataError, match="batch not recorded then, 4 now, data not recorded then"):
+        conditioned(tmp_path / "a.ckpt")
+    assert conditioned(tmp_path / "a.ckpt", allow_changes=True, schedule=Cosine(3)).step == 3

@@ -209,3 +209,30 @@ def test_training_on_a_gpu_goes_on_on_a_cpu_and_the_reverse(pictures, tmp_path, 
         settings = settings_of(tmp_path / "a.state", steps, average_decay=0.9)
         assert train_codec(tiny_model().to(device), photographs, settings, recipe).step == steps
     assert "capturing one failed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"batch_size": 2}, "batch_size 4 then, 2 now"),
+        ({"crop": 128}, "crop 64 then, 128 now"),
+        ({"large_every": 2}, "large_every 0 then, 2 now"),
+    ],
+)
+def test_a_state_of_other_batches_is_refused_unless_allowed(photographs, tmp_path, change, message):
+    settings = settings_of(tmp_path / "a.state", 1)
+    train_codec(tiny_model(), photographs, settings, RECIPE, mixed_precision=False)
+    recipe = RECIPE._replace(**change)
+    with pytest.raises(DataError, match=message):
+        train_codec(tiny_model(), photographs, settings, recipe, mixed_precision=False)
+    settings = settings_of(tmp_path / "a.state", 2, allow_changes=True)
+    result = train_codec(tiny_model(), photographs, settings, recipe, mixed_precision=False)
+    assert result.step == 2
+
+
+def test_a_state_of_other_photographs_is_refused(photographs, pictures, tmp_path):
+    settings = settings_of(tmp_path / "a.state", 1)
+    train_codec(tiny_model(), photographs, settings, RECIPE, mixed_precision=False)
+    others = Photographs(pictures[:2])
+    with pytest.raises(DataError, match=r"photographs [0-9a-f]{16} then, [0-9a-f]{16} now"):
+        train_codec(tiny_model(), others, settings, RECIPE, mixed_precision=False)

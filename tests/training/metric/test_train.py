@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from salcompress.data.scenes import make_scene
+from salcompress.errors import DataError
 from salcompress.files import write_atomically
 from salcompress.image import encode_image
 from salcompress.metrics.perceptual import PerceptualMetric
@@ -101,3 +102,14 @@ def test_scale_is_set_on_any_size():
     metric = PerceptualMetric()
     calibrate_scale(metric, [make_scene(47, k, 70, 90).image for k in range(2)])
     assert torch.isfinite(metric.log_scale)
+
+
+def test_a_checkpoint_of_other_labels_is_refused(tmp_path):
+    groups = contrary_groups(4)
+    settings = TrainSettings(Cosine(1), 1, tmp_path / "c.ckpt", learning_rate=1e-3)
+    train_metric(PerceptualMetric(), groups, settings, mixed_precision=False)
+    others = groups._replace(fingerprint="others")
+    with pytest.raises(DataError, match="data drawn then, others now"):
+        train_metric(PerceptualMetric(), others, settings, mixed_precision=False)
+    with pytest.raises(DataError, match="crop 128 then, 64 now"):
+        train_metric(PerceptualMetric(), groups, settings, crop=64, mixed_precision=False)

@@ -95,3 +95,14 @@ def test_coco_pairs_are_unions_of_larger_objects(scenes):
     # polygons may differ from the drawn mask along its edge
     assert (every[0].mask ^ np.any([found.mask for found in drawn.objects], 0)).mean() < 0.02
     assert sum(pair.mask.mean() for pair in large) < sum(pair.mask.mean() for pair in every)
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_two_files_of_one_name_are_refused(folder, part):
+    """One of them would be left out in silence, and the other might get its mask."""
+    (folder / part / "001.jpg").write_bytes(encode_image(drawn_pairs(1)[0].image, "JPEG"))
+    with pytest.raises(
+        DataError,
+        match=f"{part}/001.jpg and .*{part}/001.png have one name; .*rename one of them",
+    ):
+        load_pairs(folder)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from salcompress.errors import SettingError
+from salcompress.errors import DataError, SettingError
 from salcompress.saliency.network import SaliencyNet
 from salcompress.training.saliency.batches import Sources, saliency_batches
 from salcompress.training.saliency.loss import saliency_loss
@@ -80,3 +80,16 @@ def test_time_up_is_said_and_weights_are_written(tmp_path):
     assert (tmp_path / "w.safetensors").stat().st_size < 2e6
     with pytest.raises(SettingError, match="pre-training needs a COCO folder"):
         train_saliency(data.pairs, data, schedule._replace(pretrain_steps=1), "all")
+
+
+def test_a_checkpoint_of_other_pairs_is_refused(tmp_path):
+    """Weights that have seen held-out pairs would pass for others."""
+    pairs, data = drawn_pairs(3), SaliencyData([], [], [])
+    schedule = SaliencySchedule(0, 1, 1, tmp_path / "s.ckpt", batch_size=2, side=32)
+    train_saliency(pairs[:2], data, schedule, "fold0")
+    with pytest.raises(DataError, match="pairs [0-9a-f]{12} then, [0-9a-f]{12} now"):
+        train_saliency(pairs[1:], data, schedule, "fold0")
+    with pytest.raises(DataError, match="side 32 then, 64 now"):
+        train_saliency(pairs[:2], data, schedule._replace(side=64), "fold0")
+    with pytest.raises(DataError, match="seed 1 then, 2 now"):
+        train_saliency(pairs[:2], data, schedule._replace(seed=2), "fold0")
