@@ -1,6 +1,7 @@
 """A line that is learned from noise in no time, for laws of any training."""
 
 import itertools
+import math
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ def regression(path, num_steps, stop_at=None, average_decay=0.0):
         return StepResult(error, {"error": error})
 
     settings = TrainSettings(
-        Cosine(num_steps), 1, path, 0.2, average_decay=average_decay, save_every=10
+        Cosine(num_steps), math.inf, path, 0.2, average_decay=average_decay, save_every=10
     )
     try:
         return model, train(model, compute, batches, settings).step
@@ -52,6 +53,6 @@ def stable_training(path, steps, **changes):
         )
 
     settings = TrainSettings(
-        Stable(5), 1, path, 0.2, average_decay=0.9, save_every=10, log_every=10
+        Stable(5), math.inf, path, 0.2, average_decay=0.9, save_every=10, log_every=10
     )._replace(**changes)
     return model, compute, batches, settings

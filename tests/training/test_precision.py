@@ -1,6 +1,7 @@
 """The precision of a training on a CPU is what a measurement finds faster, in every training."""
 
-import time
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,26 +23,35 @@ from salcompress.training.settings import TrainSettings
 
 
 class SlowIn(nn.Module):
-    """A layer that waits where asked to, as an emulated precision does."""
+    """A layer that takes ten times as long in one precision, by a clock of its own."""
 
     def __init__(self, slow_precision: bool):
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
         self.slow_precision = slow_precision
+        self.seconds = 0.0
 
     def loss(self, mixed_precision):
-        if mixed_precision == self.slow_precision:
-            time.sleep(0.05)
+        self.seconds += 1.0 if mixed_precision == self.slow_precision else 0.1
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision):
             return self.layers(torch.rand(2, 3, 8, 8)).float().square().mean()
 
 
 @pytest.mark.parametrize("slow_precision", [True, False])
-def test_the_faster_precision_is_chosen_and_said(slow_precision, capsys):
+def test_the_faster_precision_is_chosen_and_said(slow_precision, monkeypatch, capsys):
     model = SlowIn(slow_precision)
+    clock = SimpleNamespace(perf_counter=lambda: model.seconds)
+    monkeypatch.setattr("salcompress.training.precision.time", clock)
     assert bfloat16_is_faster(model, model.loss) is not slow_precision
-    chosen = "float32" if slow_precision else "bfloat16"
-    assert f"networks compute in {chosen}: a small step took " in capsys.readouterr().out
+    chosen, times = (
+        ("float32", "1 s with bfloat16 and 0.1 s")
+        if slow_precision
+        else (
+            "bfloat16",
+            "0.1 s with bfloat16 and 1 s",
+        )
+    )
+    assert f"networks compute in {chosen}: a small step took {times}" in capsys.readouterr().out
 
 
 def test_a_measurement_leaves_no_trace():
@@ -59,7 +69,7 @@ def codec_training(path):
     torch.manual_seed(0)
     photographs = Photographs([make_scene(40, 0, 64, 64).image])
     model = CompressionModel(ModelConfig(64, 64, 48, 8, 16))
-    settings = TrainSettings(Cosine(1), 1.0, path, 1e-3)
+    settings = TrainSettings(Cosine(1), math.inf, path, 1e-3)
     train_codec(model, photographs, settings, Recipe(batch_size=2, crop=64, large_crop=64))
 
 
@@ -73,13 +83,13 @@ def metric_training(path):
         np.arange(2),
         "drawn",
     )
-    train_metric(PerceptualMetric(), groups, TrainSettings(Cosine(1), 1.0, path, 1e-3))
+    train_metric(PerceptualMetric(), groups, TrainSettings(Cosine(1), math.inf, path, 1e-3))
 
 
 def saliency_training(path):
     scene = make_scene(42, 0, 72, 96)
     pair = SaliencyPair("a", scene.image, np.any([found.mask for found in scene.objects], 0))
-    schedule = SaliencySchedule(0, 1, 1.0, path, batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 1, math.inf, path, batch_size=2, side=32)
     train_saliency([pair], SaliencyData([], [], []), schedule, "all")
 
 

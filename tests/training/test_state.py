@@ -1,6 +1,7 @@
 """A state is small, is there whole or not at all, and is of one training."""
 
 import errno
+import math
 import os
 
 import pytest
@@ -20,7 +21,7 @@ from tests.training.lines import regression, stable_training
 
 def test_a_state_takes_four_bytes_a_weight(tmp_path):
     model = nn.Linear(500, 400)
-    settings = TrainSettings(Stable(), 1, tmp_path / "c.state", 1e-3, average_decay=0.9)
+    settings = TrainSettings(Stable(), math.inf, tmp_path / "c.state", 1e-3, average_decay=0.9)
     train(
         model,
         lambda x: StepResult(model(x).square().mean(), {}),
@@ -61,7 +62,9 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     """Weights that have seen held-out data would pass for others."""
-    settings = TrainSettings(Cosine(2), 1, tmp_path / "a.ckpt", 0.1, identity="fold 0 of three")
+    settings = TrainSettings(
+        Cosine(2), math.inf, tmp_path / "a.ckpt", 0.1, identity="fold 0 of three"
+    )
 
     def run(identity):
         model = nn.Linear(1, 1)
@@ -110,14 +113,14 @@ def test_a_checkpoint_of_another_model(tmp_path):
             model,
             lambda x: StepResult(model(x).mean(), {}),
             lambda first: iter([]),
-            TrainSettings(Cosine(5), 1, tmp_path / "a.ckpt", 0.1),
+            TrainSettings(Cosine(5), math.inf, tmp_path / "a.ckpt", 0.1),
         )
 
 
 def conditioned(path, **changes):
     """A short training under conditions."""
     settings = TrainSettings(
-        Cosine(2), 1, path, 0.1, identity="a line", conditions={"batch": "4", "data": "ab12"}
+        Cosine(2), math.inf, path, 0.1, identity="a line", conditions={"batch": "4", "data": "ab12"}
     )
     model = nn.Linear(1, 1)
     return train(

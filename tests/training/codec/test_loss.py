@@ -84,7 +84,7 @@ def test_training_with_saliency_and_a_metric(pictures, tmp_path):
         ("metric", {"perceptual": metric}),
         ("both", {"saliency_weight": 2.0, "perceptual": metric}),
     ):
-        settings = settings_of(tmp_path / f"{name}.state", 4)
+        settings = settings_of(tmp_path / f"{name}.state", 2)
         result = train_codec(
             tiny_model(), photographs, settings, RECIPE._replace(**changes), mixed_precision=False
         )

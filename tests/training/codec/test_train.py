@@ -1,5 +1,7 @@
 """Training of the codec: it learns, resumes, finishes, and keeps the bounds of exactness."""
 
+import math
+
 import pytest
 import torch
 
@@ -25,14 +27,14 @@ from tests.training.codec.tiny import RECIPE, one_batch, settings_of, tiny_model
 def test_a_stable_phase_goes_on_and_is_finished_within_the_bounds(photographs, tmp_path):
     model, settings = (
         tiny_model(),
-        TrainSettings(Stable(5), 0.02, tmp_path / "a.state", 1e-3, average_decay=0.9, log_every=4),
+        TrainSettings(Stable(5), 0.005, tmp_path / "a.state", 1e-3, average_decay=0.9, log_every=4),
     )
     first = train_codec(model, photographs, settings, RECIPE, mixed_precision=False).step
     second = train_codec(tiny_model(), photographs, settings, RECIPE, mixed_precision=False).step
     assert 0 < first < second
     before = (tmp_path / "a.state").read_bytes()
     result = train_codec(
-        tiny_model(), photographs, settings.to_finish(0.02), RECIPE
+        tiny_model(), photographs, settings.to_finish(0.005), RECIPE
     )  # and the precision by a measurement
     assert result.is_over and result.step > second and (tmp_path / "a.state").read_bytes() == before
     assert not torch.equal(
@@ -48,9 +50,10 @@ def test_a_stable_phase_goes_on_and_is_finished_within_the_bounds(photographs, t
 
 def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(photographs, tmp_path, monkeypatch):
     def run(name):
-        settings = settings_of(tmp_path / name, 8, save_every=1)
+        settings = settings_of(tmp_path / name, 6, save_every=1)
+        recipe = RECIPE._replace(batch_size=1)
         return train_codec(
-            tiny_model(), photographs, settings, RECIPE, mixed_precision=False
+            tiny_model(), photographs, settings, recipe, mixed_precision=False
         ).weights
 
     unbroken, left = run("a.state"), 3
@@ -125,12 +128,13 @@ def test_nothing_in_a_step_waits_for_the_device(pictures):
     terms of the loss.
     """
     model, photographs = tiny_model(), Photographs(with_saliency(pictures))
-    recipe = RECIPE._replace(saliency_weight=1.5, perceptual=shipped_perceptual(200.0, "cpu"))
+    metric = shipped_perceptual(200.0, "cpu")
+    recipe = RECIPE._replace(batch_size=1, saliency_weight=1.5, perceptual=metric)
     run = _Run(
         model,
         lambda crops: step(crops, False),
         model.prior.project,
-        TrainSettings(Stable(), 1.0, None, 1e-3, average_decay=0.9),
+        TrainSettings(Stable(), math.inf, None, 1e-3, average_decay=0.9),
     )
     step = _step(model, photographs, recipe)
     run.optimizer.step = lambda: None  # on a CPU, unlike CUDA, it reads its own step counters

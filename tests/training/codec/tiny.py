@@ -1,5 +1,7 @@
 """A model of the codec that trains in seconds, and what it is trained with."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -23,7 +25,7 @@ def tiny_model():
 
 
 def settings_of(path, steps, **changes):
-    return TrainSettings(Cosine(steps), 1.0, path, 1e-3)._replace(**changes)
+    return TrainSettings(Cosine(steps), math.inf, path, 1e-3)._replace(**changes)
 
 
 def with_saliency(pictures):

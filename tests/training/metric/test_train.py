@@ -1,5 +1,7 @@
 """Training of the perceptual metric follows its labels."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,7 @@ def test_a_short_training_raises_agreement(tmp_path):
     torch.manual_seed(0)
     groups, metric = contrary_groups(), PerceptualMetric()
     before = chosen_as_labelled(metric, groups)
-    settings = TrainSettings(Cosine(60), 2, tmp_path / "c.ckpt", learning_rate=3e-3)
+    settings = TrainSettings(Cosine(60), math.inf, tmp_path / "c.ckpt", learning_rate=3e-3)
     result = train_metric(
         metric, groups, settings, num_groups=4, num_versions=2, mixed_precision=False
     )
@@ -92,7 +94,7 @@ def test_human_triplets_train(tmp_path):
     result = train_metric(
         PerceptualMetric(),
         triplets,
-        TrainSettings(Cosine(2), 1, tmp_path / "c.ckpt", learning_rate=1e-3),
+        TrainSettings(Cosine(2), math.inf, tmp_path / "c.ckpt", learning_rate=1e-3),
         crop=48,
     )
     assert result.step == 2 and set(result.weights) == set(PerceptualMetric().state_dict())
@@ -106,7 +108,7 @@ def test_scale_is_set_on_any_size():
 
 def test_a_checkpoint_of_other_labels_is_refused(tmp_path):
     groups = contrary_groups(4)
-    settings = TrainSettings(Cosine(1), 1, tmp_path / "c.ckpt", learning_rate=1e-3)
+    settings = TrainSettings(Cosine(1), math.inf, tmp_path / "c.ckpt", learning_rate=1e-3)
     train_metric(PerceptualMetric(), groups, settings, mixed_precision=False)
     others = groups._replace(fingerprint="others")
     with pytest.raises(DataError, match="data drawn then, others now"):

@@ -1,5 +1,7 @@
 """Training of SaliencyNet: what it learns, and what it refuses."""
 
+import math
+
 import pytest
 import torch
 
@@ -54,7 +56,7 @@ def test_a_short_training_learns(tmp_path):
     fall clearly.
     """
     pairs = drawn_pairs(24)
-    schedule = SaliencySchedule(0, 60, 5, tmp_path / "s.ckpt", batch_size=4, side=64)
+    schedule = SaliencySchedule(0, 60, math.inf, tmp_path / "s.ckpt", batch_size=4, side=64)
     untrained = SaliencyNet().eval()
     model = train_saliency(pairs[:16], SaliencyData([], [], []), schedule, "all")
     assert (tmp_path / "s.all.ckpt").is_file()
@@ -76,7 +78,9 @@ def test_time_up_is_said_and_weights_are_written(tmp_path):
         match="all: 0 of 2 steps done when the time of this run was up.*run the same command again",
     ):
         train_on_all(data, schedule, tmp_path / "w.safetensors")
-    assert "2 pairs" in train_on_all(data, schedule._replace(minutes=1), tmp_path / "w.safetensors")
+    assert "2 pairs" in train_on_all(
+        data, schedule._replace(minutes=math.inf), tmp_path / "w.safetensors"
+    )
     assert (tmp_path / "w.safetensors").stat().st_size < 2e6
     with pytest.raises(SettingError, match="pre-training needs a COCO folder"):
         train_saliency(data.pairs, data, schedule._replace(pretrain_steps=1), "all")
@@ -85,7 +89,7 @@ def test_time_up_is_said_and_weights_are_written(tmp_path):
 def test_a_checkpoint_of_other_pairs_is_refused(tmp_path):
     """Weights that have seen held-out pairs would pass for others."""
     pairs, data = drawn_pairs(3), SaliencyData([], [], [])
-    schedule = SaliencySchedule(0, 1, 1, tmp_path / "s.ckpt", batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
     train_saliency(pairs[:2], data, schedule, "fold0")
     with pytest.raises(DataError, match="pairs [0-9a-f]{12} then, [0-9a-f]{12} now"):
         train_saliency(pairs[1:], data, schedule, "fold0")
