@@ -1,5 +1,6 @@
-"""Training steps that are captured once as CUDA graphs and then replayed, without a launch for each
-kernel.
+"""Training steps that are captured once as CUDA graphs and then replayed.
+
+A replay does not launch each kernel anew, which takes most of the time of a small step.
 """
 
 from collections.abc import Callable, Hashable
@@ -7,17 +8,21 @@ from collections.abc import Callable, Hashable
 import torch
 
 _EAGER_STEPS = 3
-"""Before a graph is captured: what is made when it is first used must not be made inside of it."""
+"""So many steps run before a graph is captured. What is made at its first use, such as the state of
+the optimizer, must not be made within a graph.
+"""
 
 
 class CapturedSteps:
-    """Steps as CUDA graphs, one for each kind of batch; as they stand from where a capture fails.
+    """Performs steps as CUDA graphs, one for each kind of batch.
+
+    Where a capture fails, a line says so, and all later steps run one kernel at a time.
 
     Args:
-        update: Performs a step of a kind of batch, and gives the number of its pixels. Nothing in
-            it waits for the device.
-        optimizer: Whose gradients the step makes.
-        device: Of all that a step touches.
+        update: Performs a step with a kind of batch, and returns the number of its pixels. Nothing
+            in it waits for the device.
+        optimizer: The optimizer, whose gradients the step computes.
+        device: The CUDA device of all that a step touches.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class CapturedSteps:
             return num_pixels
 
     def _capture(self, batch: Hashable) -> None:
-        """Keep a graph of a step, which is not performed by that; or give up."""
+        """Capture a step as a graph, which does not perform it; or give up."""
         graph = torch.cuda.CUDAGraph()
         self._optimizer.zero_grad()
         try:
@@ -68,7 +73,7 @@ class CapturedSteps:
             torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh)
 
     def _aside(self, batch: Hashable) -> int:
-        """As it stands, on a stream of its own, as what is captured later must be."""
+        """Perform a step without a graph, on the stream that what is captured later needs."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             num_pixels = self._update(batch)
@@ -77,8 +82,9 @@ class CapturedSteps:
 
 
 def _is_of_kind(error: BaseException | None, kind: type[Exception]) -> bool:
-    """Whether an error of a kind lies behind another: what ends a capture raises once more when it
-    is closed.
+    """Whether an error, or one that it came from, is of a kind.
+
+    An error that ends a capture is followed by another one when the capture is closed.
     """
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__

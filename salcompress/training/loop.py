@@ -1,8 +1,5 @@
-"""The training loop: one step function, run as it stands or replayed as a CUDA graph, under a
-schedule in pieces.
-"""
+"""The training loop, which every network here is trained by."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,103 +8,38 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from salcompress.errors import DataError, SettingError
+from salcompress.errors import DataError
+from salcompress.training.averages import Averages
 from salcompress.training.cuda_graphs import CapturedSteps
-from salcompress.training.schedule import Decay, Schedule
-from salcompress.training.state import Averages, Progress, progress_of, read_state, write_state
+from salcompress.training.settings import TrainSettings
+from salcompress.training.state import Progress, read_state, write_state
 
 _MOST_SKIPPED = 50
+"""So many steps on end without finite gradients mean that training has diverged."""
 _SAVE_SECONDS = 120
-
-
-class TrainSettings(NamedTuple):
-    """How to train, for how long, and where to keep the state."""
-
-    schedule: Schedule
-    """Of the learning rate, and when training is over."""
-    minutes: float
-    """Wall time of this run at the most. A later run goes on."""
-    checkpoint: Path
-    """Written every ``save_every`` steps and at the end. Training goes on from it where it exists.
-    """
-    learning_rate: float
-    average_decay: float = 0.0
-    """Of the exponential moving average of the weights; 0 keeps none."""
-    weight_decay: float = 1e-4
-    gradient_norm: float = 5.0
-    save_every: int = 500
-    """Steps; two minutes after a save there is another in any case."""
-    log_every: int = 20
-    identity: str = ""
-    """Of what is trained on what. A checkpoint of another is refused. Steps and minutes may change
-    between runs.
-    """
-    seed: int = 1
-    """Each step seeds torch's generators from it and from its own number."""
-    start: Path | None = None
-    """A checkpoint of the same identity to begin with where ``checkpoint`` does not exist. It is
-    not touched.
-    """
-
-    def to_finish(self, minutes: float) -> "TrainSettings":
-        """Settings of a decay, in so many minutes, from the state of the stable phase that these
-        are for, and from its learning rate.
-
-        A decay has a state of its own beside it: one that was killed goes on, also if the stable
-        phase has moved on since. Who has its weights removes it.
-
-        Raises:
-            SettingError: There is no state of a stable phase yet, or minutes are not positive.
-            DataError: The state is damaged.
-        """
-        if not 0 < minutes < math.inf:
-            raise SettingError(f"a decay takes a number of minutes above 0, got {minutes:g}")
-        if not Path(self.checkpoint).exists():
-            raise SettingError(
-                f"{self.checkpoint} does not exist: there is no stable phase to finish; train first"
-            )
-        return self._replace(
-            schedule=Decay(minutes),
-            minutes=math.inf,
-            start=self.checkpoint,
-            checkpoint=self.checkpoint.with_name(self.checkpoint.name + ".decay"),
-            learning_rate=progress_of(self.checkpoint).learning_rate,
-        )
-
-    def check(self) -> None:
-        """Raises SettingError where a number makes no sense."""
-        if (
-            not self.minutes >= 0
-            or self.save_every < 1
-            or self.log_every < 1
-            or not self.learning_rate > 0
-        ):
-            raise SettingError(
-                "minutes must be at least 0, save_every and log_every at least 1, and the "
-                "learning rate above 0; got "
-                f"{self.minutes}, {self.save_every}, {self.log_every} and {self.learning_rate}"
-            )
+"""A state is never older than this."""
 
 
 class StepResult(NamedTuple):
-    """What a batch gave."""
+    """The loss of one batch, and what the log says of it."""
 
     loss: Tensor
-    """A scalar, minimised."""
+    """The scalar that is minimised."""
     logged: Mapping[str, Tensor]
-    """Scalars to print, by name and unit."""
+    """Scalars for the log. A name ends with the unit, as in ``psnr_dB``."""
     num_pixels: int = 0
-    """Of the pictures in the batch; 0 if nobody counts them."""
+    """Number of pixels of the pictures in the batch; 0 leaves the speed out of the log."""
 
 
 class TrainResult(NamedTuple):
-    """Where training stopped."""
+    """Where a run of a training stopped."""
 
     step: int
+    """Number of steps over all runs."""
     is_over: bool
-    """Whether the schedule has ended, not only the time of this run."""
+    """Whether the schedule has ended, and not only the time of this run."""
     weights: dict[str, Tensor]
-    """State dict of the averaged weights, or of the last ones if no average is kept."""
+    """State dict of the averaged weights, or of the last weights if no average is kept."""
 
 
 def train(
@@ -120,23 +52,27 @@ def train(
 ) -> TrainResult:
     """Train with AdamW until the schedule has ended or the time of this run is up.
 
-    A run that was killed goes on from its last checkpoint as one would have that was not killed
-    then: after each save a run itself goes on from what it saved.
+    Where the checkpoint exists, the run goes on from it, and a line says so. A run that was killed
+    ends with the weights of an unbroken one: after each save, a run itself goes on from the rounded
+    values that it saved.
 
     Args:
-        compute: Loss of a batch.
-        batches: Batches from a given step on, so that a resumed run sees what an unbroken one
-            would.
-        after_step: Called after each optimizer step, to bring weights back within their bounds.
-        capture: Capture the steps as CUDA graphs, one for each different batch. Batches are then
-            few and hashable, such as the side of the crops; all else is drawn on the device by
-            ``compute``, from torch's generator. Without CUDA, or where a capture fails, steps run
-            as they stand.
+        model: The networks to train, on their device.
+        compute: Gives the loss of a batch.
+        batches: Gives the batches from a step on, so that a resumed run sees those that an unbroken
+            one would see.
+        settings: How to train, for how long, and where the checkpoint lies.
+        after_step: Called after each step of the optimizer. It may bring weights back within their
+            bounds.
+        capture: Whether to capture steps as CUDA graphs, one for each different batch. Batches must
+            then be few and hashable, such as the side of the crops, and ``compute`` draws all else
+            on the device from torch's generator. Without CUDA, or where a capture fails, steps run
+            one kernel at a time.
 
     Raises:
         SettingError: A number of the settings makes no sense.
-        DataError: The checkpoint is damaged, or of another model or training, or training has
-            diverged.
+        DataError: The checkpoint is damaged, or is of another model, identity or conditions; or
+            training has diverged.
         OutputError: The checkpoint cannot be written. The one before it is kept.
     """
     settings.check()
@@ -174,8 +110,8 @@ def train(
 
 
 class _Run:
-    """A model in training. Nothing in :meth:`update` waits for the device, so that a CUDA graph can
-    capture it.
+    """A model in training. A CUDA graph can capture :meth:`update`: nothing there waits for the
+    device.
     """
 
     def __init__(
@@ -209,15 +145,15 @@ class _Run:
         self.learning_rate.fill_(value)
 
     def update(self, batch: Any) -> int:
-        """One step of training; the number of pixels that it saw."""
+        """Perform one step of training; returns the number of pixels that it saw."""
         result = self.compute(batch)
         self.optimizer.zero_grad()
         result.loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
         unsound = (~torch.isfinite(norm)).float()
-        self.optimizer.found_inf = (
-            unsound  # as a GradScaler says it: one overflow must not end a night's training
-        )
+        # the optimizer leaves out such a step, as under a GradScaler: one overflow must not end a
+        # night's training
+        self.optimizer.found_inf = unsound  # type: ignore[attr-defined]  # AdamW reads it if set
         self.optimizer.step()
         self.skipped_on_end.add_(unsound).mul_(unsound)
         self.after_step()
@@ -233,40 +169,57 @@ class _Run:
         return result.num_pixels
 
     def resume(self) -> tuple[int, float]:
-        """Step and seconds of the schedule from which training goes on."""
+        """Bring the model to where training goes on; returns its step and the seconds so far."""
         settings = self.settings
         if settings.checkpoint.exists():
             progress = self._read(settings.checkpoint)
-            if settings.start is not None:
-                print(
-                    f"goes on with {settings.checkpoint}, at step {progress.step}; remove it to "
-                    f"begin with {settings.start} anew",
-                    flush=True,
-                )
+            instead = f"; remove it to begin with {settings.start} anew" if settings.start else ""
+            print(
+                f"training goes on from {settings.checkpoint}, at step {progress.step}{instead}",
+                flush=True,
+            )
             return progress.step, progress.seconds
         if settings.start is None:
             return 0, 0.0
         progress = self._read(settings.start)
-        self.averages.restart()  # what the average holds is of the full rate
+        print(f"training begins with {settings.start}, at step {progress.step}", flush=True)
+        self.averages.restart()  # the average holds steps at the full rate
         return progress.step, 0.0
 
     def _read(self, path: Path) -> Progress:
-        return read_state(path, self.model, self.optimizer, self.averages, self.settings.identity)
+        settings = self.settings
+        progress, changes = read_state(
+            path,
+            self.model,
+            self.optimizer,
+            self.averages,
+            settings.identity,
+            settings.all_conditions(),
+            settings.allow_changes,
+        )
+        if changes:
+            print(f"changes since {path} was written: {changes}", flush=True)
+        return progress
 
     def save(self, step: int, seconds: float) -> None:
+        """Write the checkpoint, and round the training's own values as the file has them."""
         self.check()
-        progress = Progress(step, seconds, self.settings.learning_rate)
         write_state(
             self.settings.checkpoint,
             self.model,
             self.optimizer,
             self.averages,
             self.settings.identity,
-            progress,
+            self.settings.all_conditions(),
+            Progress(step, seconds, self.settings.learning_rate),
         )
 
     def check(self) -> None:
-        """Raise if training has diverged; this waits for the device."""
+        """Stop a training that has diverged. This waits for the device.
+
+        Raises:
+            DataError: The last steps, all of them, had gradients that are not finite.
+        """
         skipped = int(self.skipped_on_end)
         if skipped >= _MOST_SKIPPED:
             raise DataError(
@@ -275,11 +228,12 @@ class _Run:
             )
 
     def averaged(self) -> dict[str, Tensor]:
+        """State dict with the averaged weights, as a copy."""
         return {name: value.clone() for name, value in self.averages.state_dict().items()}
 
 
 class _Log:
-    """A line every so many steps: means since the last one, and the speed."""
+    """The lines of the log. Each has the means since the last line, and the speed."""
 
     def __init__(self, run: _Run, settings: TrainSettings, step: int):
         self._run, self._settings = run, settings

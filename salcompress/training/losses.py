@@ -1,9 +1,8 @@
-"""Terms of the loss that other networks give: a perceptual metric's, and those of a detector that
-teaches the codec.
-"""
+"""Terms of the codec's loss that other networks give: a perceptual metric and a detector."""
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from salcompress.errors import SettingError
@@ -12,7 +11,12 @@ from salcompress.models.lagrangian import Perceptual
 
 
 def shipped_perceptual(weight: float, device: str) -> Perceptual:
-    """The shipped perceptual metric as a term of the loss."""
+    """The shipped perceptual metric as a term of the loss.
+
+    Args:
+        weight: The squared 8-bit error that a perceptual distance of 1 counts as.
+        device: Where the metric computes.
+    """
     metric = PerceptualMetric.load(device=device)
     return Perceptual(lambda image, reconstruction: metric(image, reconstruction).map, weight)
 
@@ -20,16 +24,21 @@ def shipped_perceptual(weight: float, device: str) -> Perceptual:
 def feature_distance(
     features: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Sequence[str] = ()
 ) -> Tensor:
-    """Squared difference of features over the square of those wanted, channel by channel, mean over
-    channels and levels: 0 for equal ones.
+    """Relative squared difference between the features of two images.
 
-    Channels are taken for themselves since those that decide, such as scores of classes, may be a
-    thousandth of the features' energy. A channel in which little happens counts as if it had a
-    thousandth of the mean energy.
+    In each channel the squared difference is divided by the square of the wanted feature. The
+    distance is the mean over channels and then over features. Channels are taken one by one,
+    because those that decide, such as scores of classes, may have a thousandth of the features'
+    energy. A channel with little energy counts as if it had a thousandth of the mean energy. Our
+    choice.
 
     Args:
-        features, wanted: By name, (N, C, h, w).
-        names: Of the features to compare; all if empty.
+        features: Features by name, (N, C, h, w) each.
+        wanted: Features by name that the others should equal, (N, C, h, w) each.
+        names: Names of the features to compare; all if empty.
+
+    Returns:
+        A scalar of at least 0, and 0 for equal features. It is differentiable in ``features``.
 
     Raises:
         SettingError: A name is not one of the backbone's.
@@ -42,9 +51,7 @@ def feature_distance(
     distances = []
     for name in names or wanted:
         target = wanted[name].float()
-        difference, energy = (
-            (features[name].float() - target).square().mean((0, 2, 3)),
-            target.square().mean((0, 2, 3)),
-        )
+        difference = (features[name].float() - target).square().mean((0, 2, 3))
+        energy = target.square().mean((0, 2, 3))
         distances.append((difference / (energy + 1e-3 * energy.mean()).clamp(min=1e-12)).mean())
-    return sum(distances) / len(distances)
+    return torch.stack(distances).mean()

@@ -1,21 +1,38 @@
-"""Synthetic scenes as training batches for torchvision's detectors."""
+"""Training of the demo's detector on synthetic scenes."""
 
+import argparse
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from salcompress.data.scenes import make_scene
+from salcompress.detectors.scenes import build_model
+from salcompress.files import write_atomically
 from salcompress.image import to_tensor
+from salcompress.training.loop import StepResult, TrainResult, train
+from salcompress.training.schedule import Cosine
+from salcompress.training.settings import TrainSettings
+
+_SEED = 1
+_BATCH_SIZE = 8
 
 
 class SceneTargets(Dataset):
-    """Scene ``index`` of a seed, drawn when asked for: no scene is seen twice.
+    """The scenes of a seed. Each is drawn when it is asked for, and none is seen twice.
 
-    Items are the image, float (3, H, W) in [0, 1], and its target: ``boxes`` (K, 4) as x0 y0 x1 y1,
-    ``labels`` (K,) from 1, ``masks`` (K, H, W) uint8.
+    An item is an image, float (3, H, W) in [0, 1], and its target: ``boxes`` (K, 4) as x0 y0 x1 y1,
+    ``labels`` (K,) from 1, and ``masks`` (K, H, W) uint8.
+
+    Args:
+        seed: Seed of the scenes.
+        first: Number of the first scene.
+        length: Number of scenes.
     """
 
     def __init__(self, seed: int, first: int, length: int):
@@ -45,6 +62,99 @@ class SceneTargets(Dataset):
 def scene_batches(
     seed: int, step: int, num_steps: int, batch_size: int, workers: int
 ) -> Iterator[list]:
-    """Batches from ``step`` to ``num_steps``, each a list of (image, target)."""
+    """Draw the batches of a training.
+
+    Args:
+        seed: Seed of the scenes.
+        step: Number of the first batch.
+        num_steps: Number of batches of the whole training.
+        batch_size: Number of scenes in a batch.
+        workers: Number of processes that draw; 0 draws in this one.
+
+    Returns:
+        Batches, each a list of (image, target).
+    """
     data = SceneTargets(seed, step * batch_size, max(1, num_steps - step) * batch_size)
     return iter(DataLoader(data, batch_size, num_workers=workers, collate_fn=list))
+
+
+def train_scene_detector(num_steps: int, minutes: float, checkpoint: Path) -> TrainResult:
+    """Train the demo's Mask R-CNN, in float32.
+
+    Args:
+        num_steps: Steps of the whole schedule, over all runs; a step has 8 scenes.
+        minutes: Wall time of this run at the most.
+        checkpoint: Training goes on from this file where it exists.
+
+    Raises:
+        DataError, OutputError: See :func:`salcompress.training.loop.train`.
+    """
+    torch.manual_seed(0)
+    model = build_model()
+    settings = TrainSettings(
+        Cosine(num_steps),
+        minutes,
+        checkpoint,
+        learning_rate=1.5e-3,
+        identity="scene detector",
+        conditions={"batch": str(_BATCH_SIZE), "scenes": str(_SEED)},
+    )
+
+    def compute(batch: list) -> StepResult:
+        losses = model(*map(list, zip(*batch)))
+        return StepResult(torch.stack(list(losses.values())).sum(), losses)
+
+    def batches(first: int) -> Iterator[list]:
+        return scene_batches(_SEED, first, num_steps, _BATCH_SIZE, workers=1)
+
+    return train(model, compute, batches, settings)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command that trains the detector to a parser."""
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=60,
+        help="wall time of this run; run again to go on (default: 60)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=2200,
+        help=f"steps of the whole schedule, of {_BATCH_SIZE} scenes each (default: 2200)",
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        default=Path("scene_detector.ckpt"),
+        metavar="FILE",
+        help="checkpoint; it is made if it is missing (default: scene_detector.ckpt)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="weights file (.safetensors)"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="default: 2")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train the detector and write its weights in half precision.
+
+    Args:
+        args: Values of the options.
+
+    Raises:
+        DataError, OutputError: See :func:`train_scene_detector`.
+    """
+    torch.set_num_threads(args.threads)
+    warnings.filterwarnings("ignore", category=UserWarning)
+    result = train_scene_detector(args.steps, args.minutes, args.resume)
+    half = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in result.weights.items()
+    }
+    write_atomically(args.out, save(half))
+    print(
+        f"{result.step} of {args.steps} steps done; {args.out}: "
+        f"{args.out.stat().st_size / 1e6:.2f} MB"
+    )

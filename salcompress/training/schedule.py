@@ -1,15 +1,18 @@
-"""Schedules of the learning rate: what share of it a step has, and when training is over."""
+"""Schedules of the learning rate, which also say when training is over."""
 
 import math
 from typing import NamedTuple, Protocol
 
 
 class Schedule(Protocol):
-    """Of a training that may take several runs."""
+    """The schedule of a training that may take several runs."""
 
     def factor(self, step: int, seconds: float) -> float:
-        """Share of the learning rate, 0 to 1, after so many steps and so many seconds of this
-        schedule.
+        """Share of the full learning rate, in [0, 1].
+
+        Args:
+            step: Number of steps so far, over all runs.
+            seconds: Time that this schedule has run, over all runs.
         """
 
     def is_over(self, step: int, seconds: float) -> bool:
@@ -20,16 +23,15 @@ class Schedule(Protocol):
 
 
 class Stable(NamedTuple):
-    """A linear warm-up, then the full rate for as long as anybody likes: the stable phase of
-    warm-up, stable, decay.
+    """A linear warm-up and then the full rate, for as long as anybody likes.
 
-    The schedule is that of Hu et al., "MiniCPM", 2024 (https://arxiv.org/abs/2404.06395): no number
-    of steps has to be chosen beforehand, and finished weights come out of any stable state by a
-    short :class:`Decay`.
+    With a :class:`Decay` after it this is the schedule of Hu et al., "MiniCPM", 2024
+    (https://arxiv.org/abs/2404.06395). No number of steps has to be chosen beforehand. A short
+    decay makes finished weights out of any state of the stable phase.
     """
 
     warm_up: int = 200
-    """Steps."""
+    """Number of steps."""
 
     def factor(self, step: int, seconds: float) -> float:
         return min(1.0, (step + 1) / self.warm_up)
@@ -42,10 +44,10 @@ class Stable(NamedTuple):
 
 
 class Decay(NamedTuple):
-    """From a stable state to finished weights: the rate falls linearly to zero."""
+    """The rate falls linearly to zero, from a stable state to finished weights."""
 
     minutes: float
-    """Of training, over all runs."""
+    """Length of the decay, over all runs."""
 
     def factor(self, step: int, seconds: float) -> float:
         return max(0.0, 1 - seconds / (60 * self.minutes))
@@ -61,7 +63,7 @@ class Cosine(NamedTuple):
     """A linear warm-up of 2 % of the steps and a cosine to zero, for a training of known length."""
 
     num_steps: int
-    """Of the whole schedule, over all runs."""
+    """Length of the whole schedule, over all runs."""
 
     def factor(self, step: int, seconds: float) -> float:
         warm_up = max(1, self.num_steps // 50)

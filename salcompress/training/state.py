@@ -1,11 +1,10 @@
-"""The state of a training in few bytes: four for each weight, so that what a later run needs
-travels with the project.
+"""The state of a training in four bytes for each weight, so that it travels with the project.
 
 Weights are kept in half precision. Their moving average is kept as its difference from them, in 8
-bits of the largest one of its tensor. Of AdamW the second moments are kept, in 8 bits of their
-logarithm, five to an octave. First moments are not: ten steps make them anew, and until then steps
-are smaller. After a save the training itself goes on from what it saved, so a run that was killed
-goes on as an unbroken one would have. Our choice.
+bits, as multiples of the largest difference of the tensor. AdamW's second moments are kept in 8
+bits as logarithms, five codes to an octave. Its first moments are not kept: ten steps make them
+anew, and until then steps are smaller. After a save the training itself goes on from the rounded
+values. A run that was killed therefore goes on as an unbroken one does. Our choice.
 """
 
 import json
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from salcompress.errors import DataError
 from salcompress.files import digest, write_atomically
+from salcompress.training.averages import Averages
 
 _FORMAT = "salcompress training state 1"
 _CODES_PER_OCTAVE = 5
@@ -29,47 +29,11 @@ class Progress(NamedTuple):
     """Where a training stands."""
 
     step: int
+    """Number of steps so far."""
     seconds: float
-    """That its schedule has run."""
+    """Time that the schedule has run."""
     learning_rate: float
-    """At full rate."""
-
-
-class Averages:
-    """The exponential moving average of a model's weights. Buffers are taken as they are.
-
-    Args:
-        decay: Of the average at the end; at first it is a mean of all steps, since (1 + n) / (10 +
-            n) is smaller. 0 keeps no average.
-    """
-
-    def __init__(self, model: nn.Module, decay: float):
-        self.decay = decay
-        self._model = model
-        self._weights = [value.detach() for value in model.parameters()]
-        self.values = [value.clone() for value in self._weights] if decay else self._weights
-        self.count = torch.zeros((), device=self._weights[0].device)
-
-    @torch.no_grad()
-    def update(self, counts: Tensor) -> None:
-        """After a step, which counts, 1, or was left out, 0. Nothing waits for the device."""
-        if self.decay:
-            self.count.add_(counts)
-            new = (1 - ((1 + self.count) / (10 + self.count)).clamp_(max=self.decay)) * counts
-            torch._foreach_mul_(self.values, 1 - new)
-            torch._foreach_add_(self.values, torch._foreach_mul(self._weights, new))
-
-    @torch.no_grad()
-    def restart(self) -> None:
-        """Forget all steps before."""
-        self.count.zero_()
-        for value, weight in zip(self.values, self._weights):
-            value.copy_(weight)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """As the model's, with averages in place of weights."""
-        names = [name for name, _ in self._model.named_parameters()]
-        return {**self._model.state_dict(), **dict(zip(names, self.values))}
+    """The full rate, of which the schedule takes a share."""
 
 
 def write_state(
@@ -78,9 +42,14 @@ def write_state(
     optimizer: torch.optim.Optimizer,
     averages: Averages,
     identity: str,
+    conditions: Mapping[str, str],
     progress: Progress,
 ) -> None:
     """Write a training's state, and bring the training itself to what was written.
+
+    Args:
+        identity: What is trained for what.
+        conditions: What the steps depend on besides, by name.
 
     Raises:
         OutputError: The file cannot be written. What was there before is kept.
@@ -100,7 +69,14 @@ def write_state(
     state |= {f"buffer.{name}": value for name, value in model.named_buffers()}
     state["count"] = averages.count
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    about = json.dumps({"format": _FORMAT, "identity": identity, **progress._asdict()})
+    about = json.dumps(
+        {
+            "format": _FORMAT,
+            "identity": identity,
+            "conditions": dict(conditions),
+            **progress._asdict(),
+        }
+    )
     write_atomically(path, save(state, {"about": about, "digest": _digest(about, state)}))
     _restore(state, model, optimizer, averages)
 
@@ -111,18 +87,33 @@ def read_state(
     optimizer: torch.optim.Optimizer,
     averages: Averages,
     identity: str,
-) -> Progress:
-    """Bring a training to a state, which may come from another device; where that stands.
+    conditions: Mapping[str, str],
+    allow_changes: bool = False,
+) -> tuple[Progress, str]:
+    """Bring a training to a state, which may come from another device.
+
+    Args:
+        identity: What is trained for what; that of the state must be the same.
+        conditions: What the steps depend on besides, by name; those of the state must be the same,
+            unless ``allow_changes`` is set.
+
+    Returns:
+        Where the training stands, and which conditions have changed, as text, "" if none has.
 
     Raises:
-        DataError: The file is damaged, or of another model or training.
+        DataError: The file is damaged, or is of another model, identity or conditions.
     """
     about, state = _read(path)
     if about["identity"] != identity:
         raise DataError(
             f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now "
-            f"{identity or 'unnamed'}); "
-            "remove it, or choose another"
+            f"{identity or 'unnamed'}); remove it, or choose another"
+        )
+    changes = _changes(about.get("conditions", {}), conditions)
+    if changes and not allow_changes:
+        raise DataError(
+            f"checkpoint {path} was trained under other conditions ({changes}); give those of "
+            "then, remove the checkpoint, choose another, or allow changes"
         )
     expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
     expected |= {f"buffer.{name}": value.shape for name, value in model.named_buffers()}
@@ -133,11 +124,20 @@ def read_state(
     }:
         raise DataError(f"checkpoint {path} does not fit the model; remove it, or choose another")
     _restore(state, model, optimizer, averages)
-    return Progress(about["step"], about["seconds"], about["learning_rate"])
+    return Progress(about["step"], about["seconds"], about["learning_rate"]), changes
+
+
+def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The conditions that differ, as text; one that was not recorded differs."""
+    return ", ".join(
+        f"{name} {before.get(name, 'not recorded')} then, {now.get(name, 'none')} now"
+        for name in dict.fromkeys([*now, *before])
+        if before.get(name) != now.get(name)
+    )
 
 
 def progress_of(path: Path) -> Progress:
-    """Where the training of a state stands.
+    """Read where the training of a state stands.
 
     Raises:
         DataError: The file is damaged.
@@ -176,7 +176,7 @@ def _restore(
     optimizer: torch.optim.Optimizer,
     averages: Averages,
 ) -> None:
-    """In place, since captured graphs know the tensors by their addresses."""
+    """Copy a state into a training's tensors, whose addresses captured graphs know."""
     for name, value in model.named_buffers():
         value.copy_(state[f"buffer.{name}"])
     for (name, value), average in zip(model.named_parameters(), averages.values):
@@ -214,7 +214,7 @@ def _digest(about: str, state: Mapping[str, Tensor]) -> str:
 
 
 def _to_eighth(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Values as int8 multiples of a float32 scale, so that the largest is 127."""
+    """Code values as int8 multiples of a float32 scale, so that the largest is 127."""
     scale = values.abs().amax().float() / 127
     return torch.where(scale > 0, values / scale, 0.0).round().to(torch.int8), scale
 
@@ -224,8 +224,10 @@ def _from_eighth(codes: Tensor, scale: Tensor) -> Tensor:
 
 
 def _to_octaves(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Values of at least 0 as uint8 codes: 255 for the largest, float32, five fewer for half of it,
-    and 0 for 0.
+    """Code values of at least 0 as uint8: 255 for the largest, five fewer for half of it, 0 for 0.
+
+    Returns:
+        The codes, and the largest value, float32.
     """
     largest = values.amax().float()
     codes = 255 + _CODES_PER_OCTAVE * torch.log2((values / largest).clamp(min=2.0**-60))

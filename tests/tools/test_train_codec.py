@@ -12,8 +12,8 @@ import pytest
 
 from salcompress import SalientCodec
 from salcompress.data.scenes import make_scene, write_scenes
+from tests.tools.script import TOOLS, run_script
 
-SCRIPT = Path(__file__).parents[2] / "tools" / "train_codec.py"
 SMALL = [
     "--config",
     "small",
@@ -37,81 +37,64 @@ def folder(tmp_path_factory):
     return folder
 
 
-def call(folder, *arguments):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.Popen(
-        command,
+def kill_when_saved(folder):
+    """Start the script as a process of its own, and kill it when there is a state."""
+    run = subprocess.Popen(
+        [sys.executable, TOOLS / "train_codec.py", "--data", "data/images", *SMALL, "--minutes=5"],
         cwd=folder,
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOOLS.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    while not (folder / "a.state").exists():
+        assert run.poll() is None, run.stdout.read()
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
 
 
 def last_step(out):
     return int(re.findall(r"^step (\d+)", out, re.MULTILINE)[-1])
 
 
-def test_killed_continued_and_finished(folder):
-    run = call(folder, "--data", "data/images", *SMALL, "--minutes", "5")
-    while not (folder / "a.state").exists():
-        assert run.poll() is None, run.stdout.read()
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+def test_killed_continued_and_finished(folder, monkeypatch, capsys):
+    kill_when_saved(folder)
+    monkeypatch.chdir(folder)
+    go_on = ["--data", "data/images", *SMALL, "--minutes", "0.005", "--out", "so_far.safetensors"]
     steps = []
     for _ in range(2):
-        out, _ = call(
-            folder,
-            "--data",
-            "data/images",
-            *SMALL,
-            "--minutes",
-            "0.01",
-            "--out",
-            "so_far.safetensors",
-        ).communicate()
+        assert run_script("train_codec.py", *go_on) == 0
+        out = capsys.readouterr().out
+        assert f"training goes on from a.state, at step {steps[-1] if steps else ''}" in out
         steps.append(last_step(out))
     assert 2 <= steps[0] < steps[1]
-    state = (folder / "a.state").read_bytes()
-    out, _ = call(
-        folder, "--data", "data/images", *SMALL, "--decay-minutes", "0.01", "--out", "w.safetensors"
-    ).communicate()
+    state = Path("a.state").read_bytes()
+    finish = ["--data", "data/images", *SMALL, "--decay-minutes", "0.005", "--out", "w.safetensors"]
+    assert run_script("train_codec.py", *finish) == 0
+    out = capsys.readouterr().out
     assert last_step(out) > steps[1] and "finished; 2 photographs; w.safetensors: 6." in out
-    assert (folder / "a.state").read_bytes() == state
-    codec, image = (
-        SalientCodec(0.3, weights=folder / "w.safetensors", device="cpu"),
-        make_scene(9, 0, 64, 64).image,
-    )
+    assert Path("a.state").read_bytes() == state and not Path("a.state.decay").exists()
+    codec, image = SalientCodec(0.3, weights="w.safetensors"), make_scene(9, 0, 64, 64).image
     assert np.abs(codec.decode(codec.encode(image)).astype(int) - image).mean() < 40
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--data", "nowhere", "--config", "small"], "nowhere holds no images"),
-        (["--data", "data/images"], "begins with a config or with a weights file"),
+        ("--data nowhere --config small", "nowhere holds no images"),
+        ("--data data/images", "begins with a config or with a weights file"),
         (
-            [
-                "--data",
-                "data/images",
-                "--config",
-                "small",
-                "--resume",
-                "none.state",
-                "--decay-minutes",
-                "1",
-            ],
+            "--data data/images --config small --resume none.state --decay-minutes 1",
             "there is no stable phase to finish",
         ),
         (
-            ["--data", "data/images", "--config", "small", "--crop", "100"],
+            "--data data/images --config small --crop 100",
             "crop must be a multiple of 64 pixels, got 100",
         ),
     ],
 )
-def test_bad_calls_are_one_line(folder, arguments, message):
-    run = call(folder, *arguments)
-    out, _ = run.communicate()
-    assert run.returncode == 2 and message in out and len(out.splitlines()) == 1
+def test_bad_calls_are_one_line(folder, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(folder)
+    assert run_script("train_codec.py", *arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1

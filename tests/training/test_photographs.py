@@ -10,7 +10,8 @@ from PIL import Image
 from salcompress.data.scenes import make_scene
 from salcompress.errors import SettingError
 from salcompress.image import encode_image
-from salcompress.training.photographs import Photographs, find_images, load_photographs, without
+from salcompress.training.photograph_files import find_images, load_photographs, without
+from salcompress.training.photographs import Photographs
 
 
 def test_saliency_stays_with_its_pixels():
@@ -148,3 +149,18 @@ def test_several_processes_read_as_one_does(tmp_path):
     assert [picture[0, 0].tolist() for picture in pictures] == [
         [k, k, k, 128] for k in range(34) if k != 20
     ]
+
+
+def test_the_fingerprint_is_of_the_colours_in_their_order():
+    """Not of saliency, whose rounding may differ between machines, nor of how pixels lie."""
+    pictures = [make_scene(5, k, 70, 90).image for k in range(2)]
+    salient = [np.dstack([picture, picture[..., 0]]) for picture in pictures]
+
+    def of(pictures):
+        return Photographs(pictures).fingerprint
+
+    assert of(pictures) == of(salient) == of([np.asfortranarray(picture) for picture in pictures])
+    changed = pictures[0].copy()
+    changed[0, 0, 0] ^= 1
+    others = [pictures[::-1], pictures[:1], [changed, pictures[1]]]
+    assert len({of(pictures), *map(of, others)}) == 4

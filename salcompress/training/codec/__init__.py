@@ -1,4 +1,9 @@
-"""Training of the learned codec: the recipe and its loop, and what comes out of it."""
+"""Training of the learned codec.
+
+``start`` makes the networks, ``recipe`` says what a step sees and minimises, ``train`` runs the
+steps, and ``outcome`` writes and checks the weights. ``growth`` makes a larger model out of a
+smaller one, and ``command`` is what ``tools/train_codec.py`` runs.
+"""
 
 from salcompress.training.codec.outcome import validate, write_weights
 from salcompress.training.codec.recipe import Recipe

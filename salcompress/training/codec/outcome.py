@@ -1,4 +1,4 @@
-"""What comes out of a training: a weights file, and how it does on photographs by real streams."""
+"""What comes out of a training: a weights file, and its rate and distortion by real streams."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,22 @@ from salcompress.training.loop import TrainResult
 
 
 def write_weights(model: CompressionModel, result: TrainResult, out: Path) -> str:
-    """Write the weights file of where training stopped; says what was written.
+    """Write the weights file of a training as it stopped.
+
+    Args:
+        model: The networks that were trained.
+        result: Where training stopped.
+        out: The weights file.
+
+    Returns:
+        A line that says what was written.
 
     Raises:
         OutputError: The file cannot be written.
     """
     finished = CompressionModel(model.config)
     finished.load_state_dict({name: value.cpu() for name, value in result.weights.items()})
-    # a mean of weights within the bounds lies within them, but for what float32 rounds
+    # a mean of weights within the bounds lies within them, except where float32 rounds it
     finished.prior.project()
     write_atomically(out, save_model(finished))
     return f"{out}: {out.stat().st_size / 1e6:.2f} MB"
@@ -29,8 +37,15 @@ def write_weights(model: CompressionModel, result: TrainResult, out: Path) -> st
 def validate(
     weights: Path, images: Sequence[np.ndarray], device: str | None
 ) -> list[RateDistortionPoint]:
-    """Rate by real streams, and distortion, of a weights file on held-out images, at five qualities
-    without saliency.
+    """Code held-out images to real streams at five qualities, without saliency.
+
+    Args:
+        weights: The codec's weights file.
+        images: uint8 (H, W, 3) each.
+        device: Where the networks compute; None chooses.
+
+    Returns:
+        Rate and distortion at each quality.
     """
     return measure_curve(
         (

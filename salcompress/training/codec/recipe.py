@@ -11,25 +11,36 @@ from salcompress.models.quality_map import CELL, NUM_LEVELS
 
 
 class Recipe(NamedTuple):
-    """Batches and loss; tools/README.md has what was compared."""
+    """The batches and the loss of a training. tools/README.md tells what was compared."""
 
     batch_size: int = 16
-    """Of the small crops; of the large ones, as many as have as many pixels."""
+    """Number of small crops in a batch. A batch of large crops has as many pixels."""
     crop: int = 128
-    """Side in pixels, a multiple of 64."""
+    """Side of the small crops in pixels, a multiple of 64."""
     large_crop: int = 256
-    """Of the crops of a decay, and of each ``large_every``-th step before: a multiple of 64."""
+    """Side of the large crops in pixels, a multiple of 64. A decay draws large crops alone."""
     large_every: int = 0
-    """0: never before a decay."""
+    """Before a decay, each so many-th step draws large crops; 0 draws none."""
     saliency_weight: float = 0.0
-    """Squared errors at the most salient places count 1 plus this as much as at the least. It needs
-    saliency.
+    """Squared errors at the most salient places count 1 plus this as much as at the least salient
+    ones. Above 0 the photographs must carry saliency.
     """
     perceptual: Perceptual | None = None
-    """The metric and its weight."""
+    """The perceptual metric and its weight in the loss."""
+
+    def conditions(self) -> dict[str, str]:
+        """What a checkpoint says of the batches."""
+        return {
+            name: str(getattr(self, name))
+            for name in ("batch_size", "crop", "large_crop", "large_every")
+        }
 
     def check(self) -> None:
-        """Raises SettingError where a value makes no sense."""
+        """Check the values.
+
+        Raises:
+            SettingError: A value makes no sense.
+        """
         if self.batch_size < 1 or self.large_every < 0:
             raise SettingError(
                 "batch_size must be at least 1 and large_every at least 0, got "
@@ -43,27 +54,35 @@ class Recipe(NamedTuple):
 
 
 class Crops(NamedTuple):
-    """What a step draws; steps that draw the same share a CUDA graph."""
+    """The crops that a step draws. Steps that draw the same share a CUDA graph."""
 
-    count: int
+    num_crops: int
     side: int
+    """In pixels."""
 
 
 def crops_of(recipe: Recipe, step: int, decays: bool) -> Crops:
-    """Of a step, in a decay or before it."""
+    """The crops of a step, in a decay or before it."""
     large = decays or (recipe.large_every and step % recipe.large_every == 0)
     if not large:
         return Crops(recipe.batch_size, recipe.crop)
-    return Crops(
-        max(1, recipe.batch_size * recipe.crop**2 // recipe.large_crop**2), recipe.large_crop
-    )
+    num_large = recipe.batch_size * recipe.crop**2 // recipe.large_crop**2
+    return Crops(max(1, num_large), recipe.large_crop)
 
 
 def random_levels(count: int, cells: int, device: torch.device) -> Tensor:
-    """Quality levels of crops, int64 (count, 1, cells, cells): half of them have one level, half
-    two at random cells.
+    """Random quality levels of crops.
 
-    Drawn by torch's generator of the device; nothing waits for it.
+    Half of the crops have one level. The other half have two, each at random cells. The levels
+    come from torch's generator of the device, and nothing waits for the device.
+
+    Args:
+        count: Number of crops.
+        cells: Number of cells along a side of a crop.
+        device: Where the levels are drawn.
+
+    Returns:
+        int64 (count, 1, cells, cells).
     """
     both = torch.randint(0, NUM_LEVELS, (2, count, 1, 1, 1), device=device)
     first = torch.rand((count, 1, cells, cells), device=device) < 0.5

@@ -1,5 +1,6 @@
-"""Distorted versions of a picture: every codec here at many settings, and drawn distortions that
-metrics must not be blind to.
+"""Distorted versions of a picture, by every codec here and by drawn distortions.
+
+Drawn distortions are those to which a metric must not be blind, such as noise and shifts of colour.
 """
 
 import functools
@@ -29,10 +30,9 @@ LADDERS: Mapping[str, tuple[str, ...]] = {
         for q in (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0)
     ),
 }
-"""Settings of each codec, best first. Two steps apart the order of two versions of one picture is
-taken for certain.
-"""
+"""Settings of each codec, the best one first."""
 CERTAIN_STEPS = 2
+"""So many steps apart on a ladder, the order of two versions of a picture is taken for certain."""
 
 
 class Distorted(NamedTuple):
@@ -41,9 +41,9 @@ class Distorted(NamedTuple):
     image: np.ndarray
     """uint8 (H, W, 3)."""
     family: str
-    """Codec or distortion: a key of LADDERS or of DRAWN."""
+    """The codec or the distortion: a key of :data:`LADDERS` or of :data:`DRAWN`."""
     level: float
-    """Within a family, higher is worse: the step of the ladder, or ten times the strength."""
+    """The step of the ladder, or ten times the strength. Within a family, higher is worse."""
 
 
 @functools.cache
@@ -52,18 +52,20 @@ def _codec(spec: str) -> Codec:
 
 
 def compress(image: np.ndarray, family: str, step: int) -> Distorted:
-    """The picture after encoding and decoding at a step of a ladder."""
+    """Encode and decode a picture at a step of a ladder."""
     codec = _codec(LADDERS[family][step])
     return Distorted(codec.decode(codec.encode(image)), family, float(step))
 
 
 def draw(image: np.ndarray, family: str, strength: float, seed: int) -> Distorted:
-    """The picture under a drawn distortion.
+    """Distort a picture.
 
     Args:
-        strength: In (0, 1]; from barely visible to gross.
-        seed: Of what is random (noise, direction of a shift); with one seed a higher strength is
-            more of the same.
+        image: uint8 (H, W, 3).
+        family: Name of the distortion, a key of :data:`DRAWN`.
+        strength: How much of it, in (0, 1], from barely visible to gross.
+        seed: Seed of what is random, such as noise or the direction of a shift. With one seed a
+            higher strength is more of the same.
     """
     changed = DRAWN[family](image.astype(np.float32) / 255, strength, np.random.default_rng(seed))
     return Distorted(
@@ -74,8 +76,17 @@ def draw(image: np.ndarray, family: str, strength: float, seed: int) -> Distorte
 def versions(
     image: np.ndarray, seed: int, num_codecs: int = 4, num_drawn: int = 2
 ) -> list[Distorted]:
-    """Random versions for one group: from each of some codecs two settings at least CERTAIN_STEPS
-    apart and one more of the first, and of each of some drawn distortions two strengths."""
+    """Make the random versions of one group.
+
+    Each of some codecs gives two versions, at settings that are at least :data:`CERTAIN_STEPS`
+    apart; the first codec gives one more. Each of some drawn distortions gives two strengths.
+
+    Args:
+        image: uint8 (H, W, 3).
+        seed: Seed of the choice.
+        num_codecs: Number of codecs.
+        num_drawn: Number of drawn distortions.
+    """
     rng = np.random.default_rng(seed)
     found = []
     for index, family in enumerate(rng.choice(list(LADDERS), num_codecs, replace=False)):
@@ -114,7 +125,7 @@ def _banding(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.nda
 
 
 def _blocking(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Towards the means of blocks of 4, 8 or 16 pixels."""
+    """Pixels move towards the means of blocks of 4, 8 or 16 pixels."""
     side = int(rng.choice([4, 8, 16]))
     height, width = x.shape[:2]
     small = cv2.resize(x, (-(-width // side), -(-height // side)), interpolation=cv2.INTER_AREA)

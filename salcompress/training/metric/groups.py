@@ -1,8 +1,8 @@
-"""Groups of crops labelled without people: a reference and several versions of it, each with the
-scores of published metrics.
+"""Groups of crops that are labelled without people.
 
-A group holds all triplets of its versions. It is made once and kept in a folder as arrays that are
-mapped, not read, into memory.
+A group is a reference and several versions of it, each with the scores of published metrics. It
+stands for all triplets of its versions. Groups are made once and kept in a folder, as arrays that
+are mapped into memory and not read.
 """
 
 import json
@@ -24,25 +24,32 @@ from salcompress.training.metric.consensus import VOTES, calibrate, scores
 from salcompress.training.metric.distortions import CERTAIN_STEPS, LADDERS, versions
 
 _FORMAT = 1
+_MOST_GROUPS = 24
+"""A picture gives at most so many groups. More would say little new, and they are held in memory
+while they are made.
+"""
 _ARRAYS = ("references", "versions", "scores", "families", "levels", "sources")
 
 
 class Groups(NamedTuple):
-    """G groups of K versions."""
+    """G groups of K versions, in crops of S pixels."""
 
     references: np.ndarray
     """uint8 (G, S, S, 3)."""
     versions: np.ndarray
     """uint8 (G, K, S, S, 3)."""
     scores: np.ndarray
-    """Float32 (G, K, M), calibrated over all versions (see
-    :func:`salcompress.training.metric.consensus.calibrate`).
+    """Float32 (G, K, M), calibrated over all versions by
+    :func:`salcompress.training.metric.consensus.calibrate`.
     """
     certain: np.ndarray
-    """Bool (G, K, K): [g, i, j] where version i is certainly closer than j: the same codec at a
-    clearly higher setting, or the same distortion, weaker."""
+    """Bool (G, K, K): [g, i, j] is true where version i is certainly closer than version j.
+    They are then of one codec, i at a clearly higher setting, or of one distortion, i with less.
+    """
     sources: np.ndarray
-    """Which picture a group was cut from, (G,)."""
+    """Number of the picture that a group was cut from, (G,)."""
+    fingerprint: str
+    """Digest of all that the groups were made from."""
 
 
 def consensus_groups(
@@ -54,26 +61,28 @@ def consensus_groups(
     seed: int = 1,
     workers: int = 1,
 ) -> Groups:
-    """Groups from pictures, made if the cache does not hold them.
+    """Make groups of pictures, or take them from the cache.
 
-    Pictures are scaled to between a half and the whole, compressed whole, then cut, so that block
-    grids fall anywhere.
+    Pictures are scaled to between a half and the whole, compressed whole, and then cut, so that
+    block grids fall anywhere.
 
     Args:
-        cache: Folder.
-        crop: Side S, at least 64.
-        per_megapixel: Groups by area of the scaled picture, at least one each.
-        workers: Processes, at least 1.
+        paths: The pictures.
+        cache: Folder that keeps the groups.
+        crop: Side S of the crops in pixels, at least 64.
+        per_megapixel: Number of groups for each megapixel of the scaled picture. Each picture gives
+            at least one.
+        seed: Seed of all that is random.
+        workers: Number of processes, at least 1.
 
     Raises:
         SettingError: No picture is large enough, or a package is missing.
-        DataError: A picture cannot be read.
+        DataError: A picture cannot be read, or the cache is damaged.
     """
     if workers < 1:
         raise SettingError(f"workers must be at least 1, got {workers}")
-    codecs = [
-        load_codec(ladder[0]).fingerprint for ladder in LADDERS.values()
-    ]  # other weights or libraries make other versions
+    # other weights or libraries make other versions
+    codecs = [load_codec(ladder[0]).fingerprint for ladder in LADDERS.values()]
     key = digest(
         json.dumps(
             [
@@ -97,20 +106,18 @@ def consensus_groups(
         )
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{folder} is damaged; remove it, and it is made again ({error})"
+            f"{folder} is damaged ({error}); remove it, and it is made again"
         ) from error
     same = families[:, :, None] == families[:, None, :]
     certain = same & (levels[:, None, :] - levels[:, :, None] >= CERTAIN_STEPS)
-    return Groups(references, images, calibrate(np.asarray(values)), certain, np.asarray(sources))
-
-
-# of one picture, however large: more say little new, and all are held in memory while they are made
-_MOST_GROUPS = 24
+    calibrated = calibrate(np.asarray(values))
+    return Groups(references, images, calibrated, certain, np.asarray(sources), key)
 
 
 def _make(
     paths: Sequence[Path], folder: Path, crop: int, per_megapixel: float, seed: int, workers: int
 ) -> None:
+    """Make all groups and write their arrays to a folder."""
     jobs = [(path, crop, per_megapixel, seed * 1_000_003 + k) for k, path in enumerate(paths)]
     rows: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
     with ProcessPoolExecutor(
@@ -134,8 +141,10 @@ def _make(
 
 
 def _groups_of(job: tuple[Path, int, float, int]) -> tuple[np.ndarray, ...]:
-    """References, versions, scores, families and levels of all groups of one picture; none where it
-    is too small.
+    """Make all groups of one picture, or none where it is too small.
+
+    Returns:
+        References, versions, scores, families and levels.
     """
     path, crop, per_megapixel, seed = job
     rng = np.random.default_rng(seed)
@@ -164,12 +173,11 @@ def _groups_of(job: tuple[Path, int, float, int]) -> tuple[np.ndarray, ...]:
         tensors = torch.from_numpy(cut).permute(0, 3, 1, 2).float() / 255
         values.append(scores(tensors[:1].expand(len(made), -1, -1, -1), tensors[1:]).numpy())
         cuts.append(cut)
-    cuts = np.stack(cuts) if cuts else np.zeros((0, 1 + len(made), crop, crop, 3), np.uint8)
-    values = np.stack(values) if values else np.zeros((0, len(made), len(VOTES)), np.float32)
+    pictures = np.stack(cuts) if cuts else np.zeros((0, 1 + len(made), crop, crop, 3), np.uint8)
     return (
-        cuts[:, 0],
-        cuts[:, 1:],
-        values,
+        pictures[:, 0],
+        pictures[:, 1:],
+        np.stack(values) if values else np.zeros((0, len(made), len(VOTES)), np.float32),
         np.tile(families, (count, 1)),
         np.tile(levels, (count, 1)),
     )

@@ -1,5 +1,6 @@
-"""Human judgements of pictures, read from files: triplets in a CSV or in the folders of BAPPS, and
-opinion scores.
+"""Human judgements of pictures, read from files.
+
+They are triplets, in a CSV file or in the folders of BAPPS, or opinion scores, in a CSV file.
 """
 
 import csv
@@ -31,71 +32,77 @@ class Opinion(NamedTuple):
     image: Path
     score: float
     group: str
-    """Rank correlation is also given within groups (a codec, a session); "" where the file has
-    none.
+    """Name of a group, such as a codec or a session, within which there is an order, too. It is ""
+    where the file has no groups.
     """
 
 
 def read_triplets(path: Path) -> list[Triplet]:
-    """Triplets of a CSV file with the columns reference, a, b, fraction; paths are relative to the
-    file's folder.
+    """Read the triplets of a CSV file with the columns reference, a, b and fraction.
+
+    Paths are relative to the folder of the file.
 
     Raises:
         SettingError: The file does not exist.
-        DataError: Names the line of the first bad row: a column or an image is missing, sizes
-            differ, the fraction is not in [0, 1].
+        DataError: A row is bad: a column or an image is missing, sizes differ, or the fraction is
+            not in [0, 1]. The message names the line of the first such row.
     """
     found = []
     for place, row in _rows(path, ("reference", "a", "b", "fraction"), ()):
-        images = [_image(path, place, row, column) for column in ("reference", "a", "b")]
+        reference, a, b = (_image(path, place, row, column) for column in ("reference", "a", "b"))
         fraction = _number(place, row, "fraction")
         if not 0 <= fraction <= 1:
             raise DataError(
                 f"{place}: fraction must be in [0, 1], got {row['fraction']!r}; it is not rescaled"
             )
-        _check_sizes(place, images)
-        found.append(Triplet(*images, fraction))
+        _check_sizes(place, [reference, a, b])
+        found.append(Triplet(reference, a, b, fraction))
     return found
 
 
 def read_opinions(path: Path) -> list[Opinion]:
-    """Opinion scores of a CSV file with the columns reference, image, score and, if wanted, group;
-    paths as in :func:`read_triplets`.
+    """Read the opinion scores of a CSV file.
+
+    Its columns are reference, image and score, and group if wanted. Paths are relative to the
+    folder of the file.
 
     Raises:
         SettingError: The file does not exist.
-        DataError: Names the line of the first bad row: a column or an image is missing, sizes
-            differ, the score is no finite number.
+        DataError: A row is bad: a column or an image is missing, sizes differ, or the score is no
+            finite number. The message names the line of the first such row.
     """
     found = []
     for place, row in _rows(path, ("reference", "image", "score"), ("group",)):
-        images = [_image(path, place, row, column) for column in ("reference", "image")]
-        _check_sizes(place, images)
-        found.append(Opinion(*images, _number(place, row, "score"), row.get("group") or ""))
+        reference, image = (_image(path, place, row, column) for column in ("reference", "image"))
+        _check_sizes(place, [reference, image])
+        score = _number(place, row, "score")
+        found.append(Opinion(reference, image, score, row.get("group") or ""))
     return found
 
 
 def read_bapps(folder: Path) -> list[Triplet]:
-    """Triplets of a folder in the layout of BAPPS (2afc): ``ref/NAME.png``, ``p0/NAME.png``,
-    ``p1/NAME.png`` and ``judge/NAME.npy``, the share of judges who chose p1; or of all such folders
-    below it.
+    """Read the triplets of a folder in the layout of BAPPS (2afc), and of all such folders below.
+
+    A triplet is ``ref/NAME.png``, ``p0/NAME.png``, ``p1/NAME.png`` and ``judge/NAME.npy``, which is
+    the share of the judges who chose p1. The layout is that of Zhang et al., "The unreasonable
+    effectiveness of deep features as a perceptual metric", CVPR 2018.
 
     Raises:
         SettingError: The folder does not exist or holds none.
-        DataError: Names the first bad file: an image is missing, sizes differ, the judgement is not
-            one number in [0, 1].
+        DataError: A file is bad: an image is missing, sizes differ, or the judgement is not one
+            number in [0, 1]. The message names the first such file.
     """
     found = []
     for judge in sorted(Path(folder).rglob("judge/*.npy")):
-        images = [_beside(judge, part) for part in ("ref", "p0", "p1")]
+        reference, a, b = (_beside(judge, part) for part in ("ref", "p0", "p1"))
         try:
             value = np.load(judge, allow_pickle=False).reshape(-1)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{judge}: not a judgement: {error}") from error
         if value.size != 1 or not np.issubdtype(value.dtype, np.number) or not 0 <= value[0] <= 1:
             raise DataError(f"{judge}: a judgement is one number in [0, 1], got {value[:4]}")
-        _check_sizes(judge, images)
-        found.append(Triplet(*images, 1 - float(value[0])))
+        _check_sizes(judge, [reference, a, b])
+        found.append(Triplet(reference, a, b, 1 - float(value[0])))
     if not found:
         raise SettingError(f"{folder} holds no judge/*.npy beside ref, p0 and p1")
     return found
@@ -104,7 +111,7 @@ def read_bapps(folder: Path) -> list[Triplet]:
 def _rows(
     path: Path, needed: Sequence[str], optional: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a CSV file, each with what to call it in an error."""
+    """The rows of a CSV file, each with what to call it in an error."""
     if not Path(path).is_file():
         raise SettingError(f"{path} does not exist")
     try:
@@ -166,6 +173,5 @@ def _check_sizes(place: str | Path, images: Sequence[Path]) -> None:
         if size != sizes[0]:
             raise DataError(
                 f"{place}: {image.name} is {size[1]}x{size[0]} and {images[0].name} "
-                f"{sizes[0][1]}x{sizes[0][0]} (width x height); "
-                "nothing is rescaled"
+                f"{sizes[0][1]}x{sizes[0][0]} (width x height); nothing is rescaled"
             )

@@ -1,27 +1,33 @@
 """What ``salcompress metric-eval`` prints."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.training.metric.consensus import VOTES
+from salcompress.training.metric.correlation import Correlation, correlations
 from salcompress.training.metric.evaluation import (
-    agreement_table,
+    BEST_POSSIBLE,
+    METRICS,
+    Agreement,
+    Choices,
+    agreements,
     choices_of_groups,
     choices_of_triplets,
-    correlations,
-    format_table,
-    ladder_order,
 )
 from salcompress.training.metric.groups import consensus_groups
-from salcompress.training.metric.judgements import read_bapps, read_opinions, read_triplets
+from salcompress.training.metric.judgements import Opinion, read_bapps, read_opinions, read_triplets
+from salcompress.training.metric.ladders import ladder_order
+from salcompress.training.tables import format_table
 
 _CROP = 192
-"""Side of the triplets made here: MS-SSIM needs 161 pixels."""
+"""Side of the triplets that are made here. MS-SSIM needs 161 pixels."""
 
 _LADDER_PICTURES = 8
-"""Most pictures that are coded at every step of every ladder: it takes a while."""
+"""At most so many pictures are coded at every step of every ladder, which takes a while."""
 
 
 def print_report(
@@ -35,12 +41,24 @@ def print_report(
     cache: Path | None,
     workers: int,
 ) -> None:
-    """Agreement on triplets, order along ladders, correlation with opinions: of each what there is
-    data for.
+    """Print how well the learned metric agrees with labels, beside PSNR, SSIM and MS-SSIM.
+
+    There is a table for each kind of data that is given: agreement on triplets, order along the
+    codecs' ladders, correlation with opinions.
+
+    Args:
+        images: Photographs, from which triplets are made, and which are coded along the ladders.
+        triplets: CSV file of human judgements.
+        bapps: Folder of human judgements in the layout of BAPPS.
+        scores: CSV file of opinion scores.
+        lower_is_better: Whether opinion scores are of degradation.
+        weights: Weights file of the metric; None takes the shipped one.
+        cache: Folder for the triplets that are made; None keeps none.
+        workers: Number of processes that make them.
 
     Raises:
         SettingError: A file is missing, or a package that labels triplets.
-        DataError: A file is damaged; names the line.
+        DataError: A file is damaged; the message names the line.
     """
     metric = PerceptualMetric.load(weights)
     judged = [*(read_triplets(triplets) if triplets else ()), *(read_bapps(bapps) if bapps else ())]
@@ -49,49 +67,94 @@ def print_report(
         print(f"{len(judged)} judged triplets; brackets are 95 % intervals over their references")
         print(agreement_table(choices_of_triplets(judged, metric)))
     if images:
-        with tempfile.TemporaryDirectory() as folder:
-            groups = consensus_groups(images, cache or Path(folder), crop=_CROP, workers=workers)
-            print(
-                f"triplets of {_CROP}x{_CROP} crops of {len(set(groups.sources))} pictures, "
-                "labelled by certain order or by the agreement of "
-                f"{', '.join(VOTES)}, not by people; brackets are 95 % intervals over pictures"
-            )
-            print(agreement_table(choices_of_groups(groups, metric)))
-        shown = images[:: -(-len(images) // _LADDER_PICTURES)]
-        order = ladder_order(shown, metric)
-        order["all"] = tuple(map(sum, zip(*order.values())))
-        print(
-            f"\nsteps down each codec's ladder at which the distance rises, {len(shown)} whole "
-            "pictures"
-        )
-        print(
-            format_table(
-                ["codec", "rising", "steps", "share"],
-                [
-                    [name, str(rising), str(steps), f"{rising / steps:.3f}"]
-                    for name, (rising, steps) in order.items()
-                ],
-            )
-        )
+        _print_made_triplets(images, metric, cache, workers)
+        _print_ladders(images, metric)
     if opinions:
+        _print_opinions(opinions, metric, lower_is_better)
+
+
+def _print_made_triplets(
+    images: Sequence[Path], metric: PerceptualMetric, cache: Path | None, workers: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        groups = consensus_groups(images, cache or Path(folder), crop=_CROP, workers=workers)
         print(
-            f"\nrank correlation with {len(opinions)} opinion scores, "
-            f"{'lower' if lower_is_better else 'higher'} is better"
+            f"triplets of {_CROP}x{_CROP} crops of {len(set(groups.sources))} pictures, labelled "
+            f"by certain order or by the agreement of {', '.join(VOTES)}, not by people; brackets "
+            "are 95 % intervals over pictures"
         )
-        found = correlations(opinions, metric, lower_is_better)
-        print(
-            format_table(
-                ["metric", "Spearman", "Kendall", "Spearman within groups"],
-                [
-                    [
-                        name,
-                        *(
-                            ["not for this size"] * 3
-                            if c is None
-                            else [f"{v:.3f}" if v is not None else "no groups" for v in c]
-                        ),
-                    ]
-                    for name, c in found.items()
-                ],
-            )
-        )
+        print(agreement_table(choices_of_groups(groups, metric)))
+
+
+def _print_ladders(images: Sequence[Path], metric: PerceptualMetric) -> None:
+    shown = images[:: -(-len(images) // _LADDER_PICTURES)]
+    order = ladder_order(shown, metric)
+    rising, steps = (sum(counts) for counts in zip(*order.values()))
+    order["all"] = rising, steps
+    print(
+        f"\nsteps down each codec's ladder at which the distance rises, {len(shown)} whole pictures"
+    )
+    rows = [
+        [name, str(rising), str(steps), f"{rising / steps:.3f}"]
+        for name, (rising, steps) in order.items()
+    ]
+    print(format_table(["codec", "rising", "steps", "share"], rows))
+
+
+def _print_opinions(
+    opinions: Sequence[Opinion], metric: PerceptualMetric, lower_is_better: bool
+) -> None:
+    print(
+        f"\nrank correlation with {len(opinions)} opinion scores, "
+        f"{'lower' if lower_is_better else 'higher'} is better"
+    )
+    found = correlations(opinions, metric, lower_is_better)
+    rows = [[name, *_correlation_cells(of_metric)] for name, of_metric in found.items()]
+    print(format_table(["metric", "Spearman", "Kendall", "Spearman within groups"], rows))
+
+
+def _correlation_cells(found: Correlation | None) -> list[str]:
+    if found is None:
+        return ["not for this size"] * 3
+    return [f"{value:.3f}" if value is not None else "no groups" for value in found]
+
+
+def agreement_table(choices: Choices) -> str:
+    """Agreement of all metrics, as Markdown.
+
+    There is a column for all triplets, and one each for those of certain and of judged order.
+    """
+    everything = np.ones(len(choices.fraction), bool)
+    parts: Mapping[str, np.ndarray] = {
+        "all": everything,
+        "certain order": choices.certain,
+        "labelled": ~choices.certain,
+    }
+    tables = {
+        f"{name} ({chosen.sum()})": agreements(Choices(*(part[chosen] for part in choices)))
+        for name, chosen in parts.items()
+        if chosen.any() and (name == "all" or not chosen.all())
+    }
+    rows = [
+        [
+            name,
+            *(_cell(table[name]) for table in tables.values()),
+            _lead(next(iter(tables.values()))[name]),
+        ]
+        for name in (*METRICS, BEST_POSSIBLE)
+    ]
+    return format_table(["2AFC agreement", *tables, "learned leads by"], rows)
+
+
+def _cell(found: Agreement | None) -> str:
+    if found is None:
+        return "not for this size"
+    return f"{found.share:.3f} " + (
+        "(too few pictures)"
+        if found.interval is None
+        else "[{:.3f}, {:.3f}]".format(*found.interval)
+    )
+
+
+def _lead(found: Agreement | None) -> str:
+    return "" if found is None or found.lead is None else "[{:+.3f}, {:+.3f}]".format(*found.lead)
