@@ -44,7 +44,8 @@ def compute_on_one_thread_after_a_fork() -> None:
 
 def _compute_on_one_thread() -> None:
     torch = sys.modules.get("torch")
-    if hasattr(torch, "set_num_threads"):  # torch has been imported, and its import has ended
+    # a module that is still being imported, by another thread, may not have the function yet
+    if torch is not None and hasattr(torch, "set_num_threads"):
         torch.set_num_threads(1)
 
 
