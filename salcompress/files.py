@@ -1,14 +1,22 @@
-"""Files that are there whole or not at all, and their digests."""
+"""Files that are there whole or not at all, folders that one process holds, and digests.
+
+Names of files are taken as they are. A name that is not UTF-8, which Linux allows, is text with
+surrogate escapes in Python (PEP 383). Where such text is written or digested, it becomes the
+name's own bytes again.
+"""
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from salcompress.errors import DataError, OutputError, SettingError
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:
@@ -17,32 +25,27 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
     The content goes to a temporary file in the same folder, which then replaces ``path``.
 
     Args:
-        path: The file; its folder is made if need be.
-        content: Bytes, or text to be stored as UTF-8.
+        path: The file. Its folder is made where it does not exist.
+        content: Bytes, or text that is stored as UTF-8.
 
     Raises:
-        OutputError: The folder or the file cannot be written, or the disk is full; the temporary
-            file is removed.
+        OutputError: The folder or the file cannot be written, or the disk is full. The temporary
+            file is removed, and an older file at ``path`` stays.
     """
     path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
-    temporary = None
+    data = to_bytes(content) if isinstance(content, str) else content
+    # a part of the name, since the whole may be as long as the system allows
+    temporary = path.parent / f".{path.name[:32]}.{secrets.token_hex(8)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".part", dir=path.parent
-        )
-        with open(descriptor, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
-        os.chmod(temporary, 0o666 & ~_UMASK)  # mkstemp makes files that only their owner reads
         os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; make room, or choose another folder"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {path}: {_reason(error)}; {_cure(path, error)}") from error
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            os.unlink(temporary)  # which is there only if it has not replaced the file
 
 
 def read_file(path: Path | str) -> bytes:
@@ -53,15 +56,29 @@ def read_file(path: Path | str) -> bytes:
     """
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except IsADirectoryError as error:
+        raise DataError(f"cannot read {path}: it is a folder, and a file is wanted here") from error
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        raise DataError(f"cannot read {path}: {_reason(error)}") from error
+
+
+def to_bytes(text: str) -> bytes:
+    """Text as UTF-8, but names of files that are not UTF-8 as the bytes that they have on disk.
+
+    >>> to_bytes("café"), to_bytes(os.fsdecode(b"caf\\xe9"))
+    (b'caf\\xc3\\xa9', b'caf\\xe9')
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a UTF-16 pair, as JSON can hold it; no name has it
+        return text.encode("utf-8", "surrogatepass")
 
 
 def digest(*parts: bytes | str | memoryview) -> str:
     """SHA-256 of the parts, each preceded by its length, as 64 hexadecimal digits."""
     state = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = to_bytes(part) if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little"))
         state.update(data)
     return state.hexdigest()
@@ -78,13 +95,13 @@ def exclusive_folder(folder: Path | str) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SettingError(
-            f"{folder} cannot be written: {error.strerror or error}; choose another folder"
+            f"{folder} cannot be written: {_reason(error)}; {_cure(folder / '.lock', error)}"
         ) from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock)
         except OSError as error:
             raise SettingError(
                 f"{folder} is in use by another process; wait for it, or choose another folder"
@@ -92,10 +109,29 @@ def exclusive_folder(folder: Path | str) -> Iterator[Path]:
         yield folder
 
 
-def _read_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+def _lock(file: IO) -> None:
+    """Take a file for this process until the file is closed, or raise OSError at once."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows, which locks bytes of a file: the first one here
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-_UMASK = _read_umask()
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _cure(path: Path, error: Exception) -> str:
+    """What helps a file that could not be written."""
+    for folder in path.parents:
+        if os.path.exists(folder) and not os.path.isdir(folder):  # these two never raise
+            return f"{folder} is a file, and a folder is wanted there; choose another folder"
+    if os.path.isdir(path):
+        return "it is a folder, and a file is wanted there; choose another name"
+    if getattr(error, "errno", None) in _FULL:
+        return "make room, or choose another folder"
+    return "choose another folder"

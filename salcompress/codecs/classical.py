@@ -5,64 +5,29 @@ copied into the stream, so it burdens no codec's rate. Pillow by itself would co
 into AVIF, but not into JPEG or WebP.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import PIL
 from PIL import features
 
-from salcompress.codecs.base import Codec, Option, convert_options
+from salcompress.codecs.base import (
+    Codec,
+    Option,
+    choice_option,
+    convert_options,
+    integer_option,
+    number_option,
+)
 from salcompress.errors import CodecUnavailableError, CorruptError, SettingError
 from salcompress.image import decode_image, encode_image
 
 
-def integer(low: int, high: int) -> Callable[[Any], int]:
-    """Converter to an integer in [low, high]."""
-
-    def convert(value: Any) -> int:
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = None
-        if number is None or not low <= number <= high:
-            raise ValueError(f"an integer from {low} to {high}")
-        return number
-
-    return convert
-
-
-def number(low: float, high: float) -> Callable[[Any], float]:
-    """Converter to a number in (low, high]."""
-
-    def convert(value: Any) -> float:
-        try:
-            result = float(value)
-        except ValueError:
-            result = math.nan
-        if not low < result <= high:
-            raise ValueError(f"a number above {low:g} and at most {high:g}")
-        return result
-
-    return convert
-
-
-def choice(*valid: int) -> Callable[[Any], int]:
-    """Converter to one of some integers."""
-
-    def convert(value: Any) -> int:
-        if str(value) not in map(str, valid):
-            raise ValueError(f"one of {', '.join(map(str, valid))}")
-        return int(str(value))
-
-    return convert
-
-
 class PillowCodec(Codec):
-    """A file format of Pillow's; subclasses say which, and how options become those of the writer.
+    """A file format of Pillow's. Subclasses say which, and how options become those of the writer.
 
-    Keyword arguments are those of ``OPTIONS``.
+    The keyword arguments are those of ``OPTIONS``.
 
     Raises:
         SettingError: An option is unknown or out of range.
@@ -70,27 +35,21 @@ class PillowCodec(Codec):
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]]
-    name: ClassVar[str]
-    image_format: ClassVar[str]
+    name: str
+    image_format: str
     """Pillow's name of the format."""
-    feature: ClassVar[str]
+    feature: str
     """Pillow's name of the library."""
-    magic: ClassVar[tuple[int, bytes]]
+    magic: tuple[int, bytes]
     """Offset and bytes that every file of the format has."""
 
     def __init__(self, **options: Any):
-        unknown = set(options) - set(self.OPTIONS)
-        if unknown:
-            raise SettingError(
-                f"{self.name} has no option {min(unknown)!r}; valid: "
-                f"{', '.join(self.OPTIONS) or 'none'}"
-            )
+        self.options = convert_options(type(self), options)
         if not features.check(self.feature):
             raise CodecUnavailableError(
                 f"codec {self.name}: this Pillow ({PIL.__version__}) was built without it; "
                 "install Pillow >= 11.3 from a wheel"
             )
-        self.options = convert_options(type(self), options)
         self.setting = ",".join(f"{key}={value}" for key, value in self.options.items())
         self.fingerprint = (
             f"{self.name}:{self.setting}@pillow-{PIL.__version__}-{features.version(self.feature)}"
@@ -103,7 +62,7 @@ class PillowCodec(Codec):
     def encode(self, image: np.ndarray) -> bytes:
         try:
             return encode_image(image, self.image_format, **self.writer_options())
-        except SettingError:
+        except SettingError:  # it is no image
             raise
         except Exception as error:  # Pillow's writers raise OSError, ValueError, RuntimeError, ...
             height, width = image.shape[:2]
@@ -118,15 +77,15 @@ class PillowCodec(Codec):
         return decode_image(stream)
 
 
-_SUBSAMPLING = "chroma subsampling"
+_SUBSAMPLING = choice_option(420, (420, 422, 444), "chroma subsampling")
 
 
 class JpegCodec(PillowCodec):
     """Baseline JPEG by libjpeg-turbo, default Huffman tables."""
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "q": Option(75, integer(1, 100), "quality"),
-        "subsampling": Option(420, choice(420, 422, 444), _SUBSAMPLING),
+        "q": integer_option(75, 1, 100, "quality"),
+        "subsampling": _SUBSAMPLING,
     }
     name, image_format, feature, magic = "jpeg", "JPEG", "jpg", (0, b"\xff\xd8\xff")
 
@@ -138,12 +97,13 @@ class JpegCodec(PillowCodec):
 
 
 class Jpeg2000Codec(PillowCodec):
-    """JPEG 2000 by OpenJPEG: colour transform, irreversible wavelet, a .jp2 file; ``bpp`` is the
-    target, the file is what counts.
+    """JPEG 2000 by OpenJPEG, with its colour transform and irreversible wavelet, as a .jp2 file.
+
+    ``bpp`` is the target of OpenJPEG's rate control. What counts as the rate is the file.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "bpp": Option(0.5, number(0, 24), "target rate in bits per pixel")
+        "bpp": number_option(0.5, 0, 24, "target rate in bits per pixel", above_low=True)
     }
     name, image_format, feature, magic = "jpeg2000", "JPEG2000", "jpg_2000", (4, b"jP  ")
 
@@ -152,16 +112,16 @@ class Jpeg2000Codec(PillowCodec):
             "quality_mode": "rates",
             "quality_layers": [24 / self.options["bpp"]],
             "irreversible": True,
-            "mct": 1,
-        }  # Pillow's default leaves RGB as it is, which costs 3 dB
+            "mct": 1,  # Pillow's default leaves RGB as it is, which costs 3 dB
+        }
 
 
 class WebpCodec(PillowCodec):
-    """Lossy WebP by libwebp, 4:2:0 always."""
+    """Lossy WebP by libwebp. Its chroma subsampling is always 4:2:0."""
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "q": Option(75, integer(0, 100), "quality"),
-        "method": Option(4, integer(0, 6), "effort"),
+        "q": integer_option(75, 0, 100, "quality"),
+        "method": integer_option(4, 0, 6, "effort; higher is slower and smaller"),
     }
     name, image_format, feature, magic = "webp", "WEBP", "webp", (8, b"WEBP")
 
@@ -178,9 +138,9 @@ class AvifCodec(PillowCodec):
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "q": Option(60, integer(0, 100), "quality"),
-        "subsampling": Option(420, choice(420, 422, 444), _SUBSAMPLING),
-        "speed": Option(6, integer(0, 10), "speed; lower is slower and smaller"),
+        "q": integer_option(60, 0, 100, "quality"),
+        "subsampling": _SUBSAMPLING,
+        "speed": integer_option(6, 0, 10, "speed; lower is slower and smaller"),
     }
     name, image_format, feature, magic = "avif", "AVIF", "avif", (4, b"ftyp")
 
@@ -197,7 +157,7 @@ class PngCodec(PillowCodec):
     """PNG, lossless."""
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "level": Option(6, integer(0, 9), "zlib compression level")
+        "level": integer_option(6, 0, 9, "zlib compression level")
     }
     name, image_format, feature, magic = "png", "PNG", "zlib", (0, b"\x89PNG")
 
@@ -206,5 +166,5 @@ class PngCodec(PillowCodec):
 
 
 def _with_colons(subsampling: int) -> str:
-    """ "4:2:0" for 420."""
+    """Subsampling as Pillow writes it: ``4:2:0`` for 420."""
     return ":".join(str(subsampling))

@@ -1,65 +1,55 @@
-"""Learned codecs of CompressAI behind our protocol: for comparison of speed and rate only (extra
-``[bench]``).
+"""Learned codecs of CompressAI behind our protocol, for comparison of speed and rate only.
+
+They need the extra ``[bench]``.
 """
 
 import struct
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from salcompress.codecs.base import Codec, Option, convert_options
-from salcompress.codecs.classical import integer
-from salcompress.errors import (
-    CodecUnavailableError,
-    CorruptError,
-    DataError,
-    SettingError,
-    TruncatedError,
+from salcompress.codecs.base import (
+    Codec,
+    Option,
+    choice_option,
+    convert_options,
+    integer_option,
 )
+from salcompress.errors import CodecUnavailableError, CorruptError, DataError, TruncatedError
+from salcompress.files import digest
 from salcompress.image import check_image, to_tensor
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODELS = ("bmshj2018-hyperprior", "mbt2018", "cheng2020-anchor")
 
 
-def _model_name(value: Any) -> str:
-    if value not in MODELS:
-        raise ValueError(f"one of {', '.join(MODELS)}")
-    return value
-
-
-def _weights_name(value: Any) -> str:
-    if value not in ("pretrained", "random"):
-        raise ValueError("pretrained or random")
-    return value
-
-
 class CompressaiCodec(Codec):
-    """A model of CompressAI's zoo (Begaint et al. 2020), MSE-optimised, with its own float prior
-    and range coder.
+    """A model of CompressAI's zoo, optimised for MSE, with its own float prior and range coder.
+
+    Begaint et al., "CompressAI: a PyTorch library and evaluation platform for end-to-end
+    compression research", 2020, https://arxiv.org/abs/2011.03029.
 
     Streams hold height and width, then each string with its length. They decode on the machine that
-    made them; on another the float prior may not give the same tables.
+    made them. On another one the float prior may not give the same tables. ``weights=random`` draws
+    the same weights every time, so that its streams decode in other processes.
 
     Raises:
         CodecUnavailableError: CompressAI is not installed.
-        DataError: Its trained weights cannot be downloaded; ``weights=random`` times the model
+        DataError: Its trained weights cannot be downloaded. ``weights=random`` times the model
             without them.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "quality": Option(3, integer(1, 8), "quality"),
-        "model": Option("bmshj2018-hyperprior", _model_name, "which model"),
-        "weights": Option("pretrained", _weights_name, "pretrained or random"),
+        "quality": integer_option(3, 1, 8, "quality"),
+        "model": choice_option("bmshj2018-hyperprior", MODELS, "which model"),
+        "weights": choice_option("pretrained", ("pretrained", "random"), "which weights"),
     }
     name = "compressai"
 
     def __init__(self, **options: Any):
-        unknown = set(options) - set(self.OPTIONS)
-        if unknown:
-            raise SettingError(
-                f"{self.name} has no option {min(unknown)!r}; valid: {', '.join(self.OPTIONS)}"
-            )
         self.options = convert_options(type(self), options)
         try:
             import compressai
@@ -68,19 +58,25 @@ class CompressaiCodec(Codec):
             raise CodecUnavailableError(
                 'codec compressai needs CompressAI: pip install "salcompress[bench]"'
             ) from None
+        import torch
+
         try:
-            model = image_models[self.options["model"]](
-                quality=self.options["quality"], pretrained=self.options["weights"] == "pretrained"
-            )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = image_models[self.options["model"]](
+                    quality=self.options["quality"],
+                    pretrained=self.options["weights"] == "pretrained",
+                )
         except OSError as error:
             raise DataError(
                 f"the trained weights of {self.options['model']} cannot be downloaded ({error}); "
                 "weights=random times it without them"
             ) from error
+        self.setting = ",".join(f"{key}={value}" for key, value in self.options.items())
+        version = f"{compressai.__version__}-{_fingerprint_of(model)}"
+        self.fingerprint = f"compressai:{self.setting}@{version}"
         self.model = model.eval()
         self.model.update(force=True)
-        self.setting = ",".join(f"{key}={value}" for key, value in self.options.items())
-        self.fingerprint = f"compressai:{self.setting}@{compressai.__version__}"
 
     def encode(self, image: np.ndarray) -> bytes:
         import torch
@@ -117,3 +113,14 @@ class CompressaiCodec(Codec):
         return np.ascontiguousarray(
             (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         )
+
+
+def _fingerprint_of(model: "nn.Module") -> str:
+    """Eight hexadecimal digits of the names, types, shapes and values of a model's weights."""
+    import torch
+
+    parts: list[str | bytes] = []
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        parts += [name, str(tensor.dtype), str(tuple(tensor.shape)), values.numpy().tobytes()]
+    return digest(*parts)[:8]

@@ -9,7 +9,7 @@ from detectron2.data import transforms as T
 from detectron2.utils.file_io import PathManager
 
 from salcompress.codecs import Codec, load_codec
-from salcompress.codecs.base import IdentityCodec
+from salcompress.codecs.identity import IdentityCodec
 from salcompress.detectron.augmentation import (
     CodecTransform,
     RandomCompression,

@@ -15,7 +15,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from salcompress.codecs.base import CachedCodec, Codec, CodingMaps, IdentityCodec
+from salcompress.codecs.base import Codec, CodingMaps
+from salcompress.codecs.cache import CachedCodec
+from salcompress.codecs.identity import IdentityCodec
 from salcompress.errors import BitstreamError, CorruptError, DataError, SettingError
 from salcompress.files import digest, read_file
 from salcompress.image import decode_named_image

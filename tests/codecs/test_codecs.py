@@ -1,15 +1,20 @@
 """Laws of every codec, and how one is named."""
 
 import pickle
+import shutil
 
 import numpy as np
 import PIL
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import features
 
-from salcompress.codecs import CODECS, load_codec, load_codecs
+from salcompress.codecs import CODECS, load_codec, load_codecs, option_table, with_cache
+from salcompress.codecs import compressai as compressai_codec
+from salcompress.codecs.classical import Jpeg2000Codec, JpegCodec
+from salcompress.codecs.salient import WEIGHTS
 from salcompress.errors import (
     BitstreamError,
     CodecUnavailableError,
@@ -172,7 +177,8 @@ def test_lists_give_every_combination_once():
         ),
         (
             "jpeg:quality=3",
-            "jpeg has no option 'quality'; valid options: q: quality, 75 if not given",
+            r"jpeg has no option 'quality'; valid options: q: quality, an integer from 1 to 100 "
+            r"\(75 if not given\); subsampling: chroma subsampling, one of 420, 422, 444",
         ),
         ("jpeg:q=0", "an integer from 1 to 100, got '0'"),
         ("jpeg:q=30.5", "an integer from 1 to 100"),
@@ -188,6 +194,62 @@ def test_lists_give_every_combination_once():
 def test_wrong_specifications_say_what_is_valid(spec, message):
     with pytest.raises(SettingError, match=message):
         load_codec(spec)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["jpeg"], JpegCodec(q=3)])
+def test_what_is_no_specification(wrong):
+    came = type(wrong).__name__
+    with pytest.raises(SettingError, match=f"must be text such as 'jpeg:q=30', got {came}"):
+        load_codec(wrong)
+
+
+def test_a_class_takes_its_options_alone():
+    with pytest.raises(SettingError, match="jpeg has no option 'quality'; valid options: q, sub"):
+        JpegCodec(quality=3)
+    with pytest.raises(SettingError, match=r"q \(quality\) must be an integer from 1 to 100, got"):
+        JpegCodec(q=None)
+    with pytest.raises(SettingError, match="must be a number above 0 and at most 24, got None"):
+        Jpeg2000Codec(bpp=None)
+
+
+def test_settings_that_differ_in_device_alone_are_two():
+    """Their streams are one, so their fingerprint is; but a benchmark of devices needs both."""
+    first, second = load_codecs("salient:q=0.3,device=cpu,cpu:0", "salient:device=cpu,q=.3")
+    assert first.fingerprint == second.fingerprint
+    assert (first.device, second.device) == ("cpu", "cpu:0")
+
+
+def test_a_comma_in_the_path_of_weights(tmp_path):
+    path = tmp_path / "a,b.safetensors"
+    shutil.copy(WEIGHTS, path)
+    codec = load_codec(f"salient:weights='{path}',q=0.3,device=cpu")
+    assert codec.model_fingerprint == load_codec("salient:device=cpu").model_fingerprint
+    with pytest.raises(SettingError, match="does not exist"):
+        load_codec(f"salient:weights={path}")  # without quotes it is a list of two
+
+
+def test_an_object_says_which_codec_and_setting_it_is(tmp_path):
+    assert repr(load_codec("jpeg:q=30")) == "<JpegCodec jpeg:q=30,subsampling=420>"
+    assert repr(load_codec("none")) == "<IdentityCodec none>"
+    salient = load_codec("salient:q=0.3,device=cpu")
+    assert repr(salient) == f"<SalientCodec {salient.label} on cpu>"
+    cached = with_cache(load_codec("png"), tmp_path)
+    assert repr(cached) == f"<CachedCodec of <PngCodec png:level=6> in {tmp_path}>"
+
+
+def test_the_table_of_options_is_whole_and_true():
+    """Every default is valid, and so says the option's own converter."""
+    rows = {(row.codec, row.option): row for row in option_table()}
+    assert {codec for codec, _ in rows} == set(CODECS)
+    for name, codec in CODECS.items():
+        for key, option in codec.OPTIONS.items():
+            row = rows.pop((name, key))
+            assert row.meaning and row.valid and row.default
+            if option.default is not None:
+                assert option.convert(row.default) == option.default
+    assert list(rows) == [("none", "")]
+    (quality,) = [row for row in option_table() if row[:2] == ("salient", "q")]
+    assert quality[2:] == ("base quality", "a number from 0 to 1", "0.5")
 
 
 def test_a_codec_that_this_pillow_lacks(monkeypatch):
@@ -211,3 +273,16 @@ def test_compressai_is_for_those_who_have_it(picture):
         return
     codec = load_codec("compressai:model=bmshj2018-hyperprior,quality=1,weights=random")
     assert codec.decode(codec.encode(picture)).shape == picture.shape
+    again = load_codec("compressai:model=bmshj2018-hyperprior,quality=1,weights=random")
+    assert again.fingerprint == codec.fingerprint
+    assert again.encode(picture) == codec.encode(picture)
+
+
+def test_a_fingerprint_of_weights_is_of_their_content():
+    """It was one for all random models, so that a cache gave another model's streams."""
+    one, other = (torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)) for _ in "ab")
+    assert compressai_codec._fingerprint_of(one) != compressai_codec._fingerprint_of(other)
+    other.load_state_dict(one.state_dict())
+    assert compressai_codec._fingerprint_of(one) == compressai_codec._fingerprint_of(other)
+    other[1].num_batches_tracked += 1
+    assert compressai_codec._fingerprint_of(one) != compressai_codec._fingerprint_of(other)
