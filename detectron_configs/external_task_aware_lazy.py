@@ -20,7 +20,7 @@ from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import CosineParamScheduler
 from omegaconf import OmegaConf
 
-from salcompress.detectors.base import load_external
+from salcompress.detectors.external import load_external
 from salcompress.detectron import (
     ClippedAdamW,
     CompressedDetector,

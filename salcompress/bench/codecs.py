@@ -165,7 +165,7 @@ def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> N
     with tempfile.TemporaryDirectory() as folder:
         annotations = write_scenes(Path(folder) / "scenes", 40, seed=5, height=480, width=640)
         dataset = load_dataset(annotations.parent / "images", annotations)
-        detector = load_detector("scenes")
+        detector = load_detector("scenes", dataset.category_ids)
         detector(read_image(dataset.images[0].path))  # warm-up
         started = time.perf_counter()
         evaluate(dataset, detector, "scenes", "bench", codecs, Path(folder) / "out")
@@ -220,7 +220,8 @@ def _bench_memory(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
 
 def _peak_of_evaluation(annotations: Path, out: Path) -> float:
     dataset = load_dataset(annotations.parent / "images", annotations)
-    evaluate(dataset, load_detector("scenes"), "scenes", "bench", [load_codec("jpeg:q=30")], out)
+    detector = load_detector("scenes", dataset.category_ids)
+    evaluate(dataset, detector, "scenes", "bench", [load_codec("jpeg:q=30")], out)
     return peak_mib()
 
 

@@ -14,7 +14,7 @@ from salcompress import __version__
 from salcompress.codecs import CODECS, Codec, SalientCodec, load_codec, load_codecs
 from salcompress.data.coco import load_dataset
 from salcompress.data.scenes import write_scenes
-from salcompress.detectors import Detector, detector_fingerprint, load_detector
+from salcompress.detectors import load_detector
 from salcompress.errors import BitstreamError, DataError, SalcompressError, SettingError
 from salcompress.evaluation.evaluate import evaluate
 from salcompress.evaluation.rate_point import read_jsonl, to_table
@@ -364,12 +364,12 @@ def _evaluate_and_report(
     **options,
 ) -> None:
     dataset = load_dataset(images, annotations, limit, skip_bad)
-    detector, fingerprint = _load_any_detector(detector_spec)
+    detector = load_detector(detector_spec, dataset.category_ids)
     rows = evaluate(
         dataset,
         detector,
-        detector_spec,
-        fingerprint,
+        detector.label,
+        detector.fingerprint,
         codecs,
         out,
         skip_bad=skip_bad,
@@ -525,23 +525,6 @@ def _bench(args: argparse.Namespace) -> None:
         args.repeat,
         _files(args.photographs, IMAGE_ENDINGS) if args.photographs else (),
     )
-
-
-def _load_any_detector(spec: str) -> tuple[Detector, str]:
-    """The detector and its fingerprint."""
-    if not spec.startswith("detectron2:"):
-        return load_detector(spec), detector_fingerprint(spec)
-    try:
-        from salcompress.detectron.detector import load_detectron2_detector
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "detectron2":
-            raise
-        raise SettingError(
-            f"{spec!r} needs Detectron2, which is not installed: "
-            "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
-        ) from None
-    detector = load_detectron2_detector(spec)
-    return detector, detector.fingerprint
 
 
 def _leave_cores_to_workers(workers: int) -> None:

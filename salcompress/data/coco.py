@@ -1,29 +1,28 @@
-"""A COCO-format data set on disk, and the only place that knows COCO's category ids."""
+"""A COCO-format data set on disk: its images, its annotations and its category ids."""
 
 import contextlib
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
 from pycocotools.coco import COCO
 
+from salcompress.data.instances_file import read_instances
 from salcompress.errors import DataError, SettingError
-from salcompress.files import digest, read_file
+from salcompress.files import digest
 from salcompress.image import read_size
 
 COCO_CATEGORY_IDS = tuple(
     i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 )
-"""Ids of COCO's 80 categories, in the order in which detectors number their classes."""
-
+"""Ids of COCO's 80 categories, which are the labels of torchvision's official weights."""
 
 SYNTHETIC_NAME = "synthetic scenes"
 """Description in the ``info`` of data sets that this package draws itself, and their name in
 results.
 """
-
 
 SKIP_CURE = "repair the file, or leave it out with --skip-bad (skip_bad=True)"
 """What to do about a bad image."""
@@ -32,7 +31,7 @@ SKIP_CURE = "repair the file, or leave it out with --skip-bad (skip_bad=True)"
 class CocoImage(NamedTuple):
     """One image of a data set."""
 
-    image_id: int
+    image_id: int | str
     file_name: str
     """As in the annotations; it may name subfolders."""
     path: Path
@@ -53,16 +52,10 @@ class CocoDataset(NamedTuple):
     records check.
     """
 
-
-def category_ids(num_classes: int) -> Sequence[int]:
-    """COCO category id of each class that a detector numbers from 0.
-
-    Args:
-        num_classes: 80: COCO's own, contiguous. 90: class k is category k + 1 with the gaps kept,
-            as torchvision numbers them. Any other number: a data set of its own, whose categories
-            are 1 .. num_classes.
-    """
-    return COCO_CATEGORY_IDS if num_classes == len(COCO_CATEGORY_IDS) else range(1, num_classes + 1)
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The data set's own category ids, sorted: class k of a detector is the k-th of them."""
+        return tuple(sorted(self.coco.getCatIds()))
 
 
 def load_dataset(
@@ -79,10 +72,9 @@ def load_dataset(
         skip_bad: List images that fail the check in ``skipped`` instead of raising.
 
     Raises:
-        SettingError: The folder or the json is missing, ``limit`` is not positive, or no image is
-            left.
-        DataError: The json is damaged or is no COCO instances file, or an image is missing or of
-            another size.
+        SettingError: The folder or the json is missing, the folder has none of the images,
+            ``limit`` is not positive, or no image is left.
+        DataError: The json cannot be read for certain, or an image is missing or of another size.
     """
     images, annotations = Path(images), Path(annotations)
     if not images.is_dir():
@@ -92,13 +84,16 @@ def load_dataset(
     if limit is not None and limit < 1:
         raise SettingError(f"limit must be at least 1, got {limit}")
     coco, text = load_annotations(annotations)
-    found, skipped = [], {}
     entries = coco.dataset["images"][:limit]
+    found: list[CocoImage] = []
+    skipped: dict[str, str] = {}
     for entry in entries:
         path = images / entry["file_name"]
         try:
             _check_size(path, entry, annotations)
         except DataError as error:
+            if not found and not skipped:
+                _check_folder(images, annotations, [entry["file_name"] for entry in entries])
             if not skip_bad:
                 raise DataError(f"{error}; {SKIP_CURE}") from error
             skipped[entry["file_name"]] = str(error)
@@ -115,41 +110,12 @@ def load_dataset(
 def load_annotations(annotations: Path | str) -> tuple[COCO, bytes]:
     """Annotations as pycocotools holds them, and the bytes of the file.
 
-    What COCO's own files always have and others may leave out is filled in: an ``area`` is that of
-    the box, ``iscrowd`` 0.
+    They are checked and completed by :func:`salcompress.data.instances_file.read_instances`.
 
     Raises:
-        DataError: The file is missing, no json, or no COCO instances file.
+        DataError: The file is missing, or cannot be read for certain.
     """
-    text = read_file(annotations)
-    try:
-        content: Any = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{annotations}: not a json file: {error}") from error
-    required = {
-        "images": ("id", "file_name", "height", "width"),
-        "annotations": ("id", "image_id", "category_id", "bbox"),
-        "categories": ("id", "name"),
-    }
-    for part, keys in required.items():
-        entries = content.get(part) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise DataError(f"{annotations}: not a COCO instances file: it has no list {part!r}")
-        for entry in entries:
-            missing = [k for k in keys if k not in entry] if isinstance(entry, dict) else list(keys)
-            if missing:
-                raise DataError(
-                    f"{annotations}: an entry of {part!r} lacks {', '.join(missing)}: "
-                    f"{str(entry)[:80]}"
-                )
-    for annotation in content["annotations"]:
-        if not isinstance(annotation["bbox"], list) or len(annotation["bbox"]) != 4:
-            raise DataError(
-                f"{annotations}: annotation {annotation['id']} has no bbox [x, y, w, h]: "
-                f"{str(annotation['bbox'])[:80]}"
-            )
-        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-        annotation.setdefault("iscrowd", 0)
+    content, text = read_instances(annotations)
     coco = COCO()
     coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
@@ -165,12 +131,44 @@ def dataset_name(annotations: Path, coco: COCO) -> str:
     return f"{annotations.resolve().parent.name}/{annotations.stem}"
 
 
-def _check_size(path: Path, entry: dict, annotations: Path) -> None:
+def _check_size(path: Path, entry: dict[str, Any], annotations: Path) -> None:
     if not path.is_file():
         raise DataError(f"{path} is missing, though {annotations} lists it")
-    height, width = read_size(path)
-    if (height, width) != (entry["height"], entry["width"]):
-        raise DataError(
-            f"{path} is {width}x{height}, but {annotations} says "
-            f"{entry['width']}x{entry['height']} (width x height)"
+    size, annotated = read_size(path), (entry["height"], entry["width"])
+    if size == annotated:
+        return
+    text = (
+        f"{path} is {size[1]}x{size[0]}, but {annotations} says {annotated[1]}x{annotated[0]} "
+        "(width x height)"
+    )
+    if annotated == size[::-1]:
+        with Image.open(path) as file:
+            turned = file.size[::-1] != size
+        text += (
+            ": that is its size before the turn that its EXIF orientation asks for, and boxes are "
+            "of the turned image; write the turned pixels into the file, or correct the annotations"
+            if turned
+            else ": height and width are exchanged in the annotations"
+        )
+    raise DataError(text)
+
+
+def _check_folder(images: Path, annotations: Path, names: list[str]) -> None:
+    """Raise where the folder has none of the images that are listed: it is the wrong one.
+
+    One image that is missing is damage to the data set, and another matter.
+    """
+    if any((images / name).is_file() for name in names):
+        return
+    folders = [images.parent, *sorted(folder for folder in images.iterdir() if folder.is_dir())]
+    for folder in folders:
+        if any((folder / name).is_file() for name in names[:20]):
+            raise SettingError(
+                f"images folder {images} has none of the images that {annotations} lists, and "
+                f"{folder} has them; give that folder"
+            )
+    if len(names) > 1:
+        raise SettingError(
+            f"images folder {images} has none of the images that {annotations} lists, such as "
+            f"{names[0]}; give the folder that holds them"
         )

@@ -124,7 +124,8 @@ def write_scenes(
     ):
         return annotations_path
     annotations_path.unlink(missing_ok=True)  # of other arguments: its images are about to change
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for index in range(num_images):
         scene = make_scene(seed, index, height, width)
         name = f"{index + 1:06d}.png"
@@ -347,7 +348,7 @@ def _paint(
     across it.
     """
     height, width = coverage.shape
-    offset = np.float32([[1, 0, rng.uniform(1, 4)], [0, 1, rng.uniform(1, 4)]])
+    offset = np.array([[1, 0, rng.uniform(1, 4)], [0, 1, rng.uniform(1, 4)]], np.float32)
     shadow = cv2.GaussianBlur(
         cv2.warpAffine(coverage, offset, (width, height)), (0, 0), rng.uniform(1, 3)
     )

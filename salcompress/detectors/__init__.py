@@ -1,81 +1,76 @@
 """Detectors by specification: ``scenes``, ``torchvision:maskrcnn_resnet50_fpn``,
-``path/to/file.py:factory``.
+``detectron2:CONFIG``, ``path/to/file.py:factory``.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+import importlib
+from collections.abc import Sequence
 
-from salcompress.detectors.base import Detector, load_external
+from salcompress.detectors.base import Detector
 from salcompress.errors import SettingError
-from salcompress.files import digest, read_file
-from salcompress.spec import Spec, parse_spec, single_options
+from salcompress.spec import parse_spec
 
-__all__ = ["Detector", "detector_fingerprint", "load_detector"]
+__all__ = ["LOADERS", "Detector", "load_detector"]
 
-_WEIGHTS = {"weights": "file with the state dict", "device": "cpu, cuda, cuda:1, ..."}
+LOADERS = {
+    "scenes": "salcompress.detectors.scenes:load_scene_detector",
+    "torchvision": "salcompress.detectors.torchvision:load_torchvision_detector",
+    "detectron2": "salcompress.detectron.detector:load_detectron2_detector",
+}
+"""``module:function`` by the name that begins a specification.
+
+The module is imported when it is asked for. The function takes the whole specification and the data
+set's category ids, and gives a :class:`Detector`.
+"""
+_INSTALL = {
+    "detectron2": "https://detectron2.readthedocs.io/en/latest/tutorials/install.html says how",
+}
 
 
-def load_detector(spec: str) -> Detector:
-    """The detector of a specification.
+def load_detector(spec: str, category_ids: Sequence[int]) -> Detector:
+    """The detector of a specification, for a data set.
 
     * ``scenes[:weights=FILE][,device=cpu]``: the small Mask R-CNN shipped for this package's
       synthetic scenes;
     * ``torchvision:NAME[,weights=FILE][,device=cpu]``: a Faster R-CNN or Mask R-CNN of torchvision;
-    * ``path/to/file.py:factory``: whatever ``factory()`` of that file returns.
+    * ``detectron2:CONFIG[,weights=FILE][,device=cpu]``: a Detectron2 model, of a config file or a
+      name of its model zoo;
+    * ``path/to/file.py:factory``: whatever ``factory()`` of that file returns. It gives the data
+      set's own category ids.
 
-    (``detectron2:...`` is loaded by :mod:`salcompress.detectron.detector`, which needs Detectron2.)
+    Args:
+        spec: The specification.
+        category_ids: The data set's category ids, sorted, as
+            :attr:`salcompress.data.coco.CocoDataset.category_ids` has them. Class k of a model is
+            the k-th of them.
 
     Raises:
-        SettingError: The specification is wrong, or a file that it names is missing.
+        SettingError: The specification is wrong, a file that it names is missing, a package that it
+            needs is not installed, or the model has another number of classes than the data set has
+            categories.
         DataError: Weights are damaged or cannot be downloaded, or an external file fails.
     """
-    path, factory = _external(spec)
-    if path:
-        return load_external(path, factory)
-    parsed = parse_spec(spec)
-    options = single_options(spec, parsed, _WEIGHTS)
-    if parsed.name == "scenes" and parsed.argument is None:
-        from salcompress.detectors.scenes import load_scene_detector
-
-        return load_scene_detector(**options)
-    if parsed.name == "torchvision":
-        from salcompress.detectors.torchvision import MODEL_NAMES, load_torchvision
-
-        if parsed.argument is None:
-            raise SettingError(
-                f"{spec!r} names no model; write torchvision:NAME with one of "
-                f"{', '.join(MODEL_NAMES)}"
-            )
-        return load_torchvision(parsed.argument, **options)
-    raise SettingError(
-        f"unknown detector {spec!r}; valid: scenes[:weights=FILE], "
-        "torchvision:NAME[,weights=FILE], "
-        "detectron2:CONFIG[,weights=FILE], path/to/file.py:factory"
-    )
-
-
-def detector_fingerprint(spec: str) -> str:
-    """Digest of a specification and of the files that it names.
-
-    Of ``path/to/file.py:factory`` that is the file itself, not what it reads or imports.
-
-    Raises:
-        DataError: A named file cannot be read.
-    """
-    path, _ = _external(spec)
-    files = [path] if path else list(_named_files(parse_spec(spec)))
-    return digest(spec, *(read_file(file) for file in files))
-
-
-def _external(spec: str) -> tuple[str, str]:
+    if not isinstance(spec, str):
+        raise SettingError(f"a detector's specification must be text, got {type(spec).__name__}")
     path, _, factory = spec.rpartition(":")
-    return (path, factory) if path.endswith(".py") else ("", "")
+    if path.endswith(".py") or spec.endswith(".py"):
+        from salcompress.detectors.external import load_external_detector
 
-
-def _named_files(spec: Spec) -> Iterator[Path]:
-    if "weights" in spec.options:
-        yield Path(spec.options["weights"][0])
-    elif spec.name == "scenes":
-        from salcompress.detectors.scenes import WEIGHTS
-
-        yield WEIGHTS
+        return load_external_detector(path or spec, factory if path else "")
+    name = parse_spec(spec).name
+    if name not in LOADERS:
+        raise SettingError(
+            f"unknown detector {spec!r}; valid: scenes[:weights=FILE], "
+            "torchvision:NAME[,weights=FILE], "
+            "detectron2:CONFIG[,weights=FILE], path/to/file.py:factory"
+        )
+    module, _, function = LOADERS[name].partition(":")
+    try:
+        load = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _INSTALL:
+            raise
+        raise SettingError(
+            f"{spec!r} needs {package}, which is not installed; {_INSTALL[package]}"
+        ) from None
+    return load(spec, category_ids)

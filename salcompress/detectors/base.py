@@ -1,17 +1,20 @@
-"""What a detector is, and how an external one is loaded."""
+"""What a detector is."""
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from salcompress.errors import DataError, SettingError
+from salcompress.errors import SettingError
 
 
 class Detector(Protocol):
     """Finds objects in one image."""
+
+    label: str
+    """The specification that made it, as reports show it."""
+    fingerprint: str
+    """Of the content of all that it was made from: code, weights and settings, never a path."""
 
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
         """Detect.
@@ -20,42 +23,23 @@ class Detector(Protocol):
             image: uint8 (H, W, 3), RGB.
 
         Returns:
-            COCO results without ``image_id``: ``category_id`` (as in the annotations), ``bbox`` [x,
-            y, w, h] in pixels of ``image``, ``score`` in [0, 1] and, from a detector that gives
-            masks, ``segmentation`` as compressed RLE.
+            COCO results without ``image_id``. Each has a ``category_id`` of the data set, a
+            ``bbox`` [x, y, w, h] in pixels of ``image``, and a ``score`` in [0, 1]. A detector that
+            gives masks adds ``segmentation`` as compressed run lengths.
         """
 
 
-def load_external(path: str, factory: str) -> Detector:
-    """The detector that ``factory()`` of a Python file returns.
+def check_num_classes(label: str, num_classes: int, category_ids: Sequence[int]) -> None:
+    """Raise unless a model has one class for each category of the data set.
 
     Raises:
-        SettingError: The file or the function is missing, or what it returns cannot be called.
-        DataError: The file or the function fails; the message carries its own.
+        SettingError: The numbers differ; the message names both.
+
+    >>> check_num_classes("scenes", 6, range(1, 7))
     """
-    if not Path(path).is_file():
-        raise SettingError(f"detector file {path} does not exist")
-    module_spec = importlib.util.spec_from_file_location(
-        f"salcompress_external_{Path(path).stem}", path
-    )
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module  # dataclasses and pickle look a module up by its name
-    sys.path.append(str(Path(path).resolve().parent))  # so that the file can import its neighbours
-    try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:  # whatever a stranger's file raises; the user needs its name
-        raise DataError(
-            f"detector file {path} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    build = getattr(module, factory, None)
-    if not callable(build):
-        raise SettingError(f"detector file {path} has no function {factory!r}")
-    try:
-        detector = build()
-    except Exception as error:
-        raise DataError(f"{factory}() of {path} failed: {type(error).__name__}: {error}") from error
-    if not callable(detector):
+    if num_classes != len(category_ids):
         raise SettingError(
-            f"{factory}() of {path} must return a callable, got {type(detector).__name__}"
+            f"detector {label} has {num_classes} classes, and the data set has "
+            f"{len(category_ids)} categories: it was trained for other data. Choose a detector of "
+            "this data set; class k stands for the k-th of its sorted category ids"
         )
-    return detector

@@ -1,5 +1,6 @@
 """The small Mask R-CNN of the demo, trained on this package's own synthetic scenes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,8 +11,15 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
-from salcompress.data.coco import category_ids
-from salcompress.detectors.torchvision import TorchvisionDetector, load_state, read_state_dict
+from salcompress.detectors.base import check_num_classes
+from salcompress.detectors.torchvision import (
+    OPTIONS,
+    TorchvisionDetector,
+    load_state,
+    read_state_dict,
+)
+from salcompress.errors import SettingError
+from salcompress.spec import parse_spec, single_options
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "scene_detector.safetensors"
 NUM_CLASSES = 6
@@ -94,13 +102,25 @@ def load_scene_network(weights: Path | str = WEIGHTS) -> MaskRCNN:
     return model
 
 
-def load_scene_detector(
-    weights: Path | str = WEIGHTS, device: str | None = None
-) -> TorchvisionDetector:
-    """The trained detector; categories are those of :mod:`salcompress.data.scenes`.
+def load_scene_detector(spec: str, category_ids: Sequence[int]) -> TorchvisionDetector:
+    """The detector of ``scenes[:weights=FILE][,device=cpu]``.
+
+    Args:
+        spec: Without a file it has the shipped weights.
+        category_ids: Those of :mod:`salcompress.data.scenes`, or of another data set of six.
 
     Raises:
-        SettingError: The file is missing.
+        SettingError: The specification is wrong, the file is missing, or the data set has another
+            number of categories.
         DataError: The file is damaged or of another model.
     """
-    return TorchvisionDetector(load_scene_network(weights), category_ids(NUM_CLASSES), device)
+    parsed = parse_spec(spec)
+    options = single_options(spec, parsed, OPTIONS)
+    if parsed.argument is not None:
+        raise SettingError(
+            f"{spec!r}: scenes is one detector and takes no name, got {parsed.argument!r}; write "
+            "scenes[:weights=FILE][,device=cpu]"
+        )
+    check_num_classes(spec, NUM_CLASSES, category_ids)
+    model = load_scene_network(options.get("weights", WEIGHTS))
+    return TorchvisionDetector(model, category_ids, spec, options.get("device"))

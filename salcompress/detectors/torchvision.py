@@ -13,9 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from salcompress.data.coco import category_ids
+from salcompress.data.coco import COCO_CATEGORY_IDS
+from salcompress.detectors.base import check_num_classes
+from salcompress.detectors.fingerprints import network_fingerprint
 from salcompress.errors import DataError, SettingError
 from salcompress.image import check_image, to_tensor
+from salcompress.spec import parse_spec, single_options
 
 MODEL_NAMES = (
     "fasterrcnn_mobilenet_v3_large_320_fpn",
@@ -25,6 +28,9 @@ MODEL_NAMES = (
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet50_fpn_v2",
 )
+OPTIONS = {"weights": "file with the state dict", "device": "cpu, cuda, cuda:1, ..."}
+_NUM_OFFICIAL_CLASSES = 90
+"""Labels of torchvision's COCO weights: COCO's ids up to 90, the ten that COCO leaves out, too."""
 
 
 class TorchvisionDetector:
@@ -35,13 +41,22 @@ class TorchvisionDetector:
         model: Takes a list of float (3, H, W) in [0, 1]; gives boxes, labels from 1, scores and
             perhaps masks.
         categories: Category id of label 1, 2, ...
+        label: What reports call it.
         device: Where it runs; CUDA where there is one if None.
+
+    Attributes:
+        label: As given.
+        fingerprint: Of the network's class, of its weights and of the categories.
 
     Raises:
         SettingError: There is no such device here.
     """
 
-    def __init__(self, model: nn.Module, categories: Sequence[int], device: str | None = None):
+    def __init__(
+        self, model: nn.Module, categories: Sequence[int], label: str, device: str | None = None
+    ):
+        self.label = label
+        self.fingerprint = network_fingerprint(model, repr(model), str(list(categories)))
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.model = model.to(self.device).eval()
@@ -53,6 +68,7 @@ class TorchvisionDetector:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
+        """COCO results in an image, uint8 (H, W, 3), RGB."""
         check_image(image)
         found = {
             key: value.cpu()
@@ -77,44 +93,80 @@ class TorchvisionDetector:
         return results
 
 
-def load_torchvision(
-    name: str, weights: str | None = None, device: str | None = None
-) -> TorchvisionDetector:
-    """A torchvision model by name.
+def load_torchvision_detector(spec: str, category_ids: Sequence[int]) -> TorchvisionDetector:
+    """The detector of ``torchvision:NAME[,weights=FILE][,device=cpu]``.
+
+    Without a file it has the official COCO weights, from torch's cache or the network. Their labels
+    are COCO's category ids, so they need a data set whose ids are among COCO's 80. With a file,
+    label k is the k-th of the data set's ids; a file of 90 labels is read as the official weights.
 
     Args:
-        name: One of ``MODEL_NAMES``.
-        weights: File with the state dict (.pth or .safetensors); its number of classes is read off
-            it. The official COCO weights, from torch's cache or the network, if None.
+        spec: NAME is one of ``MODEL_NAMES``; the number of classes is read off the file, which is
+            .pth or .safetensors.
+        category_ids: The data set's category ids, sorted.
 
     Raises:
-        SettingError: The name is unknown, or the file is missing.
+        SettingError: The specification is wrong, the file is missing, or the data set has other
+            categories.
         DataError: The weights are damaged or of another model, or the official ones cannot be
             downloaded.
     """
-    if name not in MODEL_NAMES:
+    parsed = parse_spec(spec)
+    options = single_options(spec, parsed, OPTIONS)
+    if parsed.argument is None:
         raise SettingError(
-            f"torchvision has no detector {name!r} here; valid names: {', '.join(MODEL_NAMES)}"
+            f"{spec!r} names no model; write torchvision:NAME with one of {', '.join(MODEL_NAMES)}"
         )
-    build = getattr(torchvision.models.detection, name)
-    if weights is None:
-        try:
-            model = build(weights="DEFAULT")
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
-            raise DataError(
-                f"the official weights of {name} cannot be downloaded ({error}); pass a state "
-                "dict that you have: "
-                f"torchvision:{name},weights=FILE"
-            ) from error
-        return TorchvisionDetector(model, category_ids(90), device)
+    if parsed.argument not in MODEL_NAMES:
+        raise SettingError(
+            f"torchvision has no detector {parsed.argument!r} here; valid names: "
+            f"{', '.join(MODEL_NAMES)}"
+        )
+    if "weights" in options:
+        model, num_classes = _model_of_file(parsed.argument, options["weights"])
+    else:
+        _check_coco_ids(spec, category_ids)
+        model, num_classes = _official_model(parsed.argument), _NUM_OFFICIAL_CLASSES
+    categories = category_ids
+    if num_classes == _NUM_OFFICIAL_CLASSES != len(category_ids):
+        _check_coco_ids(spec, category_ids)
+        categories = range(1, _NUM_OFFICIAL_CLASSES + 1)
+    check_num_classes(spec, num_classes, categories)
+    return TorchvisionDetector(model, categories, spec, options.get("device"))
+
+
+def _official_model(name: str) -> nn.Module:
+    try:
+        return getattr(torchvision.models.detection, name)(weights="DEFAULT")
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise DataError(
+            f"the official weights of {name} cannot be downloaded ({error}); pass a state dict "
+            f"that you have: torchvision:{name},weights=FILE"
+        ) from error
+
+
+def _model_of_file(name: str, weights: str) -> tuple[nn.Module, int]:
+    """The model with the weights of a file, and its number of classes without the background."""
     state = read_state_dict(weights)
     key = "roi_heads.box_predictor.cls_score.weight"
     if key not in state:
         raise DataError(f"{weights} holds no weights of torchvision's {name}: it lacks {key}")
-    num_classes = len(state[key])
-    model = build(weights=None, weights_backbone=None, num_classes=num_classes)
+    num_labels = len(state[key])
+    build = getattr(torchvision.models.detection, name)
+    model = build(weights=None, weights_backbone=None, num_classes=num_labels)
     load_state(model, state, weights)
-    return TorchvisionDetector(model, category_ids(num_classes - 1), device)
+    return model, num_labels - 1
+
+
+def _check_coco_ids(spec: str, category_ids: Sequence[int]) -> None:
+    """Raise unless the labels of the official weights mean something in the data set."""
+    foreign = sorted(set(category_ids) - set(COCO_CATEGORY_IDS))
+    if foreign:
+        raise SettingError(
+            f"detector {spec} has {_NUM_OFFICIAL_CLASSES} labels that are COCO's category ids, "
+            f"and the data set has {len(category_ids)} categories, of which id {foreign[0]} is "
+            "none of COCO's; give weights that were trained for this data set"
+        )
 
 
 def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:

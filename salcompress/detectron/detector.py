@@ -1,5 +1,6 @@
 """Any Detectron2 model as a detector of ``salcompress evaluate``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.modeling import build_model
 from torch import nn
 
-from salcompress.data.coco import category_ids
+from salcompress.detectors.base import check_num_classes
 from salcompress.detectron.augmentation import as_rgb, check_image_format
 from salcompress.detectron.config import add_salcompress_config
 from salcompress.errors import DataError, SettingError
@@ -30,21 +31,26 @@ class Detectron2Detector:
         model: Any model that takes ``[{"image", "height", "width"}]`` and gives ``"instances"``;
             put in eval mode.
         cfg: Its config: input format, test size and number of classes.
+        category_ids: The data set's ids in their order; class k of the model is the k-th.
+        label: What reports call the detector.
 
     Attributes:
+        label: As given.
         fingerprint: Digest of the config and of its weights file.
     """
 
-    def __init__(self, model: nn.Module, cfg: CfgNode):
+    def __init__(
+        self, model: nn.Module, cfg: CfgNode, category_ids: Sequence[int], label: str = ""
+    ):
         check_image_format(cfg.INPUT.FORMAT)
         self.model, self.image_format = model.eval(), cfg.INPUT.FORMAT
         weights = Path(cfg.MODEL.WEIGHTS)
         self.fingerprint = digest(cfg.dump(), read_file(weights) if weights.is_file() else b"")
         self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
         single_stage = cfg.MODEL.META_ARCHITECTURE in ("RetinaNet", "FCOS")
-        self.categories = category_ids(
-            cfg.MODEL.RETINANET.NUM_CLASSES if single_stage else cfg.MODEL.ROI_HEADS.NUM_CLASSES
-        )
+        heads = cfg.MODEL.RETINANET if single_stage else cfg.MODEL.ROI_HEADS
+        self.label, self.category_ids = label or cfg.MODEL.META_ARCHITECTURE, tuple(category_ids)
+        check_num_classes(self.label, heads.NUM_CLASSES, category_ids)
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
@@ -59,11 +65,11 @@ class Detectron2Detector:
         results = instances_to_coco_json(found, 0)
         for result in results:
             del result["image_id"]
-            result["category_id"] = int(self.categories[result["category_id"]])
+            result["category_id"] = int(self.category_ids[result["category_id"]])
         return results
 
 
-def load_detectron2_detector(spec: str) -> Detectron2Detector:
+def load_detectron2_detector(spec: str, category_ids: Sequence[int]) -> Detectron2Detector:
     """The detector of ``detectron2:CONFIG[,weights=FILE][,device=cpu]``.
 
     Args:
@@ -112,7 +118,7 @@ def load_detectron2_detector(spec: str) -> Detectron2Detector:
                 "file that you have: "
                 f"detectron2:{parsed.argument},weights=FILE"
             ) from error
-    return Detectron2Detector(model, cfg)
+    return Detectron2Detector(model, cfg, category_ids, spec)
 
 
 def load_config(name: str) -> CfgNode:

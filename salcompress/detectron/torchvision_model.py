@@ -27,8 +27,8 @@ class TorchvisionModel(nn.Module):
         model: Takes a list of float RGB (3, H, W) in [0, 1]; gives boxes, labels from 1, scores and
             perhaps masks.
         labels: torchvision's label of each of Detectron2's classes. For torchvision's own COCO
-            weights, whose labels have gaps, that is ``salcompress.data.coco.category_ids(80)``; for
-            a model of N classes without gaps, ``range(1, N + 1)``. Detections of other labels are
+            weights, whose labels have gaps, that is
+            ``salcompress.data.coco.COCO_CATEGORY_IDS``; for a model of N classes without gaps, ``range(1, N + 1)``. Detections of other labels are
             left out.
         image_format: "BGR" or "RGB", how the channels of ``x["image"]`` lie.
 

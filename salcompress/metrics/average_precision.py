@@ -1,12 +1,20 @@
-"""COCO average precision by pycocotools, and its bootstrap over images."""
+"""COCO average precision by pycocotools, and its bootstrap over images.
+
+Average precision (AP) is the mean over categories, over ten IoU thresholds from 0.5 to 0.95 and
+over 101 recalls of the best precision at that recall or above it: Lin et al., "Microsoft COCO:
+common objects in context", ECCV 2014, https://cocodataset.org/#detection-eval. The figures are
+those of pycocotools to the last digit; what is ours is that no id has a say in them.
+"""
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -20,7 +28,7 @@ class AveragePrecision(NamedTuple):
     """AP of one kind, boxes or masks."""
 
     values: dict[str, float | None]
-    """``AP_NAMES``, times 100; None where the annotations have no such object."""
+    """By ``AP_NAMES``, in [0, 100]; None where the annotations have no such object."""
     matches: tuple["ClassMatches", ...]
     """What the bootstrap needs."""
 
@@ -29,7 +37,7 @@ class ClassMatches(NamedTuple):
     """Detections of a class over all images, by falling score, at each of T IoU thresholds."""
 
     image_index: np.ndarray
-    """(D,) position of the image in the list that was evaluated."""
+    """(D,) position of the image among the image ids that were given."""
     true_positive: np.ndarray
     """(T, D) bool."""
     false_positive: np.ndarray
@@ -40,34 +48,72 @@ class ClassMatches(NamedTuple):
 
 def average_precision(
     coco: COCO,
-    image_ids: Sequence[int],
-    detections: Mapping[int, Iterable[Mapping[str, Any]]],
+    image_ids: Sequence[int | str],
+    detections: Mapping[Any, Iterable[Mapping[str, Any]]],
     kind: str,
 ) -> AveragePrecision:
     """Average precision over the given images.
 
+    Neither the numbers of images, annotations and categories nor the order of ``image_ids`` changes
+    it: everything is numbered anew for pycocotools, images by the order of their file names. (Where
+    two detections have one score, pycocotools takes the one of the earlier image first, and an
+    annotation of id 0 never counts as found.)
+
+    In mask AP an object without a mask is passed over as a crowd is: what is detected in its box is
+    neither right nor wrong.
+
     Args:
-        coco: Annotations.
+        coco: Annotations, such as those of :class:`~salcompress.data.coco.CocoDataset`.
         image_ids: The images that count, detected in or not.
-        detections: COCO results without ``image_id``, by image id.
+        detections: COCO results without ``image_id``, by image id: ``category_id``, ``score``,
+            ``bbox`` [x, y, w, h] in pixels, for mask AP ``segmentation`` as compressed run lengths.
         kind: ``bbox`` or ``segm``.
 
     Raises:
-        DataError: A detection lacks a key.
+        DataError: A detection lacks a key, holds a number that is not finite, or has a mask of
+            another size than its image.
 
     Warns:
-        UserWarning: None of the categories detected is annotated.
+        UserWarning: None of the categories detected is annotated, or some objects have no mask.
+
+    >>> coco = COCO()
+    >>> coco.dataset = {
+    ...     "images": [{"id": 8, "file_name": "a.png", "height": 20, "width": 30}],
+    ...     "categories": [{"id": 3, "name": "thing"}],
+    ...     "annotations": [
+    ...         {
+    ...             "image_id": 8,
+    ...             "category_id": 3,
+    ...             "bbox": [1, 2, 9, 9],
+    ...             "area": 81,
+    ...             "iscrowd": 0,
+    ...             "id": 0,
+    ...         }
+    ...     ],
+    ... }
+    >>> with contextlib.redirect_stdout(io.StringIO()):
+    ...     coco.createIndex()
+    >>> found = {8: [{"category_id": 3, "bbox": [1, 2, 9, 8], "score": 0.9}]}  # IoU 8 / 9
+    >>> round(average_precision(coco, [8], found, "bbox").values["AP"], 6)
+    80.0
     """
-    evaluation = COCOeval(coco, _results(coco, image_ids, detections, kind), kind)
-    evaluation.params.imgIds = list(image_ids)
+    # positions by number: image number n of pycocotools is image_ids[order[n]]
+    order = sorted(
+        range(len(image_ids)), key=lambda k: str(coco.imgs[image_ids[k]].get("file_name"))
+    )
+    images = [coco.imgs[image_ids[k]] for k in order]
+    objects = _numbered_objects(coco, images, kind)
+    results = _numbered_results(coco, images, detections, kind)
     with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(_index(coco, images, objects), _index(coco, images, results), kind)
+        evaluation.params.imgIds = list(range(len(images)))
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     values = {
         name: float(v) * 100 if v >= 0 else None for name, v in zip(AP_NAMES, evaluation.stats)
     }
-    return AveragePrecision(values, tuple(_class_matches(evaluation)))
+    return AveragePrecision(values, tuple(_class_matches(evaluation, np.array(order, int))))
 
 
 def bootstrap_average_precision(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarray:
@@ -95,8 +141,11 @@ def bootstrap_average_precision(matches: Sequence[ClassMatches], weights: np.nda
 
 
 def has_masks(coco: COCO) -> bool:
-    """Whether every annotation has a mask."""
-    return all(annotation.get("segmentation") for annotation in coco.dataset["annotations"])
+    """Whether any annotation has a mask, so that there is something to measure mask AP on.
+
+    Objects without one are passed over in mask AP; see :func:`average_precision`.
+    """
+    return any(annotation.get("segmentation") for annotation in coco.dataset["annotations"])
 
 
 def _bootstrap(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarray:
@@ -130,40 +179,97 @@ def _bootstrap(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarr
         return 100 * total / np.where(counted > 0, counted, np.nan)
 
 
-def _results(coco: COCO, image_ids: Sequence[int], detections: Mapping, kind: str) -> COCO:
-    # With a box in the results, loadRes would take a mask's area from its box.
+def _index(coco: COCO, images: Sequence[Mapping], annotations: list[dict]) -> COCO:
+    """Numbered annotations or results as pycocotools wants them."""
+    indexed = COCO()
+    indexed.dataset = {
+        "images": [dict(image) | {"id": number} for number, image in enumerate(images)],
+        "categories": coco.dataset["categories"],
+        "annotations": annotations,
+    }
+    indexed.createIndex()
+    return indexed
+
+
+def _numbered_objects(coco: COCO, images: Sequence[Mapping], kind: str) -> list[dict]:
+    """Annotations of the images, numbered from 1: pycocotools takes 0 for "no match"."""
+    objects: list[dict[str, Any]] = []
+    without_mask = 0
+    for number, image in enumerate(images):
+        for annotation in coco.imgToAnns[image["id"]]:
+            found = dict(annotation) | {"id": len(objects) + 1, "image_id": number}
+            if kind == "segm" and not found.get("segmentation"):
+                without_mask += not found["iscrowd"]
+                x, y, w, h = found["bbox"]
+                found["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+                found["iscrowd"] = 1
+            objects.append(found)
+    if 0 < without_mask < len(objects):
+        warnings.warn(
+            f"{without_mask} of {len(objects)} annotated objects have no mask; mask AP passes over "
+            "them, and box AP counts them",
+            stacklevel=3,
+        )
+    return objects
+
+
+def _numbered_results(
+    coco: COCO, images: Sequence[Mapping], detections: Mapping, kind: str
+) -> list[dict]:
+    """Detections in the images, with what pycocotools' loadRes would give them."""
+    # With a box in the results, a mask's area would be taken from it.
     keep = ("category_id", "score", "bbox" if kind == "bbox" else "segmentation")
-    try:
-        flat = [
-            {"image_id": i, **{key: d[key] for key in keep}}
-            for i in image_ids
-            for d in detections.get(i, ())
-        ]
-    except KeyError as error:
-        raise DataError(f"a detection lacks {error}; a COCO result has {', '.join(keep)}") from None
+    results: list[dict] = []
+    for number, image in enumerate(images):
+        for detection in detections.get(image["id"], ()):
+            try:
+                result = {key: detection[key] for key in keep}
+            except KeyError as error:
+                raise DataError(
+                    f"a detection lacks {error}; a COCO result has {', '.join(keep)}"
+                ) from None
+            _check_result(result, image)
+            results.append(result | {"id": len(results) + 1, "image_id": number, "iscrowd": 0})
+    _warn_of_foreign_categories(coco, results)
+    if kind == "bbox":
+        for result in results:
+            result["area"] = result["bbox"][2] * result["bbox"][3]
+    elif results:
+        masks = [result["segmentation"] for result in results]
+        for result, area, box in zip(results, mask_util.area(masks), mask_util.toBbox(masks)):
+            result |= {"area": area, "bbox": box}
+    return results
+
+
+def _check_result(result: Mapping[str, Any], image: Mapping[str, Any]) -> None:
+    numbers = [result["score"], *result.get("bbox", ())]
+    if not all(map(math.isfinite, numbers)):
+        raise DataError(
+            f"a detection in {image.get('file_name')} must have a finite score and bbox, got "
+            f"{dict(result)!s:.100}"
+        )
+    size = list(result["segmentation"]["size"]) if "segmentation" in result else None
+    if size not in (None, [image["height"], image["width"]]):
+        raise DataError(
+            f"a mask detected in {image.get('file_name')} must be of the image's size, "
+            f"[{image['height']}, {image['width']}] (height, width), got {size}"
+        )
+
+
+def _warn_of_foreign_categories(coco: COCO, results: Sequence[Mapping]) -> None:
     known = set(coco.getCatIds())
-    given = {d["category_id"] for d in flat}
+    given = {result["category_id"] for result in results}
     if given and not given & known:
         warnings.warn(
             f"the detector's category ids ({_few(given)}) and those of the annotations "
             f"({_few(known)}) have none "
             "in common: was the detector trained for another data set?",
-            stacklevel=3,
+            stacklevel=4,
         )
-    with contextlib.redirect_stdout(io.StringIO()):
-        if flat:
-            return coco.loadRes(flat)
-        results = COCO()  # loadRes does not take an empty list
-        results.dataset = {
-            "images": coco.dataset["images"],
-            "categories": coco.dataset["categories"],
-            "annotations": [],
-        }
-        results.createIndex()
-    return results
 
 
-def _class_matches(evaluation: COCOeval) -> Iterable[ClassMatches]:
+def _class_matches(evaluation: COCOeval, positions: np.ndarray) -> Iterable[ClassMatches]:
+    """Matches of each class that has objects; image number n was given at ``positions[n]``."""
     params = evaluation.params
     num_images, num_areas = len(params.imgIds), len(params.areaRng)
     for category in range(len(params.catIds)):
@@ -177,7 +283,7 @@ def _class_matches(evaluation: COCOeval) -> Iterable[ClassMatches]:
             continue
         num_objects = np.zeros(num_images)
         for i, entry in entries:
-            num_objects[i] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
+            num_objects[positions[i]] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
         if not num_objects.any():
             continue
         order = np.argsort(
@@ -186,7 +292,9 @@ def _class_matches(evaluation: COCOeval) -> Iterable[ClassMatches]:
         matched = np.concatenate([e["dtMatches"] for _, e in entries], axis=1)[:, order] > 0
         counts = ~np.concatenate([e["dtIgnore"] for _, e in entries], axis=1)[:, order].astype(bool)
         index = np.concatenate([np.full(len(e["dtScores"]), i) for i, e in entries])[order]
-        yield ClassMatches(index.astype(np.int32), matched & counts, ~matched & counts, num_objects)
+        yield ClassMatches(
+            positions[index].astype(np.int32), matched & counts, ~matched & counts, num_objects
+        )
 
 
 def _few(ids: Iterable[int]) -> str:

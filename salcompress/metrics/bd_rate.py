@@ -1,93 +1,251 @@
-"""Comparison of rate curves: hulls and the Bjontegaard rate difference."""
+"""The Bjontegaard rate difference: how many bits one curve saves at the quality of another.
 
-from collections.abc import Sequence
+There are two of them. :func:`bd_rate` is for figures that are exact for the images measured, such
+as PSNR: it runs through the points. :func:`fitted_bd_rate` is for figures that scatter about their
+curve, such as average precision: it runs a smooth rising curve between the points.
+"""
+
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
+from scipy.optimize import nnls
 
 from salcompress.errors import SettingError
 
 MIN_POINTS = 4
 """Fewest points of a curve that a rate difference is given for."""
+_SEGMENTS = 2
+_GRID = np.linspace(0, 1, 1025)
 
 
 class BdRate(NamedTuple):
     """Average rate difference at equal quality."""
 
     percent: float
-    """Of the anchor's rate: -30 means 30 % fewer bits."""
+    """Of the anchor's rate, above -100: -30 means 30 % fewer bits."""
     low: float
     high: float
     """The common interval of quality that was averaged over."""
     num_points: tuple[int, int]
-    """Points of anchor and test that lie on their hulls and were used."""
+    """Points of anchor and test that were used."""
+    interval: tuple[float, float] | None = None
+    """The 95 % interval of ``percent`` over resampled images, where these were given."""
 
 
-def rate_hull(bpp: Sequence[float], quality: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+class ResampledCurve(NamedTuple):
+    """A curve of P points, and the same curve measured on each of B resamples of the images.
+
+    Row b of two curves that are compared must come from the same resample: what makes images
+    hard is common to both, and only then does it cancel.
+    """
+
+    bpp: np.ndarray
+    """Bits per pixel over all images, (P,)."""
+    quality: np.ndarray
+    """Quality over all images, (P,)."""
+    bpp_resamples: np.ndarray
+    """(B, P)."""
+    quality_resamples: np.ndarray
+    """(B, P)."""
+
+
+def rate_hull(bpp: ArrayLike, quality: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """The points that no other point beats: each costs more than the one before and is better.
-
-    Measured AP rises unevenly; a setting that costs more and gives less would not be chosen by
-    anyone.
 
     Returns:
         Rates and qualities, both strictly increasing.
 
     Raises:
         SettingError: The lengths differ, a rate is not positive, or a value is not finite.
+
+    >>> rates, quality = rate_hull([0.1, 0.2, 0.3], [30, 29, 33])
+    >>> rates.tolist(), quality.tolist()
+    ([0.1, 0.3], [30.0, 33.0])
     """
-    bpp, quality = np.asarray(bpp, float), np.asarray(quality, float)
-    if bpp.shape != quality.shape or bpp.ndim != 1:
-        raise SettingError(
-            f"rates and qualities must be lists of one length, got shapes {bpp.shape} and "
-            f"{quality.shape}"
-        )
-    if not (np.isfinite(bpp).all() and np.isfinite(quality).all() and (bpp > 0).all()):
-        raise SettingError("rates must be positive, and rates and qualities finite")
-    kept_bpp, kept_quality = [], []
-    for rate, value in sorted(zip(bpp, quality), key=lambda point: (point[0], -point[1])):
-        if not kept_quality or value > kept_quality[-1]:
-            kept_bpp.append(rate)
-            kept_quality.append(value)
-    return np.array(kept_bpp), np.array(kept_quality)
+    rates, values = _checked(bpp, quality)
+    kept: list[tuple[float, float]] = []
+    for rate, value in sorted(zip(rates, values), key=lambda point: (point[0], -point[1])):
+        if not kept or value > kept[-1][1]:
+            kept.append((rate, value))
+    hull = np.array(kept).reshape(-1, 2)
+    return hull[:, 0], hull[:, 1]
 
 
 def bd_rate(
-    anchor_bpp: Sequence[float],
-    anchor_quality: Sequence[float],
-    test_bpp: Sequence[float],
-    test_quality: Sequence[float],
+    anchor_bpp: ArrayLike,
+    anchor_quality: ArrayLike,
+    test_bpp: ArrayLike,
+    test_quality: ArrayLike,
 ) -> BdRate:
-    """Bjontegaard rate difference of ``test`` against ``anchor``, over the qualities that both
-    reach.
+    """Rate difference of ``test`` against ``anchor`` over the qualities that both reach.
 
-    Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001, with
-    monotone (PCHIP) interpolation of log rate over quality in place of a cubic, on the hull of each
-    curve.
+    With R(D) the rate at quality D, it is ``exp(mean over D of ln R_test(D) - ln R_anchor(D)) - 1``
+    in percent. Each curve is the hull of its points, and ln R is interpolated monotonically
+    (PCHIP), where the source has a cubic: Bjontegaard, "Calculation of average PSNR differences
+    between RD-curves", VCEG-M33, 2001, https://www.itu.int/wftp3/av-arch/video-site/0104_Aus/.
 
     Args:
         anchor_bpp, test_bpp: Bits per pixel.
-        anchor_quality, test_quality: PSNR, MS-SSIM, AP, ... : higher is better.
+        anchor_quality, test_quality: PSNR, MS-SSIM, ...; higher is better. For qualities that
+            scatter, such as AP, :func:`fitted_bd_rate` is right: a hull picks the lucky points.
 
     Raises:
         SettingError: (a ValueError) Fewer than four points on a hull, or no common quality.
+
+    >>> rates, psnr = [0.1, 0.2, 0.4, 0.8], [28, 31, 34, 37]
+    >>> round(bd_rate(rates, psnr, [0.5 * rate for rate in rates], psnr).percent, 6)
+    -50.0
     """
     anchor, test = rate_hull(anchor_bpp, anchor_quality), rate_hull(test_bpp, test_quality)
-    for name, (rates, _) in (("anchor", anchor), ("test", test)):
-        if len(rates) < MIN_POINTS:
-            raise SettingError(
-                f"the {name} curve has {len(rates)} usable points, and a BD-rate needs "
-                f"{MIN_POINTS}; add settings"
-            )
-    low, high = max(anchor[1][0], test[1][0]), min(anchor[1][-1], test[1][-1])
-    if low >= high:
-        raise SettingError(
-            f"the curves have no quality in common: anchor {anchor[1][0]:g} to {anchor[1][-1]:g}, "
-            f"test {test[1][0]:g} to {test[1][-1]:g}; choose settings that overlap"
-        )
+    _check_counts(len(anchor[0]), len(test[0]))
+    low, high = _common_interval(anchor[1], test[1])
     log_rate = [
         PchipInterpolator(quality, np.log(rates)).integrate(low, high) / (high - low)
         for rates, quality in (anchor, test)
     ]
     percent = 100 * float(np.expm1(log_rate[1] - log_rate[0]))
-    return BdRate(percent, float(low), float(high), (len(anchor[0]), len(test[0])))
+    return BdRate(percent, low, high, (len(anchor[0]), len(test[0])))
+
+
+def fitted_bd_rate(
+    anchor_bpp: ArrayLike,
+    anchor_quality: ArrayLike,
+    test_bpp: ArrayLike,
+    test_quality: ArrayLike,
+) -> BdRate:
+    """:func:`bd_rate` of qualities that scatter, such as average precision.
+
+    Quality over log rate is fitted by least squares with a curve that never falls. The curve has
+    four parameters, as Bjontegaard's cubic has, whatever the number of points: a constant, and
+    slopes of at least 0 at both ends and in the middle, between which the slope runs straight.
+    This is our choice. With a scatter of 1 AP, 14 points against 7 of the same truth differ by
+    -0.3 % on average, and by -5.4 % on the points' hulls.
+
+    Args:
+        anchor_bpp, test_bpp: Bits per pixel.
+        anchor_quality, test_quality: AP, ...; higher is better.
+
+    Raises:
+        SettingError: (a ValueError) Fewer than four different rates on a curve, or no common
+            quality.
+
+    >>> rates, ap = [0.1, 0.2, 0.4, 0.8, 1.6], [20.1, 25.3, 30.2, 29.9, 33.0]
+    >>> round(fitted_bd_rate(rates, ap, [2 * rate for rate in rates], ap).percent, 6)
+    100.0
+    """
+    anchor, test = _checked(anchor_bpp, anchor_quality), _checked(test_bpp, test_quality)
+    _check_counts(len(np.unique(anchor[0])), len(np.unique(test[0])))
+    fits = [_rising_fit(np.log(rates), quality) for rates, quality in (anchor, test)]
+    low, high = _common_interval(fits[0][1], fits[1][1])
+    log_rate = [_mean_log_rate(log_rates, curve, low, high) for log_rates, curve in fits]
+    percent = 100 * float(np.expm1(log_rate[1] - log_rate[0]))
+    return BdRate(percent, low, high, (len(anchor[0]), len(test[0])))
+
+
+def resampled_bd_rate(anchor: ResampledCurve, test: ResampledCurve) -> BdRate:
+    """:func:`fitted_bd_rate` of two curves, with its 95 % interval over resampled images.
+
+    The interval holds the middle 95 % of the rate differences of the resamples. Resamples on
+    which the curves have no common quality, or no quality at all, are left out.
+
+    Raises:
+        SettingError: (a ValueError) As :func:`fitted_bd_rate`; also when the numbers of resamples
+            differ, or when one resample in twenty or more had to be left out.
+
+    >>> rates, ap = np.array([0.1, 0.2, 0.4, 0.8]), np.array([20.0, 25.0, 28.0, 30.0])
+    >>> luck = np.array([[-1.0], [0.0], [1.0]])  # of the images drawn, and common to both curves
+    >>> curve = ResampledCurve(rates, ap, np.tile(rates, (3, 1)), ap + luck)
+    >>> half = curve._replace(bpp=rates / 2, bpp_resamples=curve.bpp_resamples / 2)
+    >>> [round(bound, 6) for bound in resampled_bd_rate(curve, half).interval]
+    [-50.0, -50.0]
+    """
+    num_resamples = len(anchor.bpp_resamples)
+    lengths = {len(rows) for curve in (anchor, test) for rows in curve[2:]}
+    if lengths != {num_resamples} or num_resamples == 0:
+        raise SettingError(
+            "anchor and test must have the same resamples, at least one, got "
+            f"{len(anchor.quality_resamples)} and {len(test.quality_resamples)}"
+        )
+    found = fitted_bd_rate(anchor.bpp, anchor.quality, test.bpp, test.quality)
+    percents = []
+    for rows in zip(*anchor[2:], *test[2:]):
+        try:
+            percents.append(fitted_bd_rate(*rows).percent)
+        except SettingError:  # this draw of the images has no such object, or no common quality
+            continue
+    if len(percents) <= 0.95 * num_resamples:
+        raise SettingError(
+            f"on {num_resamples - len(percents)} of {num_resamples} resamples the curves cannot "
+            "be compared, so that there is no 95 % interval; measure more images"
+        )
+    low, high = np.percentile(percents, (2.5, 97.5))
+    return found._replace(interval=(float(low), float(high)))
+
+
+def _checked(bpp: ArrayLike, quality: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    rates, values = np.asarray(bpp, float), np.asarray(quality, float)
+    if rates.shape != values.shape or rates.ndim != 1:
+        raise SettingError(
+            f"rates and qualities must be lists of one length, got shapes {rates.shape} and "
+            f"{values.shape}"
+        )
+    if not (np.isfinite(rates).all() and np.isfinite(values).all() and (rates > 0).all()):
+        raise SettingError("rates must be positive, and rates and qualities finite")
+    return rates, values
+
+
+def _check_counts(anchor: int, test: int) -> None:
+    for name, count in (("anchor", anchor), ("test", test)):
+        if count < MIN_POINTS:
+            raise SettingError(
+                f"the {name} curve has {count} usable points, and a BD-rate needs {MIN_POINTS}; "
+                "add settings"
+            )
+
+
+def _common_interval(anchor: np.ndarray, test: np.ndarray) -> tuple[float, float]:
+    """Interval of quality that two rising curves share."""
+    low, high = max(anchor[0], test[0]), min(anchor[-1], test[-1])
+    if high - low <= 1e-9 * max(1.0, abs(high)):  # a flat fit rises by rounding errors
+        raise SettingError(
+            f"the curves have no quality in common: anchor {anchor[0]:g} to {anchor[-1]:g}, "
+            f"test {test[0]:g} to {test[-1]:g}; choose settings that overlap"
+        )
+    return float(low), float(high)
+
+
+def _rising_fit(log_rates: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log rates on a fine grid over the range of the points, and the fitted quality there."""
+    start, stop = log_rates.min(), log_rates.max()
+    rises = _rises((log_rates - start) / (stop - start))
+    # the constant may have either sign, and nnls gives none below 0: hence a column for each
+    ones = np.ones((len(log_rates), 1))
+    parameters, _ = nnls(np.hstack([ones, -ones, rises]), quality)
+    curve = parameters[0] - parameters[1] + _rises(_GRID) @ parameters[2:]
+    return start + _GRID * (stop - start), curve
+
+
+def _rises(position: np.ndarray) -> np.ndarray:
+    """Integrals from 0 to ``position`` in [0, 1] of the hat functions on ``_SEGMENTS`` segments.
+
+    Any sum of them with weights of at least 0 never falls; the weights are its slopes at the knots.
+    Ramsay, "Monotone regression splines in action", Statistical Science 3(4), 1988.
+    """
+    knots = np.linspace(0, 1, _SEGMENTS + 1)
+
+    def integral(x: np.ndarray) -> np.ndarray:
+        offset = np.clip((x[:, None] - knots) * _SEGMENTS, -1, 1)
+        return np.where(offset < 0, (offset + 1) ** 2 / 2, 0.5 + offset - offset**2 / 2) / _SEGMENTS
+
+    return integral(position) - integral(np.zeros(1))
+
+
+def _mean_log_rate(log_rates: np.ndarray, curve: np.ndarray, low: float, high: float) -> float:
+    """Mean over the qualities from ``low`` to ``high`` of the log rate at which a curve has them.
+
+    A flat stretch of the curve covers no quality and so has no weight.
+    """
+    weights = np.diff(np.clip(curve, low, high)) / (high - low)
+    return float(weights @ (log_rates[1:] + log_rates[:-1]) / 2)

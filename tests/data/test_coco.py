@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from salcompress.data.coco import COCO_CATEGORY_IDS, category_ids, load_dataset
+from salcompress.data.coco import COCO_CATEGORY_IDS, load_dataset
 from salcompress.errors import DataError, SettingError
 
 
@@ -32,14 +32,19 @@ def test_category_ids_of_coco():
     assert (
         len(COCO_CATEGORY_IDS) == 80 and COCO_CATEGORY_IDS[0] == 1 and COCO_CATEGORY_IDS[-1] == 90
     )
-    assert category_ids(80)[11] == 13  # "stop sign": the first after a gap
-    assert list(category_ids(90))[12] == 13  # torchvision keeps the gaps
-    assert list(category_ids(6)) == [1, 2, 3, 4, 5, 6]
+    assert COCO_CATEGORY_IDS[11] == 13  # "stop sign": the first after a gap
 
 
 def test_real_categories_are_the_coco_ones(coco_val):
-    content = json.loads((coco_val / "instances.json").read_text())
-    assert [c["id"] for c in content["categories"]] == list(COCO_CATEGORY_IDS)
+    dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
+    assert dataset.category_ids == COCO_CATEGORY_IDS
+
+
+def test_category_ids_are_the_data_sets_own_and_sorted(small):
+    folder, path, content = small
+    content["categories"] = [{"id": i, "name": str(i)} for i in (7, 0, 300)]
+    path.write_text(json.dumps(content))
+    assert load_dataset(folder, path).category_ids == (0, 7, 300)
 
 
 def test_limit_and_fingerprint(small):
@@ -67,37 +72,35 @@ def test_missing_and_wrong_size_are_named_or_skipped(small):
     assert [i.path.name for i in found.images] == ["a.png"] and "missing" in found.skipped["b.png"]
 
 
-def test_what_others_leave_out_is_filled_in(small):
-    _, path, content = small
-    path.write_text(
-        json.dumps(
-            content
-            | {"annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4]}]}
-        )
-    )
-    (annotation,) = load_dataset(*small[:2]).coco.dataset["annotations"]
-    assert annotation["area"] == 12 and annotation["iscrowd"] == 0
-
-
-@pytest.mark.parametrize(
-    "text, why",
-    [
-        ("{", "not a json file"),
-        ("[]", "no list 'images'"),
-        ('{"images": [{"id": 1}]}', "'images' lacks file_name"),
-        ('{"images": []}', "no list 'annotations'"),
-        (
-            '{"images": [], "categories": [], "annotations": [{"id": 1, "image_id": 1, '
-            '"category_id": 1, "bbox": 3}]}',
-            "annotation 1 has no bbox",
-        ),
-    ],
-)
-def test_damaged_annotations(small, text, why):
+def test_a_folder_one_level_off_is_named(small):
     folder, path, _ = small
-    path.write_text(text)
-    with pytest.raises(DataError, match=f"instances.json.*{why}"):
+    for skip_bad in (False, True):
+        with pytest.raises(SettingError, match=f"has none of the images .*{folder} has them; give"):
+            load_dataset(folder.parent, path, skip_bad=skip_bad)
+        (folder / "deep").mkdir(exist_ok=True)
+        with pytest.raises(SettingError, match=f"has none of the images .*{folder} has them; give"):
+            load_dataset(folder / "deep", path, skip_bad=skip_bad)
+    with pytest.raises(SettingError, match=r"such as a\.png; give the folder that holds them"):
+        load_dataset(folder.parents[1], path)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_size_before_the_exif_turn_is_named_so(small, orientation):
+    folder, path, _ = small
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("L", (30, 20)).save(folder / "a.png", exif=exif)
+    with pytest.raises(DataError, match=r"a.png is 20x30, but .* says 30x20 .*EXIF orientation"):
         load_dataset(folder, path)
+
+
+def test_exchanged_sides_are_not_laid_to_exif(small):
+    folder, path, content = small
+    content["images"][0] |= {"height": 30, "width": 20}
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="height and width are exchanged") as caught:
+        load_dataset(folder, path)
+    assert "EXIF" not in str(caught.value)
 
 
 def test_wrong_arguments(small, tmp_path):

@@ -6,11 +6,10 @@ import torch
 from pycocotools import mask as mask_util
 from safetensors.torch import save_file
 
-from salcompress.data.coco import load_dataset
+from salcompress.data.coco import COCO_CATEGORY_IDS, load_dataset
 from salcompress.data.scenes import write_scenes
-from salcompress.detectors import detector_fingerprint, load_detector
+from salcompress.detectors import load_detector
 from salcompress.detectors.scenes import WEIGHTS, build_model
-from salcompress.detectors.torchvision import load_torchvision
 from salcompress.errors import DataError, SettingError
 from salcompress.image import read_image
 from salcompress.metrics.average_precision import average_precision
@@ -18,7 +17,7 @@ from salcompress.metrics.average_precision import average_precision
 
 @pytest.fixture(scope="module")
 def scene_detector():
-    return load_detector("scenes")
+    return load_detector("scenes", range(1, 7))
 
 
 def test_scene_detector_finds_what_is_drawn(scene_detector, tmp_path):
@@ -51,20 +50,50 @@ def test_a_picture_without_objects(scene_detector):
     assert isinstance(scene_detector(np.zeros((1, 1, 3), np.uint8)), list)
 
 
-def test_torchvision_with_weights_of_a_file(tmp_path, picture):
+NANO = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+
+
+def random_state(num_labels):
     torch.manual_seed(0)
     from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
-    state = fasterrcnn_mobilenet_v3_large_320_fpn(
-        weights=None, weights_backbone=None, num_classes=81
+    return fasterrcnn_mobilenet_v3_large_320_fpn(
+        weights=None, weights_backbone=None, num_classes=num_labels
     ).state_dict()
+
+
+def test_torchvision_with_weights_of_a_file(tmp_path, picture):
+    """Class k is the k-th of the data set's ids; the fingerprint is of content."""
+    state, ids = random_state(4), (0, 7, 300)
+    detectors = []
     for name, write in (("w.pth", torch.save), ("w.safetensors", save_file)):
         write(state, tmp_path / name)
-        detector = load_detector(
-            f"torchvision:fasterrcnn_mobilenet_v3_large_320_fpn,weights={tmp_path / name},device=cpu"
-        )
-        assert list(detector.categories)[11] == 13  # 80 classes are COCO's
-        assert isinstance(detector(picture), list)
+        spec = f"{NANO},weights={tmp_path / name},device=cpu"
+        detectors.append(load_detector(spec, ids))
+        assert detectors[-1].label == spec
+        assert list(detectors[-1].categories) == [0, 7, 300]
+        assert isinstance(detectors[-1](picture), list)
+        with pytest.raises(SettingError, match="has 3 classes, and the data set has 80 categories"):
+            load_detector(spec, COCO_CATEGORY_IDS)
+    assert detectors[0].fingerprint == detectors[1].fingerprint
+    state["rpn.head.cls_logits.bias"][0] += 1
+    torch.save(state, tmp_path / "w.pth")
+    assert load_detector(f"{NANO},weights={tmp_path / 'w.pth'}", ids).fingerprint not in {
+        detector.fingerprint for detector in detectors
+    }
+
+
+def test_labels_of_the_official_weights_are_coco_ids(tmp_path):
+    """Also of a file of them: 90 labels, of which COCO's 80 categories have theirs."""
+    torch.save(random_state(91), tmp_path / "official.pth")
+    spec = f"{NANO},weights={tmp_path / 'official.pth'},device=cpu"
+    for ids in (COCO_CATEGORY_IDS, (1, 17, 18)):
+        assert list(load_detector(spec, ids).categories) == list(range(1, 91))
+    for refused in (spec, NANO):
+        with pytest.raises(SettingError, match="3 categories, of which id 12 is none of COCO's"):
+            load_detector(refused, (1, 12, 18))
+    many = range(1000, 1090)  # a data set of 90 categories of its own
+    assert list(load_detector(spec, many).categories) == list(many)
 
 
 def test_official_weights_that_cannot_be_had_say_what_to_do(tmp_path, monkeypatch):
@@ -73,19 +102,19 @@ def test_official_weights_that_cannot_be_had_say_what_to_do(tmp_path, monkeypatc
     with pytest.raises(
         DataError, match=r"cannot be downloaded.*torchvision:maskrcnn_resnet50_fpn,weights=FILE"
     ):
-        load_detector("torchvision:maskrcnn_resnet50_fpn")
+        load_detector("torchvision:maskrcnn_resnet50_fpn", COCO_CATEGORY_IDS)
 
 
 def test_damaged_and_foreign_weights(tmp_path):
     for name in ("a.pth", "a.safetensors"):
         (tmp_path / name).write_bytes(b"nothing of the kind")
         with pytest.raises(DataError, match=f"{name}: not a weights file"):
-            load_torchvision("fasterrcnn_resnet50_fpn", str(tmp_path / name))
+            load_detector(f"{NANO},weights={tmp_path / name}", (1,))
     with pytest.raises(DataError, match="holds no weights|does not fit"):
-        load_torchvision("fasterrcnn_resnet50_fpn", str(WEIGHTS))
+        load_detector(f"{NANO},weights={WEIGHTS}", range(1, 7))
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(DataError, match="x.safetensors does not fit the model"):
-        load_detector(f"scenes:weights={tmp_path / 'x.safetensors'}")
+        load_detector(f"scenes:weights={tmp_path / 'x.safetensors'}", range(1, 7))
 
 
 def test_weights_are_never_unpickled(tmp_path):
@@ -95,50 +124,8 @@ def test_weights_are_never_unpickled(tmp_path):
 
     torch.save({"model": Attack()}, tmp_path / "bad.pth")
     with pytest.raises(DataError, match="bad.pth: not a weights file"):
-        load_torchvision("fasterrcnn_resnet50_fpn", str(tmp_path / "bad.pth"))
+        load_detector(f"{NANO},weights={tmp_path / 'bad.pth'}", (1,))
     assert not (tmp_path / "owned").exists()
-
-
-def test_external_detector(tmp_path, picture):
-    path = tmp_path / "mine.py"
-    path.write_text(
-        "def build():\n    return lambda image: [{'category_id': 1, 'bbox': [0, 0, "
-        "*image.shape[1::-1]], 'score': 1.0}]\n"
-    )
-    assert load_detector(f"{path}:build")(picture)[0]["bbox"] == [0, 0, 251, 203]
-    before = detector_fingerprint(f"{path}:build")
-    path.write_text(path.read_text() + "\n")
-    assert detector_fingerprint(f"{path}:build") != before
-
-
-def test_external_files_may_hold_dataclasses_and_import_their_neighbours(tmp_path, picture):
-    (tmp_path / "a_neighbour_of_mine.py").write_text("SCORE = 0.25")
-    (tmp_path / "mine.py").write_text("""
-from __future__ import annotations
-from dataclasses import dataclass
-from a_neighbour_of_mine import SCORE
-@dataclass
-class Found:
-    score: float
-def build():
-    return lambda image: [{'category_id': 1, 'bbox': [0, 0, 1, 1], 'score': Found(SCORE).score}]
-""")
-    assert load_detector(f"{tmp_path / 'mine.py'}:build")(picture)[0]["score"] == 0.25
-
-
-@pytest.mark.parametrize(
-    "text, error, message",
-    [
-        ("x = 1", SettingError, "has no function 'build'"),
-        ("import nothing_such", DataError, "cannot be imported: ModuleNotFoundError"),
-        ("def build():\n    return 3", SettingError, "must return a callable, got int"),
-        ("def build():\n    raise OSError('no model')", DataError, "failed: OSError: no model"),
-    ],
-)
-def test_broken_external_detectors_are_named(tmp_path, text, error, message):
-    (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(error, match=f"mine.py.*{message}|{message}"):
-        load_detector(f"{tmp_path / 'mine.py'}:build")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +135,9 @@ def test_broken_external_detectors_are_named(tmp_path, text, error, message):
         ("torchvision:resnet", "no detector 'resnet' here; valid names: fasterrcnn"),
         ("torchvision", "names no model"),
         ("no/such.py:build", "detector file no/such.py does not exist"),
+        ("torchvision:", "names no model"),
+        ("scenes:large", "takes no name, got 'large'"),
+        (None, "must be text, got NoneType"),
         ("scenes:device=gpu", "device 'gpu' cannot be used here"),
         ("scenes:w=1", "no option 'w'; valid options: weights"),
         ("scenes:weights=no.pth", "weights file no.pth does not exist"),
@@ -155,4 +145,59 @@ def test_broken_external_detectors_are_named(tmp_path, text, error, message):
 )
 def test_wrong_specifications(spec, message):
     with pytest.raises(SettingError, match=message):
-        load_detector(spec)
+        load_detector(spec, range(1, 7))
+
+
+def test_scenes_on_other_data_is_refused():
+    with pytest.raises(
+        SettingError, match="scenes has 6 classes, and the data set has 80 categories"
+    ):
+        load_detector("scenes", COCO_CATEGORY_IDS)
+
+
+def test_scene_classes_are_the_data_sets_in_their_order(scene_detector, scene_dataset):
+    image = read_image(scene_dataset.images[0].path)
+    ids = (0, 3, 20, 21, 500, 501)
+    moved = load_detector("scenes:device=cpu", ids)
+    assert [found["category_id"] for found in moved(image)] == [
+        ids[found["category_id"] - 1] for found in scene_detector(image)
+    ]
+    assert moved.label == "scenes:device=cpu"
+
+
+def test_a_copy_of_the_weights_has_their_fingerprint(scene_detector, tmp_path):
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(WEIGHTS.read_bytes())
+    assert (
+        load_detector(f"scenes:weights={copy}", range(1, 7)).fingerprint
+        == scene_detector.fingerprint
+    )
+
+
+def test_every_loader_is_there():
+    """What is not installed is named with the way to install it."""
+    import importlib
+
+    from salcompress.detectors import LOADERS
+
+    for name, place in LOADERS.items():
+        module, _, function = place.partition(":")
+        try:
+            assert callable(getattr(importlib.import_module(module), function))
+        except ModuleNotFoundError as error:
+            with pytest.raises(
+                SettingError, match=f"needs {name}, which is not installed; https://"
+            ):
+                load_detector(f"{name}:any.yaml", (1,))
+            assert error.name.partition(".")[0] == name
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    for name in [name for name in sys.modules if name.startswith("salcompress.detectron.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "salcompress.detectron", raising=False)
+    with pytest.raises(SettingError, match="needs detectron2, which is not installed; https://"):
+        load_detector("detectron2:any.yaml", (1,))

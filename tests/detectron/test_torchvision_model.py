@@ -11,7 +11,7 @@ from detectron2.data.datasets import load_coco_json
 from detectron2.engine import default_argument_parser
 from pycocotools import mask as mask_util
 
-from salcompress.detectors.scenes import load_scene_detector
+from salcompress.detectors import load_detector
 from salcompress.detectron import (
     CompressedDetector,
     OriginalImageMapper,
@@ -49,7 +49,7 @@ def mapped(annotations, mask_format="bitmask", image_format="BGR"):
 @pytest.mark.parametrize("image_format", ["BGR", "RGB"])
 def test_it_finds_what_the_detector_of_the_demo_finds(scenes, image_format):
     detect, model = (
-        load_scene_detector(device="cpu"),
+        load_detector("scenes:device=cpu", range(1, 7)),
         load_scene_model(image_format=image_format).eval(),
     )
     for x in mapped(scenes, image_format=image_format):

@@ -138,7 +138,7 @@ def test_sweep_writes_the_rows_that_evaluate_writes(trained, scenes_name, scene_
     DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     expected = evaluate(
         scene_dataset,
-        Detectron2Detector(model, cfg),
+        Detectron2Detector(model, cfg, range(1, 7)),
         "",
         "",
         load_codecs("none", "jpeg:q=10,40"),
@@ -259,29 +259,31 @@ def test_detector_specifications(tmp_path, trained, picture):
     out, _ = trained
     config = CONFIGS / "scenes_mask_rcnn.yaml"
     detector = load_detectron2_detector(
-        f"detectron2:{config},weights={out / 'model_final.pth'},device=cpu"
+        f"detectron2:{config},weights={out / 'model_final.pth'},device=cpu", range(1, 7)
     )
-    assert list(detector.categories) == [1, 2, 3, 4, 5, 6]
+    assert list(detector.category_ids) == [1, 2, 3, 4, 5, 6]
     assert isinstance(detector(picture), list)
     with pytest.raises(
         SettingError, match="neither a config file nor a config of Detectron2's model zoo"
     ):
-        load_detectron2_detector("detectron2:COCO-Detection/yolo.yaml")
+        load_detectron2_detector("detectron2:COCO-Detection/yolo.yaml", range(1, 7))
     with pytest.raises(SettingError, match="weights file no.pth does not exist"):
-        load_detectron2_detector(f"detectron2:{config},weights=no.pth")
+        load_detectron2_detector(f"detectron2:{config},weights=no.pth", range(1, 7))
     with pytest.raises(SettingError, match="neither a config file"):
-        load_detectron2_detector("detectron2:COCO-Detection")
+        load_detectron2_detector("detectron2:COCO-Detection", range(1, 7))
     changed = tmp_path / "mine.yaml"
     changed.write_text(config.read_text().replace("MIN_SIZE_TEST: 240", "MIN_SIZE_TEST: 200"))
     other = load_detectron2_detector(
-        f"detectron2:{changed},weights={out / 'model_final.pth'},device=cpu"
+        f"detectron2:{changed},weights={out / 'model_final.pth'},device=cpu", range(1, 7)
     )
     assert other.fingerprint != detector.fingerprint
     with pytest.raises(SettingError, match="names no config"):
-        load_detectron2_detector("detectron2:")
+        load_detectron2_detector("detectron2:", range(1, 7))
     (tmp_path / "bad.pth").write_bytes(b"x")
     with pytest.raises(DataError, match="bad.pth cannot be loaded"):
-        load_detectron2_detector(f"detectron2:{config},weights={tmp_path / 'bad.pth'},device=cpu")
+        load_detectron2_detector(
+            f"detectron2:{config},weights={tmp_path / 'bad.pth'},device=cpu", range(1, 7)
+        )
 
 
 def test_lazy_config_trains_and_evaluates(scenes_name, tmp_path, monkeypatch):
@@ -355,7 +357,7 @@ def test_a_real_mask_rcnn_agrees_inside_and_outside_detectron2(coco_val, tmp_pat
         dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
         (outside,) = evaluate(
             dataset,
-            load_detector(f"{tool}:build"),
+            load_detector(f"{tool}:build", dataset.category_ids),
             "nano",
             "",
             load_codecs("jpeg:q=10"),

@@ -268,7 +268,7 @@ def test_results_in_the_types_that_detectors_really_return(scene_dataset, tmp_pa
 def test_a_mask_detector_that_finds_nothing_has_a_mask_ap_of_0(scene_dataset, tmp_path):
     from salcompress.detectors import load_detector
 
-    scenes_detector, calls = load_detector("scenes"), []
+    scenes_detector, calls = load_detector("scenes", range(1, 7)), []
 
     def detect(image):
         calls.append(1)
@@ -286,7 +286,9 @@ def test_masks_without_annotated_masks_have_no_ap(scenes, tmp_path):
         del annotation["segmentation"], annotation["area"], annotation["iscrowd"]
     (tmp_path / "boxes.json").write_text(json.dumps(content))
     dataset = load_dataset(scenes.parent / "images", tmp_path / "boxes.json")
-    (row,) = run(dataset, load_detector("scenes"), load_codecs("png"), tmp_path / "out")
+    (row,) = run(
+        dataset, load_detector("scenes", range(1, 7)), load_codecs("png"), tmp_path / "out"
+    )
     assert row.mask is None and row.box["AP"] > 30
 
 
@@ -361,7 +363,7 @@ def test_figures_of_real_coco(coco_val, tmp_path):
     dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
     rows = evaluate(
         dataset,
-        load_detector(f"{tool}:build"),
+        load_detector(f"{tool}:build", dataset.category_ids),
         "yolox",
         "",
         load_codecs("none", "jpeg:q=10,30", "webp:q=10"),

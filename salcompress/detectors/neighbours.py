@@ -1,0 +1,175 @@
+"""Imports of a file from beside it, which nobody else sees.
+
+A stranger's file may import its neighbours, as a script does. Were its folder put on ``sys.path``
+for good, a second file's ``import helper`` would give the first one's. So the neighbours of a file
+are in ``sys.modules`` only while code of that file is importing.
+"""
+
+import builtins
+import contextlib
+import os
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from salcompress.files import digest
+
+_LOCK = threading.RLock()
+_INSTALLED = tuple({path for key, path in sysconfig.get_paths().items() if key.endswith("lib")})
+
+
+class Neighbours(MetaPathFinder):
+    """The modules beside one file, and in the folders that it adds to ``sys.path`` itself.
+
+    Every ``import`` in the file and in its neighbours finds them, at any time. What goes around the
+    ``import`` statement, such as ``importlib.import_module`` or an unpickling, finds them while
+    :meth:`importable` holds.
+
+    Args:
+        folder: Where the file lies.
+
+    Attributes:
+        modules: The neighbours that were imported, by name.
+    """
+
+    def __init__(self, folder: Path):
+        self.modules: dict[str, ModuleType] = {}
+        # what is installed can be imported by anyone
+        self._folders = [] if str(folder) in _INSTALLED else [str(folder)]
+        self._outer_path: list[str] | None = None  # sys.path as it was, while importable
+        self._names: dict[tuple[str, ...], frozenset[str]] = {}
+        self._builtins = dict(vars(builtins), __import__=self._import)
+
+    def load(self, path: Path) -> ModuleType:
+        """The module of a file, executed; it stays in ``sys.modules`` under a name of its own.
+
+        Pickle and dataclasses look up a module by its name.
+        """
+        name = f"salcompress_external_{path.stem}_{digest(str(path))[:8]}"
+        loader = _Loader(name, str(path), self._builtins)
+        spec = spec_from_file_location(name, path, loader=loader)
+        assert spec is not None  # a loader was given
+        module = module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            with self.importable():
+                loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+
+    @contextlib.contextmanager
+    def importable(self) -> Iterator[None]:
+        """Within the block the neighbours can be imported by anyone; for one file at a time."""
+        with _LOCK:
+            if self._outer_path is not None:  # this thread is within such a block already
+                yield
+                return
+            self._outer_path = sys.path[:]
+            hidden = self._take_modules()
+            sys.modules.update(self.modules)
+            sys.path[:0] = self._folders
+            sys.meta_path.insert(0, self)
+            try:
+                yield
+            finally:
+                sys.meta_path.remove(self)
+                self._folders = self._places()
+                self.modules = self._take_modules()
+                sys.modules.update(hidden)
+                installed = [p for p in sys.path if p.startswith(_INSTALLED)]
+                sys.path[:] = [
+                    *self._outer_path,
+                    *(p for p in installed if p not in self._outer_path),
+                ]
+                self._outer_path = None
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where a neighbour is; None for a module that is none. (Python's import calls it.)"""
+        if not self._owns(fullname.partition(".")[0]):
+            return None
+        spec = PathFinder.find_spec(fullname, self._places() if path is None else path)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path, self._builtins)
+        return spec
+
+    def _import(
+        self,
+        name: str,
+        globals: dict[str, Any] | None = None,
+        locals: dict[str, Any] | None = None,
+        fromlist: Sequence[str] = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """``import`` as the file and its neighbours have it."""
+        absolute = ((globals or {}).get("__package__") or "") if level else name
+        if not self._owns(absolute.partition(".")[0]):
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        with self.importable():
+            return builtins.__import__(name, globals, locals, fromlist, level)
+
+    def _places(self) -> list[str]:
+        """The file's folder, and the folders that its code put on ``sys.path`` meanwhile."""
+        if self._outer_path is None:
+            return self._folders
+        known = {*self._folders, *self._outer_path}
+        added = [p for p in sys.path if p not in known and not p.startswith(_INSTALLED)]
+        return [*self._folders, *dict.fromkeys(added)]
+
+    def _owns(self, name: str) -> bool:
+        """Whether a module of this name, without dots, is one of the neighbours."""
+        places = tuple(self._places())
+        if places not in self._names:
+            self._names[places] = frozenset(_module_names(places))
+        return name in self._names[places]
+
+    def _take_modules(self) -> dict[str, ModuleType]:
+        """Take the modules of the neighbours' names out of ``sys.modules``."""
+        names = [name for name in sys.modules if self._owns(name.partition(".")[0])]
+        return {name: sys.modules.pop(name) for name in names}
+
+
+class _Loader(SourceFileLoader):
+    """Executes a file with an ``import`` of its own, always from its source."""
+
+    def __init__(self, name: str, path: str, own_builtins: dict[str, Any]):
+        super().__init__(name, path)
+        self._own_builtins = own_builtins
+
+    def path_stats(self, path: str) -> Any:
+        """Say that there is no time of change: compiled code of a second ago may be outdated."""
+        raise OSError
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute, with our builtins among the module's globals, where Python looks for them."""
+        module.__dict__["__builtins__"] = self._own_builtins
+        super().exec_module(module)
+
+
+def _module_names(places: Sequence[str]) -> Iterator[str]:
+    """Names of the modules that lie in folders. A plain folder is one where no package is."""
+    elsewhere = [place for place in sys.path if place not in places]
+    names = {entry.partition(".")[0] for place in places for entry in _entries(place)}
+    for name in names - sys.stdlib_module_names - {"", "salcompress"}:
+        spec = PathFinder.find_spec(name, places)
+        if spec is not None and (
+            spec.loader is not None or PathFinder.find_spec(name, elsewhere) is None
+        ):
+            yield name
+
+
+def _entries(place: str) -> list[str]:
+    try:
+        return os.listdir(place)
+    except OSError:
+        return []
