@@ -7,6 +7,7 @@
 #
 # The options are those of tools/train_codec.py. The log goes to $OUT (gpu_out if it is not set).
 # The status is 1 if a part failed.
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -uo pipefail
 cd "$(dirname "$0")/.." && source tools/gpu_common.sh
 failed=0

@@ -3,6 +3,7 @@
 # folders given, and wheels that such a machine lacks.
 #
 #   tools/gpu_pack.sh MEGABYTES FOLDER...      for example: tools/gpu_pack.sh 45 codec_train photos
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 megabytes=${1:?megabytes of photographs, then folders}
 shift

@@ -8,6 +8,7 @@
 # it is not set) holds the finished weights, codec.safetensors, the log, and the state of the stable
 # phase in parts of 15 MiB, which are kept every two minutes. "cat state/part* > codec.state" joins
 # them, and training goes on from that anywhere.
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -uo pipefail
 cd "$(dirname "$0")/.." && source tools/gpu_common.sh
 keep() {
