@@ -1,22 +1,36 @@
-# Settings of gpu_check.sh and gpu_train.sh, which read this file: on the GPU, or with --rehearse on the CPU with little of everything.
+# Settings of gpu_check.sh and gpu_train.sh, which read this file. They are for the GPU, or with
+# --rehearse for the CPU and little of everything.
 export OUT=${OUT:-gpu_out} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 work=$(mktemp -d) && mkdir -p "$OUT"
+export PYTHONPATH=$PWD
 if compgen -G ".pack/wheels/*.whl" > /dev/null && [ "${1:-}" != --rehearse ]; then
     python3 -m pip install -q --no-index --no-deps --target "$work/site" .pack/wheels/*.whl
-    export PYTHONPATH=$PWD:$work/site
-else
-    export PYTHONPATH=$PWD
+    PYTHONPATH=$PWD:$work/site
 fi
 if [ "${1:-}" = --rehearse ]; then
     shift
     export OMP_NUM_THREADS=1  # what runs beside it would slow two threads tenfold
-    device=cpu tests_s=30 speed_s=30 training_s=6 training_limit_s=50 batches="1 2" images=2 keep_s=5 stable_minutes=0.1 decay_minutes=0.1
-    python3 -c "from salcompress.data.scenes import write_scenes; write_scenes('$work/scenes', 8, 5, 256, 320)"
-    training=(--data "$work/scenes/images" --config small --batch 2 --crop 64 --large-crop 128 --save-every 5)
+    device=cpu
+    tests_s=30 speed_s=30 training_s=6 training_limit_s=50  # seconds
+    batches="1 2" images=2
+    keep_s=5 stable_minutes=0.1 decay_minutes=0.1
+    python3 - "$work/scenes" <<'PYTHON'
+import sys
+from salcompress.data.scenes import write_scenes
+
+write_scenes(sys.argv[1], 8, 5, 256, 320)
+PYTHON
+    training=(--data "$work/scenes/images" --config small --batch 2 --crop 64 --large-crop 128
+        --save-every 5)
 else
-    # batches are four times those of a CPU, so that launching kernels is not what takes the time; nothing of it was compared on a GPU yet
-    device=cuda tests_s=80 speed_s=40 training_s=60 training_limit_s=110 batches="1 4 16" images=64 keep_s=120 stable_minutes=5.7 decay_minutes=2
-    training=(--data .pack/photos --config large --batch 64 --crop 128 --large-crop 256 --save-every 5000)
+    device=cuda
+    tests_s=80 speed_s=40 training_s=60 training_limit_s=110  # seconds
+    batches="1 4 16" images=64
+    keep_s=120 stable_minutes=5.7 decay_minutes=2
+    # batches are four times those of a CPU, so that launching kernels is not what takes the time;
+    # nothing of it was compared on a GPU yet
+    training=(--data .pack/photos --config large --batch 64 --crop 128 --large-crop 256
+        --save-every 5000)
 fi
 training+=(--device "$device")
 extra=("$@")

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Second command on a lent GPU, nine minutes: a stable phase and a decay. With --rehearse the same on this machine's CPU in under two minutes.
+# The second command on a lent GPU. It takes nine minutes: a stable phase and a decay. With
+# --rehearse it does the same on this machine's CPU in under two minutes.
 #
-#   tools/gpu_train.sh [--rehearse] [OPTION...]  options are tools/train_codec.py's, such as --start FILE
+#   tools/gpu_train.sh [--rehearse] [OPTION...]
 #
-# $OUT (gpu_out if unset) then holds codec.safetensors, finished weights, the log, and the state of the stable phase in parts of 15 MiB,
-# kept every two minutes: cat state/part* > codec.state joins them, and training goes on from that anywhere.
+# The options are those of tools/train_codec.py, such as --start FILE. Afterwards $OUT (gpu_out if
+# it is not set) holds the finished weights, codec.safetensors, the log, and the state of the stable
+# phase in parts of 15 MiB, which are kept every two minutes. "cat state/part* > codec.state" joins
+# them, and training goes on from that anywhere.
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -uo pipefail
 cd "$(dirname "$0")/.." && source tools/gpu_common.sh
 keep() {
     [ -f "$work/codec.state" ] || return 0
-    rm -rf "$work/state" && mkdir "$work/state" && split -b 15M --numeric-suffixes "$work/codec.state" "$work/state/part" &&
+    rm -rf "$work/state" && mkdir "$work/state" &&
+        split -b 15M --numeric-suffixes "$work/codec.state" "$work/state/part" &&
         rm -rf "$OUT/state" && mv "$work/state" "$OUT/state"
     cp "$work"/*.safetensors "$OUT" 2>/dev/null || true
 }
@@ -21,7 +26,12 @@ finish() {
     keep
 }
 trap finish EXIT
-run() { python3 tools/train_codec.py "${training[@]}" "${extra[@]}" --resume "$work/codec.state" "$@" 2>&1; }
-{ run --minutes "$stable_minutes" --out "$work/so_far.safetensors" && run --decay-minutes "$decay_minutes" --out "$work/codec.safetensors"; } |
-    tee "$OUT/train.log"
+run() {
+    python3 tools/train_codec.py "${training[@]}" "${extra[@]}" \
+        --resume "$work/codec.state" "$@" 2>&1
+}
+{
+    run --minutes "$stable_minutes" --out "$work/so_far.safetensors" &&
+        run --decay-minutes "$decay_minutes" --out "$work/codec.safetensors"
+} | tee "$OUT/train.log"
 exit "${PIPESTATUS[0]}"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from salcompress.errors import DataError
 from salcompress.training.averages import Averages
 from salcompress.training.cuda_graphs import CapturedSteps
+from salcompress.training.log import COUNT, Log
 from salcompress.training.settings import TrainSettings
 from salcompress.training.state import Progress, read_state, write_state
 
@@ -85,7 +86,7 @@ def train(
     )
     schedule, started = settings.schedule, time.monotonic()
     saved_at = started
-    log = _Log(run, settings, step)
+    log = Log(run.logged, step)
     model.train()
 
     def seconds() -> float:
@@ -101,6 +102,7 @@ def train(
         log.num_pixels += perform(batch)
         step += 1
         if step % settings.log_every == 0:
+            run.check()
             log.print(step, schedule.progress(step, seconds_before + seconds()))
         if step % settings.save_every == 0 or time.monotonic() - saved_at > _SAVE_SECONDS:
             run.save(step, seconds_before + seconds())
@@ -161,7 +163,7 @@ class _Run:
         for name, value in {
             "loss": result.loss,
             **result.logged,
-            "batches": torch.ones_like(norm),
+            COUNT: torch.ones_like(norm),
         }.items():
             if name not in self.logged:
                 self.logged[name] = torch.zeros((), device=self.device)
@@ -230,30 +232,3 @@ class _Run:
     def averaged(self) -> dict[str, Tensor]:
         """State dict with the averaged weights, as a copy."""
         return {name: value.clone() for name, value in self.averages.state_dict().items()}
-
-
-class _Log:
-    """The lines of the log. Each has the means since the last line, and the speed."""
-
-    def __init__(self, run: _Run, settings: TrainSettings, step: int):
-        self._run, self._settings = run, settings
-        self._step, self._time = step, time.monotonic()
-        self.num_pixels = 0
-
-    def print(self, step: int, progress: str) -> None:
-        sums = {
-            name: value.item() for name, value in self._run.logged.items()
-        }  # waits for the device
-        for value in self._run.logged.values():
-            value.zero_()
-        self._run.check()
-        now = time.monotonic()
-        count, seconds = max(sums.pop("batches", 0.0), 1.0), now - self._time
-        parts = [f"{name} {value / count:.4g}" for name, value in sums.items()]
-        if self.num_pixels:
-            parts.append(f"{self.num_pixels / seconds / 1e6:.3g} Mpixel/s")
-        print(
-            f"{progress}  {'  '.join(parts)}  {seconds / (step - self._step):.3g} s/step",
-            flush=True,
-        )
-        self._step, self._time, self.num_pixels = step, now, 0

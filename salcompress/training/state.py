@@ -113,7 +113,8 @@ def read_state(
     if changes and not allow_changes:
         raise DataError(
             f"checkpoint {path} was trained under other conditions ({changes}); give those of "
-            "then, remove the checkpoint, choose another, or allow changes"
+            "then, remove the checkpoint, choose another, or allow changes (--allow-changes, where "
+            "the tool has it)"
         )
     expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
     expected |= {f"buffer.{name}": value.shape for name, value in model.named_buffers()}

@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Sequence
 
 
-def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Write a table in Markdown.
 
-    >>> print(format_table(["codec", "bpp"], [["jpeg", "0.31"]]))
+    >>> print(markdown_table(["codec", "bpp"], [["jpeg", "0.31"]]))
     | codec | bpp |
     | --- | --- |
     | jpeg | 0.31 |
     """
-    return "\n".join(map(format_row, (header, ["---"] * len(header), *rows)))
+    return "\n".join(map(markdown_line, (titles, ["---"] * len(titles), *lines)))
 
 
-def format_row(cells: Sequence[str]) -> str:
-    """Write one row, for a table that is printed as its figures come."""
+def markdown_line(cells: Sequence[str]) -> str:
+    """Write one line of a table that is printed as its figures come."""
     return f"| {' | '.join(cells)} |"

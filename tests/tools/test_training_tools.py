@@ -1,11 +1,15 @@
 """The scripts that train and compare start as they stand, and do what their options say."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from salcompress.data.scenes import make_scene
+from salcompress.detectors.scenes import build_model
 from salcompress.image import encode_image
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.saliency.network import load_saliency_network
@@ -85,3 +89,15 @@ def test_the_metric_is_trained_on_triplets(tmp_path, monkeypatch, capsys):
     assert "m.ckpt was trained under other conditions" in capsys.readouterr().err
     assert run_script("train_metric.py", *train, "--steps", "2", "--allow-changes") == 0
     assert "changes since m.ckpt was written: data " in capsys.readouterr().out
+
+
+def test_the_scene_detector_goes_on_and_its_weights_fit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train = ["--threads", str(torch.get_num_threads()), "--resume", "d.ckpt", "--out", "d.st"]
+    for steps in ("1", "2"):
+        with warnings.catch_warnings():
+            assert run_script("train_scene_detector.py", *train, "--steps", steps) == 0
+        assert f"{steps} of {steps} steps done; d.st: " in (out := capsys.readouterr().out)
+    assert "training goes on from d.ckpt, at step 1\n" in out
+    weights = {name: value.float() for name, value in load_file("d.st").items()}
+    build_model().load_state_dict(weights)

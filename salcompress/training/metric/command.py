@@ -19,6 +19,44 @@ from salcompress.training.settings import ALLOW_CHANGES, TrainSettings
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to a parser."""
+    _add_label_options(parser)
+    _add_run_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, and write the weights so far.
+
+    Args:
+        args: Values of the options.
+
+    Raises:
+        SettingError, DataError, OutputError: See
+            :func:`~salcompress.training.metric.train.train_metric`.
+    """
+    torch.manual_seed(0)
+    source = _source_of(args)
+    metric = PerceptualMetric.load(args.start) if args.start else PerceptualMetric()
+    metric = metric.to(args.device).requires_grad_(True)
+    settings = TrainSettings(
+        Cosine(args.steps),
+        args.minutes,
+        args.resume,
+        learning_rate=3e-4 if args.start else 1e-3,
+        average_decay=0.998,
+        allow_changes=args.allow_changes,
+    )
+    result = train_metric(metric, source, settings)
+    write_atomically(args.out, finish(metric, result, source))
+    print(f"{result.step} of {args.steps} steps done; {args.out}")
+
+
+def _source_of(args: argparse.Namespace) -> Groups | Sequence[Triplet]:
+    if args.data:
+        return consensus_groups(find_images(args.data), args.cache, workers=args.workers)
+    return read_bapps(args.bapps) if args.bapps else read_triplets(args.triplets)
+
+
+def _add_label_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--data",
@@ -40,6 +78,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="human judgements, a CSV file of reference,a,b,fraction; the fraction is the share of "
         "the judges who find a closer",
     )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("perceptual_cache"),
+        metavar="FOLDER",
+        help="folder of the labelled crops of --data (default: perceptual_cache)",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that make the cache (default: 1)"
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes",
         type=float,
@@ -74,46 +125,3 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="weights file to begin with where there is no checkpoint",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=Path("perceptual_cache"),
-        metavar="FOLDER",
-        help="folder of the labelled crops of --data (default: perceptual_cache)",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=1, help="processes that make the cache (default: 1)"
-    )
-
-
-def run(args: argparse.Namespace) -> None:
-    """Train, and write the weights so far.
-
-    Args:
-        args: Values of the options.
-
-    Raises:
-        SettingError, DataError, OutputError: See
-            :func:`~salcompress.training.metric.train.train_metric`.
-    """
-    torch.manual_seed(0)
-    source = _source_of(args)
-    metric = PerceptualMetric.load(args.start) if args.start else PerceptualMetric()
-    metric = metric.to(args.device).requires_grad_(True)
-    settings = TrainSettings(
-        Cosine(args.steps),
-        args.minutes,
-        args.resume,
-        learning_rate=3e-4 if args.start else 1e-3,
-        average_decay=0.998,
-        allow_changes=args.allow_changes,
-    )
-    result = train_metric(metric, source, settings)
-    write_atomically(args.out, finish(metric, result, source))
-    print(f"{result.step} of {args.steps} steps done; {args.out}")
-
-
-def _source_of(args: argparse.Namespace) -> Groups | Sequence[Triplet]:
-    if args.data:
-        return consensus_groups(find_images(args.data), args.cache, workers=args.workers)
-    return read_bapps(args.bapps) if args.bapps else read_triplets(args.triplets)

@@ -21,7 +21,7 @@ from salcompress.training.metric.evaluation import (
 from salcompress.training.metric.groups import consensus_groups
 from salcompress.training.metric.judgements import Opinion, read_bapps, read_opinions, read_triplets
 from salcompress.training.metric.ladders import ladder_order
-from salcompress.training.tables import format_table
+from salcompress.training.tables import markdown_table
 
 _CROP = 192
 """Side of the triplets that are made here. MS-SSIM needs 161 pixels."""
@@ -98,7 +98,7 @@ def _print_ladders(images: Sequence[Path], metric: PerceptualMetric) -> None:
         [name, str(rising), str(steps), f"{rising / steps:.3f}"]
         for name, (rising, steps) in order.items()
     ]
-    print(format_table(["codec", "rising", "steps", "share"], rows))
+    print(markdown_table(["codec", "rising", "steps", "share"], rows))
 
 
 def _print_opinions(
@@ -110,7 +110,7 @@ def _print_opinions(
     )
     found = correlations(opinions, metric, lower_is_better)
     rows = [[name, *_correlation_cells(of_metric)] for name, of_metric in found.items()]
-    print(format_table(["metric", "Spearman", "Kendall", "Spearman within groups"], rows))
+    print(markdown_table(["metric", "Spearman", "Kendall", "Spearman within groups"], rows))
 
 
 def _correlation_cells(found: Correlation | None) -> list[str]:
@@ -143,7 +143,7 @@ def agreement_table(choices: Choices) -> str:
         ]
         for name in (*METRICS, BEST_POSSIBLE)
     ]
-    return format_table(["2AFC agreement", *tables, "learned leads by"], rows)
+    return markdown_table(["2AFC agreement", *tables, "learned leads by"], rows)
 
 
 def _cell(found: Agreement | None) -> str:

@@ -12,7 +12,7 @@ from salcompress.saliency.functions import classical_saliency, encode_map, run_n
 from salcompress.saliency.network import SaliencyNet
 from salcompress.training.saliency.pairs import SaliencyPair
 from salcompress.training.saliency.train import SaliencyData, SaliencySchedule, train_saliency
-from salcompress.training.tables import format_table
+from salcompress.training.tables import markdown_table
 
 
 def centre_prior(height: int, width: int) -> np.ndarray:
@@ -113,7 +113,7 @@ def evaluate_folds(
 def scores_table(scores: Mapping[str, SaliencyScores]) -> str:
     """A Markdown table with a line for each method."""
     header = ["method", "F-beta (higher is better)", "MAE (lower)", "S-measure (higher)"]
-    return format_table(header, [_row(name, of_method) for name, of_method in scores.items()])
+    return markdown_table(header, [_row(name, of_method) for name, of_method in scores.items()])
 
 
 def _line(scores: SaliencyScores) -> str:

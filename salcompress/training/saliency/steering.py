@@ -11,7 +11,7 @@ from salcompress.evaluation.region_distortion import RegionPoint, measure_region
 from salcompress.files import digest
 from salcompress.image import read_image
 from salcompress.training.saliency.pairs import SaliencyPair, load_pairs
-from salcompress.training.tables import format_row, format_table
+from salcompress.training.tables import markdown_line, markdown_table
 
 HEADER = ("base", "saliency", "bpp", "bits inside", "area inside", "PSNR", "inside", "outside")
 """Heads of the columns of :func:`steering_rows`."""
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> None:
     pairs = load_pairs(args.pairs)
     pairs = pairs[:: max(1, len(pairs) // (args.limit or len(pairs)))][: args.limit]
     saliency = held_out_maps(pairs, args.maps) if args.maps else "network"
-    print(format_table(HEADER, ()))
+    print(markdown_table(HEADER, ()))
     for row in steering_rows(pairs, saliency, args.quality, args.strength, args.weights):
-        print(format_row(row), flush=True)
+        print(markdown_line(row), flush=True)
 
 
 def held_out_maps(
