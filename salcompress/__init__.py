@@ -46,6 +46,7 @@ __all__ = [
     "load_codecs",
 ]
 
+_ROOMS = {"bitstream", "codecs", "errors", "files", "image", "saliency", "spec"}
 _CODECS = {"CachedCodec", "Codec", "SalientCodec", "load_codec", "load_codecs"}
 
 _process.let_idle_threads_sleep()
@@ -53,7 +54,9 @@ _process.compute_on_one_thread_after_a_fork()
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room when it is first used."""
+    """Import a public name, or one of the rooms that need no more than it, when first used."""
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     room = "codecs" if name in _CODECS else "errors"

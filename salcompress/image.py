@@ -4,12 +4,15 @@ An image is a uint8 array (H, W, 3), RGB, upright (EXIF orientation applied). Ne
 NCHW in [0, 1]. A rate is bits per pixel of that upright image.
 """
 
+import contextlib
 import io
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from salcompress.errors import CorruptError, DataError, SettingError, TruncatedError
 from salcompress.files import read_file
@@ -21,32 +24,43 @@ PLACE = 16
 """Side in pixels of the square places by which maps of an image are kept: where bits went, where
 saliency lies.
 """
-IMAGE_ENDINGS = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_ENDINGS = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"}
+    | {".tif", ".tiff", ".webp"}
+)
 """File names that are taken for images where a folder is given."""
-_DIRECT_MODES = {
-    "RGB",
-    "L",
-    "1",
-    "P",
-    "PA",
-    "LA",
-    "La",
-    "RGBA",
-    "RGBa",
-    "RGBX",
-    "CMYK",
-    "YCbCr",
-    "LAB",
-    "HSV",
+_SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
-_SIXTEEN_BIT_MODES = {"I;16", "I;16L", "I;16B", "I;16N"}
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
+
+class ImageSizes(NamedTuple):
+    """Height and width of an image file, before and after its turn by EXIF orientation."""
+
+    upright: tuple[int, int]
+    """What every reader of this package gives."""
+    stored: tuple[int, int]
+    """What a reader gives that passes over the orientation."""
 
 
 def decode_image(stream: bytes) -> np.ndarray:
     """Pixels of an image file held in memory, in any format that Pillow reads.
 
-    Grey, palette and CMYK images become RGB; an alpha channel is dropped without blending, as
-    Detectron2 does; 16-bit samples keep their high byte.
+    Grey, palette and CMYK images become RGB. An alpha channel is dropped without blending, as
+    Detectron2 does. Of 16-bit samples the high byte stays, grey ones as those of colour: white is
+    65535, whatever the largest sample. (Detectron2's own reader makes grey ones above 255 white.)
+
+    Of EXIF data the orientation alone is read. Where that cannot be, the image counts as upright,
+    as it does in Detectron2.
 
     Args:
         stream: The whole file.
@@ -61,28 +75,20 @@ def decode_image(stream: bytes) -> np.ndarray:
     """
     if not stream:
         raise TruncatedError("the image is empty (0 bytes)")
-    try:
-        with Image.open(io.BytesIO(stream)) as file:
-            upright = ImageOps.exif_transpose(file)
-            if upright.mode in _SIXTEEN_BIT_MODES:
-                grey = (np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            if upright.mode not in _DIRECT_MODES:
-                raise CorruptError(
-                    f"samples of type {upright.mode!r} have no agreed 8-bit range; convert to 8 "
-                    "bits first"
-                )
-            # A copy: np.asarray of a Pillow image is read-only, and torch refuses to share it.
-            return np.array(upright.convert("RGB"))
-    except UnidentifiedImageError as error:
-        raise CorruptError("not an image that Pillow can read") from error
-    except Image.DecompressionBombError as error:
-        raise CorruptError(f"refused: {error}") from error
-    except CorruptError:
-        raise
-    except Exception as error:  # damaged files make Pillow's readers raise errors of a dozen kinds
-        kind = TruncatedError if "truncated" in str(error).lower() else CorruptError
-        raise kind(f"damaged image: {error}") from error
+    with _errors_of_pillow(stream), Image.open(io.BytesIO(stream)) as file:
+        file.load()  # which turns a TIFF, and finds EXIF data that come behind a PNG's pixels
+        turn = _TURNS.get(_orientation(file))
+        upright = file if turn is None else file.transpose(turn)
+        if upright.mode in _SIXTEEN_BIT_MODES:
+            grey = (np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        if Image.getmodetype(upright.mode) != "L":  # Pillow's name for 8 bits, of colour too
+            raise CorruptError(
+                f"samples of type {upright.mode!r} have no agreed 8-bit range; convert to 8 bits "
+                "first"
+            )
+        # A copy: np.asarray of a Pillow image is read-only, and torch refuses to share it.
+        return np.array(upright.convert("RGB"))
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -112,22 +118,75 @@ def read_size(path: Path | str) -> tuple[int, int]:
     Raises:
         DataError: The file is missing or its header cannot be read.
     """
+    return read_sizes(path).upright
+
+
+def read_sizes(path: Path | str) -> ImageSizes:
+    """Size of an image before and after its turn by EXIF, from the file's header alone.
+
+    Raises:
+        DataError: The file is missing or its header cannot be read.
+    """
     try:
-        with Image.open(path) as file:
-            width, height = file.size
-            # Pillow decodes a whole PNG in search of EXIF data behind its pixels; a turn noted
-            # there is found when the image is decoded.
-            exif = file.getexif() if file.format != "PNG" or "exif" in file.info else {}
-            quarter_turn = exif.get(0x0112, 1) in (5, 6, 7, 8)
+        with open(path, "rb") as source, _errors_of_pillow(source.read(64)):
+            source.seek(0)
+            with Image.open(source) as file:
+                return _sizes(file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {path}: {reason}") from error
+    except (TruncatedError, CorruptError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _sizes(file: Image.Image) -> ImageSizes:
+    width, height = file.size
+    # Pillow decodes a whole PNG in search of EXIF data behind its pixels; a turn noted there is
+    # found when the image is decoded.
+    searched = file.format != "PNG" or "exif" in file.info
+    if not searched or _orientation(file) not in (5, 6, 7, 8):
+        return ImageSizes((height, width), (height, width))
+    if file.format == "TIFF":  # Pillow gives the size after the turn
+        return ImageSizes((height, width), (width, height))
+    return ImageSizes((width, height), (height, width))
+
+
+def _orientation(file: Image.Image) -> int:
+    try:
+        return file.getexif().get(_ORIENTATION, 1)
+    except (
+        Exception
+    ):  # a damaged EXIF block raises errors of a dozen kinds, and the pixels are fine
+        return 1
+
+
+@contextlib.contextmanager
+def _errors_of_pillow(head: bytes) -> Iterator[None]:
+    """Within it, errors of Pillow become ours; ``head`` is what the file begins with."""
+    try:
+        yield
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not an image that Pillow can read") from error
+        raise CorruptError(_unidentified(head[:64])) from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: refused: {error}") from error
-    except Exception as error:  # as in decode_image
-        raise DataError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    return (width, height) if quarter_turn else (height, width)
+        raise CorruptError(f"refused: {error}") from error
+    except CorruptError:
+        raise
+    except Exception as error:  # damaged files make Pillow's readers raise errors of a dozen kinds
+        kind = TruncatedError if "truncated" in str(error).lower() else CorruptError
+        raise kind(f"damaged image: {error}") from error
+
+
+def _unidentified(head: bytes) -> str:
+    if head[4:8] == b"ftyp" and b"avif" in head[8:]:
+        return (
+            "a damaged AVIF image, or this Pillow has no AVIF; install Pillow >= 11.3 from a wheel"
+        )
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+        return (
+            "a HEIC image, which Pillow does not read; convert it to PNG or JPEG, or in Python "
+            "call pillow_heif.register_heif_opener() first (pip install pillow-heif)"
+        )
+    return "not an image that Pillow can read"
 
 
 def encode_image(image: np.ndarray, image_format: str, **options) -> bytes:
@@ -142,7 +201,8 @@ def check_image(image: np.ndarray) -> None:
     """Raise unless ``image`` is what this package calls an image.
 
     Raises:
-        SettingError: Not a uint8 array (H, W, 3) with at least one pixel.
+        SettingError: Not a uint8 array (H, W, 3) with at least one pixel. The message has the line
+            that converts what came, where there is one.
     """
     if (
         not isinstance(image, np.ndarray)
@@ -150,14 +210,47 @@ def check_image(image: np.ndarray) -> None:
         or image.ndim != 3
         or image.shape[2] != 3
     ):
-        came = (
-            f"{image.dtype} {image.shape}"
-            if isinstance(image, np.ndarray)
-            else type(image).__name__
+        came = type(image).__name__
+        if hasattr(image, "dtype") and hasattr(image, "shape"):
+            came += f" of {image.dtype} {tuple(image.shape)}"
+        line = _conversion(image)
+        raise SettingError(
+            f"image must be a uint8 array (H, W, 3), got {came}"
+            + (f"; convert it: {line}" if line else "")
         )
-        raise SettingError(f"image must be a uint8 array (H, W, 3), got {came}")
     if image.size == 0:
         raise SettingError(f"image must have at least one pixel, got shape {image.shape}")
+
+
+def _conversion(image: Any) -> str | None:
+    """The line of Python that makes what is called ``image`` an image, None if there is none."""
+    if isinstance(image, Image.Image):
+        return 'np.array(image.convert("RGB"))'
+    if isinstance(image, (str, os.PathLike)):
+        return "salcompress.image.read_image(image)"
+    if isinstance(image, bytes):
+        return "salcompress.image.decode_image(image)"
+    line = "image"
+    if type(image).__module__ == "torch" and hasattr(image, "detach"):
+        image, line = image.detach().cpu().float().numpy(), "image.detach().cpu().float().numpy()"
+    if not isinstance(image, np.ndarray) or image.size == 0:
+        return None
+    if image.ndim == 4 and len(image) == 1:
+        image, line = image[0], f"{line}[0]"
+    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3, 4):
+        image, line = image.transpose(1, 2, 0), f"{line}.transpose(1, 2, 0)"
+    if image.ndim == 2:
+        image, line = image[:, :, None], f"{line}[:, :, None]"
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        return None
+    if image.shape[2] == 4:
+        line += "[:, :, :3]"
+    if image.dtype == np.uint16:
+        line = f"({line} >> 8).astype(np.uint8)"
+    elif image.dtype != np.uint8:
+        scaled = f"{line} * 255" if image.max() <= 1 else line
+        line = f"np.clip({scaled}, 0, 255).round().astype(np.uint8)"
+    return f"np.repeat({line}, 3, axis=2)" if image.shape[2] == 1 else line
 
 
 def swap_channels(image: np.ndarray) -> np.ndarray:

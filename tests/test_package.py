@@ -39,6 +39,11 @@ def test_each_public_name_can_be_imported_and_is_listed():
     assert namespace["load_codec"] is salcompress.codecs.load_codec
 
 
+def test_rooms_that_come_with_the_codecs_need_no_import_of_their_own():
+    code = "import salcompress; print(salcompress.image.PLACE, salcompress.errors.DataError)"
+    assert run_python(code) == "16 <class 'salcompress.errors.DataError'>"
+
+
 def test_a_name_that_does_not_exist():
     with pytest.raises(AttributeError, match="'salcompress' has no attribute 'load_codex'"):
         _ = salcompress.load_codex

@@ -212,6 +212,12 @@ def test_a_class_takes_its_options_alone():
         Jpeg2000Codec(bpp=None)
 
 
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_label_is_a_specification_of_the_same_codec(spec):
+    codec = load_codec(spec)
+    assert load_codec(codec.label).fingerprint == codec.fingerprint
+
+
 def test_settings_that_differ_in_device_alone_are_two():
     """Their streams are one, so their fingerprint is; but a benchmark of devices needs both."""
     first, second = load_codecs("salient:q=0.3,device=cpu,cpu:0", "salient:device=cpu,q=.3")
@@ -224,6 +230,7 @@ def test_a_comma_in_the_path_of_weights(tmp_path):
     shutil.copy(WEIGHTS, path)
     codec = load_codec(f"salient:weights='{path}',q=0.3,device=cpu")
     assert codec.model_fingerprint == load_codec("salient:device=cpu").model_fingerprint
+    assert load_codec(codec.label).fingerprint == codec.fingerprint
     with pytest.raises(SettingError, match="does not exist"):
         load_codec(f"salient:weights={path}")  # without quotes it is a list of two
 

@@ -30,6 +30,7 @@ from salcompress.saliency.functions import (
     network_saliency,
     uniform_saliency,
 )
+from salcompress.spec import quote_value
 
 if TYPE_CHECKING:
     from salcompress.codecs.salient.coder import Analysed
@@ -124,7 +125,7 @@ class SalientCodec(Codec):
         ):  # what is not searched has the fingerprint that it had before there was a search
             parts.append(f"effort={self.effort}")
         if self.weights != WEIGHTS:
-            parts.append(f"weights={self.weights}")
+            parts.append(f"weights={quote_value(str(self.weights))}")
         return ",".join(parts)
 
     @property
