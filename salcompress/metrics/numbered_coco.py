@@ -85,13 +85,12 @@ def numbered_results(
             _check_result(result, image)
             results.append(result | {"id": len(results) + 1, "image_id": number, "iscrowd": 0})
     _warn_of_foreign_categories(coco, results)
-    if kind == "bbox":
-        for result in results:
+    for result in results:
+        if kind == "bbox":
             result["area"] = result["bbox"][2] * result["bbox"][3]
-    elif results:
-        masks = [result["segmentation"] for result in results]
-        for result, area, box in zip(results, mask_util.area(masks), mask_util.toBbox(masks)):
-            result |= {"area": area, "bbox": box}
+        else:  # one by one: pycocotools 2.0.11 cannot take over 255 masks at a time
+            mask = result["segmentation"]
+            result |= {"area": mask_util.area(mask), "bbox": mask_util.toBbox(mask)}
     return _index(coco, images, results)
 
 
