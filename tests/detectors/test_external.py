@@ -58,6 +58,11 @@ def build():
 
 
 USE = "import helper\ndef build():\n    return lambda image: helper.NAME\n"
+USE_BY_NAME = """
+import importlib
+def build():
+    return lambda image: importlib.import_module("helper").NAME
+"""
 USE_LATE = """
 def build():
     def detect(image):
@@ -67,7 +72,7 @@ def build():
 """
 
 
-@pytest.mark.parametrize("use", [USE, USE_LATE, f"from parts import deep\n{USE_LATE}"])
+@pytest.mark.parametrize("use", [USE, USE_LATE, USE_BY_NAME, f"from parts import deep\n{USE_LATE}"])
 def test_each_detector_has_its_own_helper(tmp_path, use):
     parts = {"parts__deep": "from helper import NAME", "parts____init__": ""}
     paths = [

@@ -100,7 +100,7 @@ def load_pairs(folder: Path | str) -> list[SaliencyPair]:
 
 def load_coco_pairs(folder: Path | str, least_share: float = 0.02) -> list[SaliencyPair]:
     """Images of a COCO data set with the union of the larger objects as their mask; images without
-    a larger object are left out.
+    a larger object that has a mask are left out.
 
     Args:
         folder: Holds ``images`` and ``instances.json``.
@@ -114,7 +114,8 @@ def load_coco_pairs(folder: Path | str, least_share: float = 0.02) -> list[Salie
     for entry in dataset.images:
         mask = np.zeros((entry.height, entry.width), bool)
         for annotation in dataset.coco.imgToAnns[entry.image_id]:
-            if not annotation["iscrowd"] and annotation["area"] >= least_share * mask.size:
+            large = annotation["area"] >= least_share * mask.size
+            if large and not annotation["iscrowd"] and "segmentation" in annotation:
                 mask |= dataset.coco.annToMask(annotation).astype(bool)
         if mask.any():
             pairs.append(SaliencyPair(entry.file_name, read_image(entry.path), mask))
