@@ -96,7 +96,7 @@ class Neighbours(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Where a neighbour is; None for a module that is none. (Python's import calls it.)"""
-        if not self._owns(fullname.partition(".")[0]):
+        if fullname.partition(".")[0] not in self._owned():
             return None
         spec = PathFinder.find_spec(fullname, self._places() if path is None else path)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
@@ -113,7 +113,7 @@ class Neighbours(MetaPathFinder):
     ) -> ModuleType:
         """``import`` as the file and its neighbours have it."""
         absolute = ((globals or {}).get("__package__") or "") if level else name
-        if not self._owns(absolute.partition(".")[0]):
+        if absolute.partition(".")[0] not in self._owned():
             return builtins.__import__(name, globals, locals, fromlist, level)
         with self.importable():
             return builtins.__import__(name, globals, locals, fromlist, level)
@@ -126,16 +126,17 @@ class Neighbours(MetaPathFinder):
         added = [p for p in sys.path if p not in known and not p.startswith(_INSTALLED)]
         return [*self._folders, *dict.fromkeys(added)]
 
-    def _owns(self, name: str) -> bool:
-        """Whether a module of this name, without dots, is one of the neighbours."""
+    def _owned(self) -> frozenset[str]:
+        """Names, without dots, of the modules that lie beside the file."""
         places = tuple(self._places())
         if places not in self._names:
             self._names[places] = frozenset(_module_names(places))
-        return name in self._names[places]
+        return self._names[places]
 
     def _take_modules(self) -> dict[str, ModuleType]:
         """Take the modules of the neighbours' names out of ``sys.modules``."""
-        names = [name for name in sys.modules if self._owns(name.partition(".")[0])]
+        owned = self._owned()
+        names = [name for name in sys.modules if name.partition(".")[0] in owned]
         return {name: sys.modules.pop(name) for name in names}
 
 

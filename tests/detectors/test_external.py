@@ -154,7 +154,7 @@ def test_late_imports_of_two_detectors_in_threads(tmp_path):
     found = {"first": set(), "second": set()}
 
     def work(detector, name):
-        for _ in range(200):
+        for _ in range(100):
             found[name].add(detector(IMAGE))
 
     threads = [threading.Thread(target=work, args=pair) for pair in zip(detectors, found)]
