@@ -63,10 +63,11 @@ def make_scene(seed: int, index: int, height: int = 240, width: int = 320) -> Sc
     """Draw scene number ``index`` of the series ``seed``.
 
     Args:
+        seed, index: At least 0; the same two give the same scene.
         height, width: Pixels, at least 64 each.
 
     Returns:
-        The scene; each of its objects has at least 35 % of its shape and 40 pixels in view.
+        The scene. Each of its objects has at least 35 % of its shape and 40 pixels in view.
 
     Raises:
         SettingError: The scene would be smaller than 64 x 64.
@@ -103,11 +104,17 @@ def make_scene(seed: int, index: int, height: int = 240, width: int = 320) -> Sc
 def write_scenes(
     folder: Path | str, num_images: int, seed: int, height: int = 240, width: int = 320
 ) -> Path:
-    """Write a data set in COCO's layout: ``images/*.png`` and ``instances.json`` with boxes and
+    """Write a data set in COCO's layout: ``images/*.png``, and ``instances.json`` with boxes and
     polygons.
 
-    The json is written last: where it is, the set is whole. A set made by the same arguments is
-    left as it is.
+    The json is written last: where it is, the set is whole. A set that was made by the same
+    arguments is left as it is.
+
+    Args:
+        folder: Where ``images`` and the json go; it is made if need be.
+        num_images: At least 1.
+        seed: Of the series of scenes; the same seed gives the same pictures.
+        height, width: Pixels, at least 64 each.
 
     Returns:
         Path of the json.
@@ -161,8 +168,9 @@ def write_scenes(
 
 
 def annotate(found: SceneObject) -> dict:
-    """COCO annotation of an object, without ids of its own: category, polygons, box [x, y, w, h],
-    area, iscrowd.
+    """COCO annotation of an object without ids of its own.
+
+    It has category, polygons, box [x, y, w, h] in pixels, area in pixels, and iscrowd.
     """
     polygons = mask_to_polygons(found.mask)
     height, width = found.mask.shape
@@ -177,8 +185,9 @@ def annotate(found: SceneObject) -> dict:
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
-    """Outlines of a bool mask (H, W) as COCO polygons; holes, which COCO polygons do not have, are
-    filled.
+    """Outlines of a bool mask (H, W) as COCO polygons [x0, y0, x1, y1, ...] in pixels.
+
+    Holes are filled, because COCO's polygons have none.
     """
     # findContours runs through pixel centres; on a four times finer grid that costs 1/8 pixel, not
     # 1/2

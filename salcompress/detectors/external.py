@@ -50,7 +50,7 @@ def load_external_detector(path: str, factory: str) -> Detector:
             f"the detector{_functions_of(path)}"
         )
     made = _make(path, factory)
-    modules = {"": made.module} | made.neighbours.modules
+    modules = {"": made.module} | made.neighbours.imported
     fingerprint = content_fingerprint(made.value, factory, modules)
     return ExternalDetector(made.value, f"{path}:{factory}", fingerprint, made.neighbours)
 

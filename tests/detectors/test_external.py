@@ -133,6 +133,26 @@ def test_an_installed_package_stays_what_it_is(tmp_path):
     assert load(path)([1]) == "[1]" and sys.modules["safetensors.torch"] is safetensors.torch
 
 
+def test_a_package_that_everybody_can_import_is_imported_once(tmp_path, monkeypatch):
+    """A detector in the checkout of an installed library: its classes must not be there twice."""
+    path = write(
+        tmp_path,
+        mine="import library_of_all.part as part\ndef build():\n    return lambda image: part\n",
+        library_of_all__part="X = 1",
+        library_of_all____init__="",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    detector = load(path)
+    try:
+        assert importlib.import_module("library_of_all.part") is detector(IMAGE)
+        (tmp_path / "library_of_all" / "part.py").write_text("X = 22")
+        del sys.modules["library_of_all.part"]
+        assert load(path).fingerprint != detector.fingerprint
+    finally:
+        for name in ("library_of_all", "library_of_all.part"):
+            sys.modules.pop(name, None)
+
+
 def test_a_factory_may_import_by_name_and_unpickle(tmp_path):
     path = write(
         tmp_path,
