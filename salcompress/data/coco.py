@@ -20,7 +20,7 @@ COCO_CATEGORY_IDS = tuple(
 """Ids of COCO's 80 categories, which are the labels of torchvision's official weights."""
 
 SYNTHETIC_NAME = "synthetic scenes"
-"""What ``info`` describes data sets as that this package draws itself, and their name in results."""
+"""What ``info`` calls data sets that this package draws itself, and their name in results."""
 
 SKIP_CURE = "repair the file, or leave it out with --skip-bad (skip_bad=True)"
 """What to do about a bad image."""
