@@ -20,9 +20,7 @@ COCO_CATEGORY_IDS = tuple(
 """Ids of COCO's 80 categories, which are the labels of torchvision's official weights."""
 
 SYNTHETIC_NAME = "synthetic scenes"
-"""Description in the ``info`` of data sets that this package draws itself, and their name in
-results.
-"""
+"""What ``info`` calls data sets that this package draws itself, and their name in results."""
 
 SKIP_CURE = "repair the file, or leave it out with --skip-bad (skip_bad=True)"
 """What to do about a bad image."""
@@ -32,24 +30,29 @@ class CocoImage(NamedTuple):
     """One image of a data set."""
 
     image_id: int | str
+    """As the annotations have it; text where it is no number. It is no name of a file."""
     file_name: str
-    """As in the annotations; it may name subfolders."""
+    """As the annotations have it; it may name subfolders."""
     path: Path
     height: int
     width: int
 
 
 class CocoDataset(NamedTuple):
-    """Images that were found whole, what was left out, and the annotations of all."""
+    """Images that were found whole, what was left out, and the annotations of all.
+
+    The annotations are checked, completed and numbered anew; see
+    :func:`salcompress.data.instances_file.read_instances`.
+    """
 
     name: str
     images: tuple[CocoImage, ...]
     skipped: dict[str, str]
-    """Reason by file name, of images left out because ``skip_bad`` was asked for."""
+    """The reason by file name, of images that were left out because ``skip_bad`` was asked for."""
     coco: COCO
     fingerprint: str
-    """Of the annotations and the ids of the images asked for; not of the images' content, which
-    records check.
+    """Of the annotations and of the ids of the images asked for. It is not of the images' content,
+    which the records of an evaluation check.
     """
 
     @property
@@ -124,7 +127,10 @@ def load_annotations(annotations: Path | str) -> tuple[COCO, bytes]:
 
 
 def dataset_name(annotations: Path, coco: COCO) -> str:
-    """``coco_val/instances`` for ``.../coco_val/instances.json``; drawn scenes say so."""
+    """What results call a data set: ``coco_val/instances`` for ``.../coco_val/instances.json``.
+
+    Scenes that this package has drawn are called so, with their seed.
+    """
     info = coco.dataset.get("info")
     if isinstance(info, dict) and info.get("description") == SYNTHETIC_NAME:
         return f"{SYNTHETIC_NAME} (seed {info.get('seed')})"

@@ -10,17 +10,23 @@ from salcompress.errors import DataError
 
 
 def object_mask(objects: Sequence[Mapping[str, Any]], height: int, width: int) -> np.ndarray:
-    """Union of annotated objects, crowds among them: of their masks, or of the boxes of those that
-    have none.
+    """Union of annotated objects, crowds among them.
+
+    An object covers its mask, or its box where it has no mask.
 
     Args:
         objects: COCO annotations of one image.
+        height, width: Of the image, in pixels.
 
     Returns:
         bool (H, W).
 
     Raises:
         DataError: An annotation cannot be read; the message names it.
+
+    >>> object_mask([{"bbox": [1, 0, 2, 1]}], height=2, width=4).astype(int)
+    array([[0, 1, 1, 0],
+           [0, 0, 0, 0]])
     """
     covered = np.zeros((height, width), bool)
     for found in objects:

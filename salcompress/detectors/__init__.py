@@ -21,9 +21,10 @@ LOADERS = {
 The module is imported when it is asked for. The function takes the whole specification and the data
 set's category ids, and gives a :class:`Detector`.
 """
-_INSTALL = {
-    "detectron2": "https://detectron2.readthedocs.io/en/latest/tutorials/install.html says how",
+_INSTALLED_BY = {
+    "detectron2": "https://detectron2.readthedocs.io/en/latest/tutorials/install.html",
 }
+"""Where it says how to install a package that only some detectors need."""
 
 
 def load_detector(spec: str, category_ids: Sequence[int]) -> Detector:
@@ -68,9 +69,9 @@ def load_detector(spec: str, category_ids: Sequence[int]) -> Detector:
         load = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _INSTALL:
+        if package not in _INSTALLED_BY:
             raise
         raise SettingError(
-            f"{spec!r} needs {package}, which is not installed; {_INSTALL[package]}"
+            f"{spec!r} needs {package.title()}, which is not installed: {_INSTALLED_BY[package]}"
         ) from None
     return load(spec, category_ids)

@@ -23,12 +23,17 @@ class ExternalDetector:
             its own, that stands in place of the networks and named files.
     """
 
-    def __init__(self, detect: Any, label: str, fingerprint: str):
+    def __init__(self, detect: Any, label: str, fingerprint: str, neighbours: Neighbours):
         self.detect, self.label, self.fingerprint = detect, label, fingerprint
+        self._neighbours = neighbours
 
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
         """What the callable finds in an image, uint8 (H, W, 3)."""
-        return self.detect(image)
+        try:
+            return self.detect(image)
+        except ModuleNotFoundError:  # a neighbour asked for by name, not by an import statement
+            with self._neighbours.importable():
+                return self.detect(image)
 
 
 def load_external_detector(path: str, factory: str) -> Detector:
@@ -45,8 +50,9 @@ def load_external_detector(path: str, factory: str) -> Detector:
             f"the detector{_functions_of(path)}"
         )
     made = _make(path, factory)
-    fingerprint = content_fingerprint(made.value, factory, made.modules)
-    return ExternalDetector(made.value, f"{path}:{factory}", fingerprint)
+    modules = {"": made.module} | made.neighbours.imported
+    fingerprint = content_fingerprint(made.value, factory, modules)
+    return ExternalDetector(made.value, f"{path}:{factory}", fingerprint, made.neighbours)
 
 
 def load_external(path: str, factory: str) -> Any:
@@ -62,10 +68,11 @@ def load_external(path: str, factory: str) -> Any:
 
 
 class _Made(NamedTuple):
-    """What a factory returned, and the modules that it came from, by name; the file's own is ""."""
+    """What a factory returned, and what it came from."""
 
     value: Any
-    modules: dict[str, ModuleType]
+    module: ModuleType
+    neighbours: Neighbours
 
 
 def _make(path: str, factory: str) -> _Made:
@@ -91,7 +98,7 @@ def _make(path: str, factory: str) -> _Made:
         raise SettingError(
             f"{factory}() of {path} must return a callable, got {type(value).__name__}"
         )
-    return _Made(value, {"": module} | neighbours.modules)
+    return _Made(value, module, neighbours)
 
 
 def _functions_of(path: str) -> str:

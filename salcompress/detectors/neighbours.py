@@ -35,12 +35,16 @@ class Neighbours(MetaPathFinder):
     Args:
         folder: Where the file lies.
 
+    A package in a folder that is on ``sys.path`` anyway, or one that is installed from there, is
+    everybody's: to import it a second time would give all its classes twice.
+
     Attributes:
-        modules: The neighbours that were imported, by name.
+        imported: What was imported from these folders, by name, everybody's packages among it.
     """
 
     def __init__(self, folder: Path):
-        self.modules: dict[str, ModuleType] = {}
+        self.imported: dict[str, ModuleType] = {}
+        self._modules: dict[str, ModuleType] = {}
         # what is installed can be imported by anyone
         self._folders = [] if str(folder) in _INSTALLED else [str(folder)]
         self._outer_path: list[str] | None = None  # sys.path as it was, while importable
@@ -75,7 +79,8 @@ class Neighbours(MetaPathFinder):
                 return
             self._outer_path = sys.path[:]
             hidden = self._take_modules()
-            sys.modules.update(self.modules)
+            known = set(sys.modules)
+            sys.modules.update(self._modules)
             sys.path[:0] = self._folders
             sys.meta_path.insert(0, self)
             try:
@@ -83,7 +88,8 @@ class Neighbours(MetaPathFinder):
             finally:
                 sys.meta_path.remove(self)
                 self._folders = self._places()
-                self.modules = self._take_modules()
+                self._modules = self._take_modules()
+                self.imported |= self._modules | self._shared_modules(known)
                 sys.modules.update(hidden)
                 installed = [p for p in sys.path if p.startswith(_INSTALLED)]
                 sys.path[:] = [
@@ -96,7 +102,7 @@ class Neighbours(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Where a neighbour is; None for a module that is none. (Python's import calls it.)"""
-        if not self._owns(fullname.partition(".")[0]):
+        if fullname.partition(".")[0] not in self._owned():
             return None
         spec = PathFinder.find_spec(fullname, self._places() if path is None else path)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
@@ -113,7 +119,7 @@ class Neighbours(MetaPathFinder):
     ) -> ModuleType:
         """``import`` as the file and its neighbours have it."""
         absolute = ((globals or {}).get("__package__") or "") if level else name
-        if not self._owns(absolute.partition(".")[0]):
+        if absolute.partition(".")[0] not in self._owned():
             return builtins.__import__(name, globals, locals, fromlist, level)
         with self.importable():
             return builtins.__import__(name, globals, locals, fromlist, level)
@@ -126,16 +132,30 @@ class Neighbours(MetaPathFinder):
         added = [p for p in sys.path if p not in known and not p.startswith(_INSTALLED)]
         return [*self._folders, *dict.fromkeys(added)]
 
-    def _owns(self, name: str) -> bool:
-        """Whether a module of this name, without dots, is one of the neighbours."""
+    def _owned(self) -> frozenset[str]:
+        """Names, without dots, of the modules that lie beside the file."""
         places = tuple(self._places())
         if places not in self._names:
-            self._names[places] = frozenset(_module_names(places))
-        return name in self._names[places]
+            self._names[places] = frozenset(
+                _own_names(places, sys.path if self._outer_path is None else self._outer_path)
+            )
+        return self._names[places]
+
+    def _shared_modules(self, known: set[str]) -> dict[str, ModuleType]:
+        """Modules that are new in ``sys.modules``, lie in our folders and are everybody's."""
+        folders = tuple(os.path.join(folder, "") for folder in self._folders)
+        return {
+            name: module
+            for name, module in list(sys.modules.items())
+            if name not in known
+            and not isinstance(getattr(module, "__loader__", None), _Loader)
+            and str(getattr(module, "__file__", None)).startswith(folders)
+        }
 
     def _take_modules(self) -> dict[str, ModuleType]:
         """Take the modules of the neighbours' names out of ``sys.modules``."""
-        names = [name for name in sys.modules if self._owns(name.partition(".")[0])]
+        owned = self._owned()
+        names = [name for name in sys.modules if name.partition(".")[0] in owned]
         return {name: sys.modules.pop(name) for name in names}
 
 
@@ -156,16 +176,31 @@ class _Loader(SourceFileLoader):
         super().exec_module(module)
 
 
-def _module_names(places: Sequence[str]) -> Iterator[str]:
-    """Names of the modules that lie in folders. A plain folder is one where no package is."""
-    elsewhere = [place for place in sys.path if place not in places]
+def _own_names(places: Sequence[str], outer_path: Sequence[str]) -> Iterator[str]:
+    """Names of the modules in some folders that are not everybody's."""
     names = {entry.partition(".")[0] for place in places for entry in _entries(place)}
     for name in names - sys.stdlib_module_names - {"", "salcompress"}:
         spec = PathFinder.find_spec(name, places)
-        if spec is not None and (
-            spec.loader is not None or PathFinder.find_spec(name, elsewhere) is None
-        ):
+        if spec is not None and not _is_shared(name, spec, outer_path):
             yield name
+
+
+def _is_shared(name: str, spec: ModuleSpec, outer_path: Sequence[str]) -> bool:
+    """Whether everybody has what ``spec`` finds, or has a package where we see a plain folder."""
+    loaded = sys.modules.get(name)
+    others: list[ModuleSpec | None] = []
+    if not isinstance(getattr(loaded, "__loader__", None), _Loader):
+        others.append(getattr(loaded, "__spec__", None))
+    if spec.submodule_search_locations is not None:  # a module of one file is no great loss
+        for finder in sys.meta_path:
+            if finder is PathFinder:
+                others.append(PathFinder.find_spec(name, outer_path))
+            elif not isinstance(finder, Neighbours):
+                others.append(finder.find_spec(name, None))
+    found = [other for other in others if other is not None]
+    if spec.loader is None:
+        return bool(found)
+    return any(other.origin == spec.origin for other in found)
 
 
 def _entries(place: str) -> list[str]:

@@ -28,8 +28,8 @@ class TorchvisionModel(nn.Module):
             perhaps masks.
         labels: torchvision's label of each of Detectron2's classes. For torchvision's own COCO
             weights, whose labels have gaps, that is
-            ``salcompress.data.coco.COCO_CATEGORY_IDS``; for a model of N classes without gaps, ``range(1, N + 1)``. Detections of other labels are
-            left out.
+            ``salcompress.data.coco.COCO_CATEGORY_IDS``; for a model of N classes without gaps,
+            ``range(1, N + 1)``. Detections of other labels are left out.
         image_format: "BGR" or "RGB", how the channels of ``x["image"]`` lie.
 
     Raises:

@@ -8,17 +8,14 @@ those of pycocotools to the last digit; what is ours is that no id has a say in 
 
 import contextlib
 import io
-import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from salcompress.errors import DataError
+from salcompress.metrics.numbered_coco import numbered_objects, numbered_results
 
 _BOOTSTRAP_CELLS = 500_000  # resamples x detections of a class that are worked on at a time
 AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -102,10 +99,10 @@ def average_precision(
         range(len(image_ids)), key=lambda k: str(coco.imgs[image_ids[k]].get("file_name"))
     )
     images = [coco.imgs[image_ids[k]] for k in order]
-    objects = _numbered_objects(coco, images, kind)
-    results = _numbered_results(coco, images, detections, kind)
+    objects = numbered_objects(coco, images, kind)
+    results = numbered_results(coco, images, detections, kind)
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_index(coco, images, objects), _index(coco, images, results), kind)
+        evaluation = COCOeval(objects, results, kind)
         evaluation.params.imgIds = list(range(len(images)))
         evaluation.evaluate()
         evaluation.accumulate()
@@ -179,95 +176,6 @@ def _bootstrap(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarr
         return 100 * total / np.where(counted > 0, counted, np.nan)
 
 
-def _index(coco: COCO, images: Sequence[Mapping], annotations: list[dict]) -> COCO:
-    """Numbered annotations or results as pycocotools wants them."""
-    indexed = COCO()
-    indexed.dataset = {
-        "images": [dict(image) | {"id": number} for number, image in enumerate(images)],
-        "categories": coco.dataset["categories"],
-        "annotations": annotations,
-    }
-    indexed.createIndex()
-    return indexed
-
-
-def _numbered_objects(coco: COCO, images: Sequence[Mapping], kind: str) -> list[dict]:
-    """Annotations of the images, numbered from 1: pycocotools takes 0 for "no match"."""
-    objects: list[dict[str, Any]] = []
-    without_mask = 0
-    for number, image in enumerate(images):
-        for annotation in coco.imgToAnns[image["id"]]:
-            found = dict(annotation) | {"id": len(objects) + 1, "image_id": number}
-            if kind == "segm" and not found.get("segmentation"):
-                without_mask += not found["iscrowd"]
-                x, y, w, h = found["bbox"]
-                found["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-                found["iscrowd"] = 1
-            objects.append(found)
-    if 0 < without_mask < len(objects):
-        warnings.warn(
-            f"{without_mask} of {len(objects)} annotated objects have no mask; mask AP passes over "
-            "them, and box AP counts them",
-            stacklevel=3,
-        )
-    return objects
-
-
-def _numbered_results(
-    coco: COCO, images: Sequence[Mapping], detections: Mapping, kind: str
-) -> list[dict]:
-    """Detections in the images, with what pycocotools' loadRes would give them."""
-    # With a box in the results, a mask's area would be taken from it.
-    keep = ("category_id", "score", "bbox" if kind == "bbox" else "segmentation")
-    results: list[dict] = []
-    for number, image in enumerate(images):
-        for detection in detections.get(image["id"], ()):
-            try:
-                result = {key: detection[key] for key in keep}
-            except KeyError as error:
-                raise DataError(
-                    f"a detection lacks {error}; a COCO result has {', '.join(keep)}"
-                ) from None
-            _check_result(result, image)
-            results.append(result | {"id": len(results) + 1, "image_id": number, "iscrowd": 0})
-    _warn_of_foreign_categories(coco, results)
-    if kind == "bbox":
-        for result in results:
-            result["area"] = result["bbox"][2] * result["bbox"][3]
-    elif results:
-        masks = [result["segmentation"] for result in results]
-        for result, area, box in zip(results, mask_util.area(masks), mask_util.toBbox(masks)):
-            result |= {"area": area, "bbox": box}
-    return results
-
-
-def _check_result(result: Mapping[str, Any], image: Mapping[str, Any]) -> None:
-    numbers = [result["score"], *result.get("bbox", ())]
-    if not all(map(math.isfinite, numbers)):
-        raise DataError(
-            f"a detection in {image.get('file_name')} must have a finite score and bbox, got "
-            f"{dict(result)!s:.100}"
-        )
-    size = list(result["segmentation"]["size"]) if "segmentation" in result else None
-    if size not in (None, [image["height"], image["width"]]):
-        raise DataError(
-            f"a mask detected in {image.get('file_name')} must be of the image's size, "
-            f"[{image['height']}, {image['width']}] (height, width), got {size}"
-        )
-
-
-def _warn_of_foreign_categories(coco: COCO, results: Sequence[Mapping]) -> None:
-    known = set(coco.getCatIds())
-    given = {result["category_id"] for result in results}
-    if given and not given & known:
-        warnings.warn(
-            f"the detector's category ids ({_few(given)}) and those of the annotations "
-            f"({_few(known)}) have none "
-            "in common: was the detector trained for another data set?",
-            stacklevel=4,
-        )
-
-
 def _class_matches(evaluation: COCOeval, positions: np.ndarray) -> Iterable[ClassMatches]:
     """Matches of each class that has objects; image number n was given at ``positions[n]``."""
     params = evaluation.params
@@ -295,8 +203,3 @@ def _class_matches(evaluation: COCOeval, positions: np.ndarray) -> Iterable[Clas
         yield ClassMatches(
             positions[index].astype(np.int32), matched & counts, ~matched & counts, num_objects
         )
-
-
-def _few(ids: Iterable[int]) -> str:
-    ordered = sorted(ids)
-    return ", ".join(map(str, ordered[:5])) + (", ..." if len(ordered) > 5 else "")

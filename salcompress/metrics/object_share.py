@@ -4,13 +4,21 @@ import numpy as np
 
 
 def bits_on_mask(bits: np.ndarray, mask: np.ndarray, side: int) -> float:
-    """Bits on a mask; those of a place that it covers in part count in that part, those beyond the
-    image's edge with the edge.
+    """Bits on a mask: the sum over places of their bits times the share of them that it covers.
+
+    Places beyond the image's edge are covered as the edge is. The measure is our choice.
 
     Args:
-        bits: At each place of the padded image, (rows, columns).
+        bits: Bits at each place of the padded image, (rows, columns).
         mask: bool (H, W).
-        side: Of a place, in pixels; rows x side >= H.
+        side: Side of a place in pixels; rows x side is at least H, columns x side at least W.
+
+    Returns:
+        Bits, from 0 to the sum of ``bits``.
+
+    >>> left_half = np.array([[True, False], [True, False]])
+    >>> bits_on_mask(np.array([[8.0]]), left_half, side=2)
+    4.0
     """
     height, width = mask.shape
     rows, columns = bits.shape

@@ -14,14 +14,20 @@ _WINDOW, _SIGMA = 11, 1.5
 
 
 def psnr(reference: np.ndarray, image: np.ndarray) -> float | None:
-    """Peak signal-to-noise ratio over all RGB samples, in dB; None where the images are identical
-    (it is infinite).
+    """Peak signal-to-noise ratio over all RGB samples: ``10 log10(255^2 / mean((x - y)^2))`` in dB.
 
     Args:
         reference, image: uint8 (H, W, 3).
 
+    Returns:
+        At least 0; None where the images are identical, since it is infinite there.
+
     Raises:
         SettingError: The shapes differ, or one is no image.
+
+    >>> black = np.zeros((4, 4, 3), np.uint8)
+    >>> psnr(black, black + 255), round(psnr(black, black + 1), 2), psnr(black, black)
+    (0.0, 48.13, None)
     """
     check_pair(reference, image)
     error = cv2.norm(reference, image, cv2.NORM_L2SQR) / reference.size
@@ -29,14 +35,26 @@ def psnr(reference: np.ndarray, image: np.ndarray) -> float | None:
 
 
 def ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
-    """Structural similarity at full size, mean over the RGB channels, at most 1; None for a side
-    under 11 pixels.
+    """Structural similarity at full size, the mean over windows and RGB channels.
 
-    Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
-    structural similarity", 2004, on whole windows of 11 pixels.
+    In a window it is ``(2 m_x m_y + c1)(2 s_xy + c2) / ((m_x^2 + m_y^2 + c1)(s_x^2 + s_y^2 + c2))``
+    with the means m, variances and covariance s under a Gaussian of 11 pixels, sigma 1.5, and with
+    c1 = (0.01 * 255)^2, c2 = (0.03 * 255)^2: Wang, Bovik, Sheikh and Simoncelli, "Image quality
+    assessment: from error visibility to structural similarity", 2004,
+    https://doi.org/10.1109/TIP.2003.819861. Windows that do not fit in the image are left out.
+
+    Args:
+        reference, image: uint8 (H, W, 3).
+
+    Returns:
+        In [-1, 1], and 1 for identical images; None for a side under 11 pixels.
 
     Raises:
         SettingError: The shapes differ, or one is no image.
+
+    >>> ramp = np.arange(3 * 16 * 16, dtype=np.uint8).reshape(16, 16, 3)
+    >>> ssim(ramp, ramp), ssim(ramp, 255 - ramp) < 0
+    (1.0, True)
     """
     check_pair(reference, image)
     if min(reference.shape[:2]) < _WINDOW:
@@ -46,14 +64,26 @@ def ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
 
 
 def ms_ssim(reference: np.ndarray, image: np.ndarray) -> float | None:
-    """Multi-scale structural similarity, mean over the RGB channels, at most 1; None for a side
-    under 161 pixels.
+    """Multi-scale structural similarity, the mean over the RGB channels.
 
+    It is the product over five scales of ``cs_j^w_j``, with the contrast and structure term cs of
+    :func:`ssim` at each scale but the last, and all of it there; each scale halves the one before:
     Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality assessment",
-    2003; windows and down-sampling as in pytorch-msssim, whose figures compression papers publish.
+    2003, https://doi.org/10.1109/ACSSC.2003.1292216. Windows and halving are those of
+    pytorch-msssim, whose figures compression papers publish.
+
+    Args:
+        reference, image: uint8 (H, W, 3).
+
+    Returns:
+        In [0, 1], and 1 for identical images; None for a side under 161 pixels.
 
     Raises:
         SettingError: The shapes differ, or one is no image.
+
+    >>> grey = np.full((161, 200, 3), 128, np.uint8)
+    >>> ms_ssim(grey, grey), ms_ssim(grey[:100], grey[:100])
+    (1.0, None)
     """
     check_pair(reference, image)
     if min(reference.shape[:2]) < MS_SSIM_MIN_SIDE:
@@ -100,7 +130,7 @@ def _halve(x: np.ndarray) -> np.ndarray:
 
 
 def check_pair(reference: np.ndarray, image: np.ndarray) -> None:
-    """Raise unless both are images of one shape.
+    """Raise unless both are images, uint8 (H, W, 3), of one shape.
 
     Raises:
         SettingError: The shapes differ, or one is no image.

@@ -48,10 +48,25 @@ def mean_scores(scores: list[SaliencyScores]) -> SaliencyScores:
 
 
 def f_beta(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """F-measure, beta^2 = 0.3, of the map cut at twice its mean (at most 1).
+    """F-measure of the map cut at twice its mean, at most at 1.
 
-    Achanta et al., "Frequency-tuned salient region detection", CVPR 2009. A map that is 0
-    everywhere marks nothing and scores 0.
+    With precision P and recall R of the pixels marked it is ``(1 + b) P R / (b P + R)``, b = 0.3:
+    Achanta et al., "Frequency-tuned salient region detection", CVPR 2009,
+    https://doi.org/10.1109/CVPR.2009.5206596. A map that is 0 everywhere marks nothing.
+
+    Args:
+        saliency: float (H, W) in [0, 1].
+        mask: bool (H, W), the salient objects.
+
+    Returns:
+        In [0, 1], higher is better.
+
+    Raises:
+        SettingError: The shapes differ, or values or types are others.
+
+    >>> mask = np.array([[True, False, False, False]])
+    >>> f_beta(mask.astype(float), mask), f_beta(np.zeros((1, 4)), mask)
+    (1.0, 0.0)
     """
     saliency = _checked(saliency, mask)
     marked = (saliency >= min(1.0, 2 * saliency.mean())) & (saliency > 0)
@@ -63,16 +78,46 @@ def f_beta(saliency: np.ndarray, mask: np.ndarray) -> float:
 
 
 def mean_absolute_error(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """Mean difference between map and mask."""
+    """Mean over pixels of ``|map - mask|``.
+
+    Args:
+        saliency: float (H, W) in [0, 1].
+        mask: bool (H, W), the salient objects.
+
+    Returns:
+        In [0, 1], lower is better.
+
+    Raises:
+        SettingError: The shapes differ, or values or types are others.
+
+    >>> mean_absolute_error(np.full((2, 2), 0.25), np.zeros((2, 2), bool))
+    0.25
+    """
     return float(np.abs(_checked(saliency, mask) - mask).mean())
 
 
 def s_measure(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """Structural similarity of map and mask, by object and by region in equal parts (alpha = 0.5).
+    """Structural similarity of map and mask: ``0.5 S_object + 0.5 S_region``.
 
-    Fan et al., "Structure-measure: a new way to evaluate foreground maps", ICCV 2017, as the
-    authors' program computes it: a mask without object scores 1 - mean of the map, one that is all
-    object the mean; below 0 counts as 0.
+    S_object compares the map's mean and spread on the objects, and beside them; S_region compares
+    map and mask as SSIM does, in the four parts around the mask's centroid: Fan et al.,
+    "Structure-measure: a new way to evaluate foreground maps", ICCV 2017,
+    https://arxiv.org/abs/1708.00786, as the authors' program computes it. A mask without an object
+    scores 1 - mean of the map, and one that is all object the mean.
+
+    Args:
+        saliency: float (H, W) in [0, 1].
+        mask: bool (H, W), the salient objects.
+
+    Returns:
+        In [0, 1], higher is better; what would be below 0 counts as 0.
+
+    Raises:
+        SettingError: The shapes differ, or values or types are others.
+
+    >>> mask = np.arange(12).reshape(3, 4) % 4 < 2
+    >>> round(s_measure(mask.astype(float), mask), 6)
+    1.0
     """
     saliency = _checked(saliency, mask)
     share = mask.mean()

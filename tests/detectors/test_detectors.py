@@ -186,7 +186,7 @@ def test_every_loader_is_there():
             assert callable(getattr(importlib.import_module(module), function))
         except ModuleNotFoundError as error:
             with pytest.raises(
-                SettingError, match=f"needs {name}, which is not installed; https://"
+                SettingError, match=f"needs {name.title()}, which is not installed: https://"
             ):
                 load_detector(f"{name}:any.yaml", (1,))
             assert error.name.partition(".")[0] == name
@@ -199,5 +199,5 @@ def test_a_missing_package_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("salcompress.detectron.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "salcompress.detectron", raising=False)
-    with pytest.raises(SettingError, match="needs detectron2, which is not installed; https://"):
+    with pytest.raises(SettingError, match="needs Detectron2, which is not installed: https://"):
         load_detector("detectron2:any.yaml", (1,))

@@ -58,6 +58,11 @@ def build():
 
 
 USE = "import helper\ndef build():\n    return lambda image: helper.NAME\n"
+USE_BY_NAME = """
+import importlib
+def build():
+    return lambda image: importlib.import_module("helper").NAME
+"""
 USE_LATE = """
 def build():
     def detect(image):
@@ -67,7 +72,7 @@ def build():
 """
 
 
-@pytest.mark.parametrize("use", [USE, USE_LATE, f"from parts import deep\n{USE_LATE}"])
+@pytest.mark.parametrize("use", [USE, USE_LATE, USE_BY_NAME, f"from parts import deep\n{USE_LATE}"])
 def test_each_detector_has_its_own_helper(tmp_path, use):
     parts = {"parts__deep": "from helper import NAME", "parts____init__": ""}
     paths = [
@@ -128,6 +133,26 @@ def test_an_installed_package_stays_what_it_is(tmp_path):
     assert load(path)([1]) == "[1]" and sys.modules["safetensors.torch"] is safetensors.torch
 
 
+def test_a_package_that_everybody_can_import_is_imported_once(tmp_path, monkeypatch):
+    """A detector in the checkout of an installed library: its classes must not be there twice."""
+    path = write(
+        tmp_path,
+        mine="import library_of_all.part as part\ndef build():\n    return lambda image: part\n",
+        library_of_all__part="X = 1",
+        library_of_all____init__="",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    detector = load(path)
+    try:
+        assert importlib.import_module("library_of_all.part") is detector(IMAGE)
+        (tmp_path / "library_of_all" / "part.py").write_text("X = 22")
+        del sys.modules["library_of_all.part"]
+        assert load(path).fingerprint != detector.fingerprint
+    finally:
+        for name in ("library_of_all", "library_of_all.part"):
+            sys.modules.pop(name, None)
+
+
 def test_a_factory_may_import_by_name_and_unpickle(tmp_path):
     path = write(
         tmp_path,
@@ -149,7 +174,7 @@ def test_late_imports_of_two_detectors_in_threads(tmp_path):
     found = {"first": set(), "second": set()}
 
     def work(detector, name):
-        for _ in range(200):
+        for _ in range(100):
             found[name].add(detector(IMAGE))
 
     threads = [threading.Thread(target=work, args=pair) for pair in zip(detectors, found)]

@@ -108,6 +108,16 @@ def test_only_the_given_images_count(noisy_detections):
     )
 
 
+def test_there_may_be_very_many_masks(noisy_detections):
+    """pycocotools 2.0.11 stops at more than 255; copies of a detection come after it, and miss."""
+    coco, found = noisy_detections
+    image_id, first = next((i, detections[0]) for i, detections in found.items() if detections)
+    one, many = ({image_id: [first] * count} for count in (1, 300))
+    for kind in ("bbox", "segm"):
+        expected = average_precision(coco, [image_id], one, kind).values
+        assert average_precision(coco, [image_id], many, kind).values == expected
+
+
 def test_wrong_results_are_named(noisy_detections):
     coco, _ = noisy_detections
     with pytest.raises(DataError, match="lacks 'score'"):

@@ -91,7 +91,7 @@ def _read_pair(name: str, image_path: Path, mask_path: Path) -> SaliencyPair:
 def load_coco_pairs(folder: Path | str, least_share: float = 0.02) -> list[SaliencyPair]:
     """Read the images of a COCO data set, with the union of the larger objects as their mask.
 
-    Images without a larger object are left out.
+    Images without a larger object that has a mask are left out.
 
     Args:
         folder: A folder that holds ``images`` and ``instances.json``.
@@ -105,7 +105,8 @@ def load_coco_pairs(folder: Path | str, least_share: float = 0.02) -> list[Salie
     for entry in dataset.images:
         mask = np.zeros((entry.height, entry.width), bool)
         for annotation in dataset.coco.imgToAnns[entry.image_id]:
-            if not annotation["iscrowd"] and annotation["area"] >= least_share * mask.size:
+            large = annotation["area"] >= least_share * mask.size
+            if large and not annotation["iscrowd"] and "segmentation" in annotation:
                 mask |= dataset.coco.annToMask(annotation).astype(bool)
         if mask.any():
             pairs.append(SaliencyPair(entry.file_name, read_image(entry.path), mask))
