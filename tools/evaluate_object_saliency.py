@@ -12,7 +12,7 @@ from pathlib import Path
 from salcompress.cli.main import errors_in_one_line
 from salcompress.codecs.salient import SalientCodec
 from salcompress.data.coco import load_dataset
-from salcompress.detectors import detector_fingerprint, load_detector
+from salcompress.detectors import load_detector
 from salcompress.evaluation.evaluate import evaluate
 from salcompress.evaluation.rate_point import to_table
 from salcompress.saliency.objects import ObjectSaliency
@@ -45,9 +45,7 @@ if __name__ == "__main__":
             to_table(
                 evaluate(
                     dataset,
-                    load_detector(args.detector),
-                    args.detector,
-                    detector_fingerprint(args.detector),
+                    load_detector(args.detector, dataset.category_ids),
                     codecs,
                     args.out,
                     workers=args.workers,

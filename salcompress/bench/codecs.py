@@ -18,8 +18,8 @@ from salcompress.detectors import load_detector
 from salcompress.errors import SettingError
 from salcompress.evaluation.evaluate import evaluate
 from salcompress.evaluation.rate_distortion import measure_curve
-from salcompress.evaluation.round_trip import coded_images
-from salcompress.evaluation.run_folder import read_records
+from salcompress.evaluation.records import read_records
+from salcompress.evaluation.workers import CodingTask, coded_images
 from salcompress.image import decode_image, read_image
 from salcompress.metrics.bd_rate import bd_rate
 from salcompress.metrics.perceptual import perceptual_distance
@@ -165,10 +165,10 @@ def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> N
     with tempfile.TemporaryDirectory() as folder:
         annotations = write_scenes(Path(folder) / "scenes", 40, seed=5, height=480, width=640)
         dataset = load_dataset(annotations.parent / "images", annotations)
-        detector = load_detector("scenes")
+        detector = load_detector("scenes", dataset.category_ids)
         detector(read_image(dataset.images[0].path))  # warm-up
         started = time.perf_counter()
-        evaluate(dataset, detector, "scenes", "bench", codecs, Path(folder) / "out")
+        evaluate(dataset, detector, codecs, Path(folder) / "out")
         wall = time.perf_counter() - started
         work = sum(
             r.encode_s + r.decode_s + r.detect_s
@@ -220,7 +220,8 @@ def _bench_memory(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
 
 def _peak_of_evaluation(annotations: Path, out: Path) -> float:
     dataset = load_dataset(annotations.parent / "images", annotations)
-    evaluate(dataset, load_detector("scenes"), "scenes", "bench", [load_codec("jpeg:q=30")], out)
+    detector = load_detector("scenes", dataset.category_ids)
+    evaluate(dataset, detector, [load_codec("jpeg:q=30")], out)
     return peak_mib()
 
 
@@ -228,15 +229,14 @@ def _bench_workers(codecs: Sequence[Codec], path: Path | None, repeat: int) -> N
     """Throughput of codec work by number of worker processes, processes warm."""
     with tempfile.TemporaryDirectory() as folder:
         annotations = write_scenes(Path(folder), 48, seed=5, height=480, width=640)
-        paths = [
-            image.path for image in load_dataset(annotations.parent / "images", annotations).images
-        ]
+        images = load_dataset(annotations.parent / "images", annotations).images
+        tasks = [CodingTask(image.path, (0,)) for image in images]
         for codec in codecs:
             seconds = {0: [], 1: [], 2: []}
             for _ in range(3):
                 for workers, measured in seconds.items():
-                    with coded_images([codec], ((0, p) for p in paths), workers) as coded:
-                        for _ in range(min(12, len(paths) // 2)):  # processes start and fill up
+                    with coded_images([codec], tasks, workers) as coded:
+                        for _ in range(min(12, len(tasks) // 2)):  # processes start and fill up
                             next(coded)
                         measured.append(_seconds(lambda: sum(1 for _ in coded)))
             medians = {

@@ -364,12 +364,10 @@ def _evaluate_and_report(
     **options,
 ) -> None:
     dataset = load_dataset(images, annotations, limit, skip_bad)
-    detector, fingerprint = _load_any_detector(detector_spec)
+    detector = load_detector(detector_spec, dataset.category_ids)
     rows = evaluate(
         dataset,
         detector,
-        detector_spec,
-        fingerprint,
         codecs,
         out,
         skip_bad=skip_bad,

@@ -56,9 +56,9 @@ from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.errors import SettingError
-from salcompress.evaluation.evaluate import summarize
 from salcompress.evaluation.rate_point import RatePoint, to_csv, to_jsonl, to_table
 from salcompress.evaluation.run_folder import RunIdentity
+from salcompress.evaluation.statistics import summarize
 from salcompress.files import digest, read_file, write_atomically
 from salcompress.reporting.html import render
 

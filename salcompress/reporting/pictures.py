@@ -16,7 +16,8 @@ from pycocotools import mask as mask_util
 
 from salcompress.errors import DataError
 from salcompress.evaluation.rate_point import RatePoint
-from salcompress.evaluation.run_folder import maps_path, picture_path, read_records, records_path
+from salcompress.evaluation.records import read_records
+from salcompress.evaluation.run_folder import maps_path, picture_path, records_path
 from salcompress.files import read_file
 from salcompress.image import PLACE, encode_image, read_image
 

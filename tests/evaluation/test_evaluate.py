@@ -9,17 +9,29 @@ from salcompress.codecs import load_codec, load_codecs
 from salcompress.data.coco import load_dataset
 from salcompress.data.scenes import write_scenes
 from salcompress.errors import DataError, SettingError
-from salcompress.evaluation.evaluate import choose_pictures, evaluate
+from salcompress.evaluation.evaluate import evaluate
+from salcompress.evaluation.kept_pictures import choose_pictures
 from salcompress.evaluation.rate_point import read_jsonl
-from salcompress.evaluation.run_folder import read_records, records_path
+from salcompress.evaluation.records import read_records
+from salcompress.evaluation.run_folder import records_path
 from salcompress.image import encode_image, read_image
 from salcompress.metrics.average_precision import average_precision
 from salcompress.metrics.perceptual import perceptual_distance
 from salcompress.reporting.pictures import load_strips
 
 
+class Named:
+    """A function as a detector."""
+
+    def __init__(self, detect, label="blobs", fingerprint="1"):
+        self.detect, self.label, self.fingerprint = detect, label, fingerprint
+
+    def __call__(self, image):
+        return self.detect(image)
+
+
 def run(dataset, detector, codecs, out, **options):
-    return evaluate(dataset, detector, "blobs", "1", codecs, out, **options)
+    return evaluate(dataset, Named(detector), codecs, out, **options)
 
 
 def timeless(rows):
@@ -268,7 +280,7 @@ def test_results_in_the_types_that_detectors_really_return(scene_dataset, tmp_pa
 def test_a_mask_detector_that_finds_nothing_has_a_mask_ap_of_0(scene_dataset, tmp_path):
     from salcompress.detectors import load_detector
 
-    scenes_detector, calls = load_detector("scenes"), []
+    scenes_detector, calls = load_detector("scenes", scene_dataset.category_ids), []
 
     def detect(image):
         calls.append(1)
@@ -286,14 +298,16 @@ def test_masks_without_annotated_masks_have_no_ap(scenes, tmp_path):
         del annotation["segmentation"], annotation["area"], annotation["iscrowd"]
     (tmp_path / "boxes.json").write_text(json.dumps(content))
     dataset = load_dataset(scenes.parent / "images", tmp_path / "boxes.json")
-    (row,) = run(dataset, load_detector("scenes"), load_codecs("png"), tmp_path / "out")
+    (row,) = run(
+        dataset, load_detector("scenes", dataset.category_ids), load_codecs("png"), tmp_path / "out"
+    )
     assert row.mask is None and row.box["AP"] > 30
 
 
 def test_another_detector_is_another_run(scene_dataset, fast_detector, tmp_path):
     run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
     with pytest.raises(SettingError, match="results of another run"):
-        evaluate(scene_dataset, fast_detector, "other", "2", load_codecs("jpeg:q=10"), tmp_path)
+        evaluate(scene_dataset, Named(fast_detector, "other"), load_codecs("jpeg:q=10"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -361,9 +375,7 @@ def test_figures_of_real_coco(coco_val, tmp_path):
     dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
     rows = evaluate(
         dataset,
-        load_detector(f"{tool}:build"),
-        "yolox",
-        "",
+        load_detector(f"{tool}:build", dataset.category_ids),
         load_codecs("none", "jpeg:q=10,30", "webp:q=10"),
         tmp_path,
         workers=1,
