@@ -143,7 +143,7 @@ def _is_current(dataset: CocoDataset, digests: SourceDigests) -> Callable[[Image
 
 
 def _reasons(dataset: CocoDataset, settings: Sequence[_Setting]) -> dict[str, str]:
-    """Why images were left out, by file name; with the settings, where it was not at all of them."""
+    """Why images were left out, by file name; the settings are named where it was not at all."""
     skipped: dict[str, dict[str, list[str]]] = {
         name: {why: []} for name, why in dataset.skipped.items()
     }

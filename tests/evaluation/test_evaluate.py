@@ -129,7 +129,7 @@ def test_stopped_and_resumed_equals_unbroken_and_repeats_nothing(
 ):
     codecs = load_codecs("none", "jpeg:q=10,40")
     unbroken = run(scene_dataset, fast_detector, codecs, tmp_path / "a")
-    for after in (2, 7):  # within the first codec, then within the second
+    for after in (2, 7):  # within the first image, then within the third
         with pytest.raises(KeyboardInterrupt):
             run(scene_dataset, Stops(fast_detector, after), codecs, tmp_path / "b")
     path = records_path(tmp_path / "b", "jpeg:q=10,subsampling=420", codecs[1].fingerprint)
@@ -190,20 +190,56 @@ def test_a_damaged_image_stops_or_is_left_out_and_listed(fast_detector, tmp_path
     assert row.num_images == 4
 
 
-def test_a_codec_that_cannot_hold_an_image_is_named_and_stays_named(fast_detector, tmp_path):
-    annotations = write_scenes(tmp_path / "scenes", 2, seed=30)
+@pytest.fixture
+def with_a_wide_image(tmp_path):
+    """Three images, the second of which WebP cannot hold."""
+    annotations = write_scenes(tmp_path / "scenes", 3, seed=30)
     content = json.loads(annotations.read_text())
     (annotations.parent / "images" / "000002.png").write_bytes(
         encode_image(np.zeros((1, 17000, 3), np.uint8), "PNG")
     )
     content["images"][1] |= {"height": 1, "width": 17000}
     annotations.write_text(json.dumps(content))
-    dataset = load_dataset(annotations.parent / "images", annotations)
-    run(dataset, fast_detector, load_codecs("webp:q=10"), tmp_path / "out", skip_bad=True)
-    run(dataset, fast_detector, load_codecs("png"), tmp_path / "out", skip_bad=True)  # which can
-    why = json.loads((tmp_path / "out" / "skipped.json").read_text())["000002.png"]
+    return load_dataset(annotations.parent / "images", annotations)
+
+
+@pytest.mark.parametrize("order", [("webp:q=10", "png", "none"), ("none", "png", "webp:q=10")])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_one_setting_skips_no_row_counts(
+    with_a_wide_image, fast_detector, tmp_path, order, at_once
+):
+    data, out = with_a_wide_image, tmp_path / "out"
+    for specs in [order] if at_once else [(spec,) for spec in order]:
+        rows = run(data, fast_detector, load_codecs(*specs), out, skip_bad=True)
+        assert len({row.num_images for row in rows}) == 1
+    rows = {row.codec: row for row in read_jsonl(out / "results.jsonl")}
+    assert [rows[spec.partition(":")[0]].num_images for spec in order] == [2, 2, 2]
+    without = data._replace(images=(data.images[0], data.images[2]))
+    alone = run(without, fast_detector, load_codecs("png", "webp:q=10"), tmp_path / "alone")
+    for row in alone:
+        assert timeless([rows[row.codec]]) == timeless([row])
+    why = json.loads((out / "skipped.json").read_text())["000002.png"]
     assert "limit of 16383" in why and why.endswith("(webp:q=10,method=4)")
-    assert [r.num_images for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == [1, 2]
+
+
+def test_an_image_that_vanishes_while_it_runs(fast_detector, tmp_path):
+    annotations = write_scenes(tmp_path / "scenes", 3, seed=30)
+    dataset = load_dataset(annotations.parent / "images", annotations)
+    dataset.images[1].path.rename(tmp_path / "elsewhere.png")
+    codecs = load_codecs("jpeg:q=10", "png")
+    for workers in (0, 1):
+        out = tmp_path / f"out{workers}"
+        with pytest.raises(DataError, match="cannot read .*000002.png: .*--skip-bad"):
+            run(dataset, fast_detector, codecs, out, workers=workers)
+        rows = run(dataset, fast_detector, codecs, out, workers=workers, skip_bad=True)
+        assert [row.num_images for row in rows] == [2, 2]
+        assert list(json.loads((out / "skipped.json").read_text())) == ["000002.png"]
+    # what is known to be missing is not looked for in vain, and is measured once it is there
+    again = Stops(fast_detector, 0)
+    assert run(dataset, again, codecs, tmp_path / "out0", skip_bad=True)[0].num_images == 2
+    (tmp_path / "elsewhere.png").rename(dataset.images[1].path)
+    rows = run(dataset, fast_detector, codecs, tmp_path / "out0")
+    assert [row.num_images for row in rows] == [3, 3]
 
 
 def test_changed_images_are_measured_again(fast_detector, tmp_path):
@@ -277,37 +313,107 @@ def test_results_in_the_types_that_detectors_really_return(scene_dataset, tmp_pa
     assert row.box["AP"] is not None and row.mask["AP"] is not None
 
 
-def test_a_mask_detector_that_finds_nothing_has_a_mask_ap_of_0(scene_dataset, tmp_path):
-    from salcompress.detectors import load_detector
+def masks_of_bright_pictures(image):
+    """A detector that gives a mask, but finds nothing in what is coded coarsely."""
+    from pycocotools import mask as mask_util
 
-    scenes_detector, calls = load_detector("scenes", scene_dataset.category_ids), []
+    if len(np.unique(image)) < 200:
+        return []
+    mask = np.asfortranarray(np.ones(image.shape[:2], np.uint8))
+    height, width = mask.shape
+    return [
+        {
+            "category_id": 1,
+            "bbox": [0, 0, width, height],
+            "score": 0.5,
+            "segmentation": mask_util.encode(mask),
+        }
+    ]
 
-    def detect(image):
-        calls.append(1)
-        return scenes_detector(image) if len(calls) <= 6 else []
 
-    rows = run(scene_dataset, detect, load_codecs("png", "jpeg:q=1"), tmp_path)
-    assert rows[0].mask["AP"] > 30 and rows[1].mask["AP"] == 0 and rows[1].box["AP"] == 0
+class ConstantCodec(type(load_codec("png"))):
+    """A codec that loses everything."""
+
+    name = "constant"
+    fingerprint = "constant"
+
+    def encode(self, image):
+        return super().encode(np.full_like(image, 127))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_mask_ap_does_not_depend_on_the_order_of_settings(scene_dataset, tmp_path, at_once):
+    """A detector that gives masks has a mask AP of 0 where it finds nothing."""
+    png, constant = load_codec("png"), ConstantCodec()
+    found = []
+    for k, order in enumerate(([png, constant], [constant, png])):
+        for codecs in [order] if at_once else [[codec] for codec in order]:
+            run(scene_dataset, masks_of_bright_pictures, codecs, tmp_path / str(k))
+        rows = {row.codec: row for row in read_jsonl(tmp_path / str(k) / "results.jsonl")}
+        found.append(timeless([rows["png"], rows["constant"]]))
+    assert found[0] == found[1]
+    assert found[0][0].mask is not None and found[0][1].mask["AP"] == 0
+    assert found[0][1].box["AP"] == 0
 
 
 def test_masks_without_annotated_masks_have_no_ap(scenes, tmp_path):
-    from salcompress.detectors import load_detector
-
     content = json.loads(scenes.read_text())
     for annotation in content["annotations"]:
         del annotation["segmentation"], annotation["area"], annotation["iscrowd"]
     (tmp_path / "boxes.json").write_text(json.dumps(content))
     dataset = load_dataset(scenes.parent / "images", tmp_path / "boxes.json")
-    (row,) = run(
-        dataset, load_detector("scenes", dataset.category_ids), load_codecs("png"), tmp_path / "out"
-    )
-    assert row.mask is None and row.box["AP"] > 30
+    (row,) = run(dataset, masks_of_bright_pictures, load_codecs("png"), tmp_path / "out")
+    assert row.mask is None and row.box["AP"] is not None
 
 
 def test_another_detector_is_another_run(scene_dataset, fast_detector, tmp_path):
     run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
     with pytest.raises(SettingError, match="results of another run"):
         evaluate(scene_dataset, Named(fast_detector, "other"), load_codecs("jpeg:q=10"), tmp_path)
+
+
+def test_a_detector_without_a_name_is_refused_with_the_cure(scene_dataset, tmp_path):
+    with pytest.raises(
+        SettingError, match="detector must have a label and a fingerprint.*or load it with load_det"
+    ):
+        evaluate(scene_dataset, lambda image: [], load_codecs("png"), tmp_path)
+
+
+def test_another_number_of_images_is_said_as_numbers(scenes, fast_detector, tmp_path):
+    three, two = (load_dataset(scenes.parent / "images", scenes, limit) for limit in (3, 2))
+    run(three, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+    with pytest.raises(SettingError, match="another run: 3 images then, 2 now; choose another"):
+        run(two, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+
+
+def test_a_codec_given_twice_is_measured_once(scene_dataset, fast_detector, tmp_path):
+    codecs = [load_codec("jpeg:q=10"), load_codec("png"), load_codec("jpeg:q=10")]
+    counted = Stops(fast_detector, 2 * len(scene_dataset.images))
+    first, other, again = run(scene_dataset, counted, codecs, tmp_path)
+    assert counted.left == 0 and first == again != other
+
+
+def test_a_large_image_is_coded_in_several_turns(scene_dataset, fast_detector, tmp_path):
+    """Decoded pictures in memory are bounded; the rows are the same."""
+    from salcompress.evaluation import evaluate as module
+
+    pixels = 240 * 320
+    wide = scene_dataset.images[0]
+    assert list(module._in_turns(wide, (3, 4, 5, 7))) == [(3, 4, 5, 7)]
+    large = wide._replace(height=4000, width=3000)
+    assert list(module._in_turns(large, (3, 4, 5))) == [(3,), (4,), (5,)]
+    assert max(map(len, module._in_turns(wide, tuple(range(999))))) * pixels <= 2**23
+
+
+def test_text_image_ids_write_nothing_beside_the_folder(scene_dataset, fast_detector, tmp_path):
+    from salcompress.evaluation.kept_pictures import keep_decoded
+    from salcompress.evaluation.round_trip import code
+
+    image = scene_dataset.images[0]._replace(image_id="../../../x")
+    png = load_codec("png")
+    keep_decoded(tmp_path / "a" / "out", image, png, code(png, read_image(image.path)))
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(
