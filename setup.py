@@ -15,7 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["salcompress", "salcompress.*"]),
-    package_data={"salcompress": ["weights/*", "bitstream/*.npy"]},
+    package_data={"salcompress": ["weights/*", "bitstream/*.npy", "reporting/page.html"]},
     install_requires=[
         "torch>=2.5",  # AdamW in one pass on CPUs, too
         "torchvision>=0.20",

@@ -13,6 +13,7 @@ from salcompress.codecs.salient import SalientCodec
 from salcompress.evaluation.region_distortion import measure_regions, with_pooled_rate
 from salcompress.files import digest
 from salcompress.image import read_image
+from salcompress.reporting.tables import markdown_line, markdown_table
 from salcompress.training.saliency.pairs import load_pairs
 
 if __name__ == "__main__":
@@ -58,10 +59,8 @@ if __name__ == "__main__":
             else {}
         )
         saliency = (lambda image: maps[digest(image.tobytes())]) if args.maps else "network"
-        print(
-            "| base | saliency | bpp | bits inside | area inside | PSNR | inside | outside |\n| "
-            "--- | --- | --- | --- | --- | --- | --- | --- |"
-        )
+        titles = ["base", "saliency", "bpp", "bits inside", "area inside", "PSNR", "inside"]
+        print(markdown_table([*titles, "outside"], []))
         for quality in args.quality:
             plain = SalientCodec(quality, saliency="uniform", weights=args.weights)
             rows = {"off": measure_regions(plain, images, masks)}
@@ -73,9 +72,6 @@ if __name__ == "__main__":
                     with_pooled_rate(codec, images, rows["off"].bpp), images, masks
                 )
             for name, r in rows.items():
-                print(
-                    f"| q={quality:g} | {name} | {r.bpp:.4f} | {r.bits_inside:.3f} | "
-                    f"{r.area_inside:.3f} | {r.psnr:.2f} | "
-                    f"{r.psnr_inside:.2f} | {r.psnr_outside:.2f} |",
-                    flush=True,
-                )
+                cells = [f"q={quality:g}", name, f"{r.bpp:.4f}", f"{r.bits_inside:.3f}"]
+                cells += [f"{r.area_inside:.3f}", f"{r.psnr:.2f}", f"{r.psnr_inside:.2f}"]
+                print(markdown_line([*cells, f"{r.psnr_outside:.2f}"]), flush=True)

@@ -17,10 +17,12 @@ from salcompress.data.scenes import write_scenes
 from salcompress.detectors import Detector, detector_fingerprint, load_detector
 from salcompress.errors import BitstreamError, DataError, SalcompressError, SettingError
 from salcompress.evaluation.evaluate import evaluate
-from salcompress.evaluation.rate_point import read_jsonl, to_table
+from salcompress.evaluation.rate_point import read_jsonl
+from salcompress.evaluation.resamples import read_resamples
 from salcompress.files import read_file, write_atomically
 from salcompress.image import IMAGE_ENDINGS, read_image
 from salcompress.reporting.pictures import load_strips
+from salcompress.reporting.tables import results_table
 from salcompress.saliency.functions import SALIENCY, encode_map
 from salcompress.spec import parse_spec
 
@@ -378,7 +380,7 @@ def _evaluate_and_report(
         f"\n{detector_spec} on {dataset.name}, {rows[0].num_images} images; brackets are 95 % "
         "intervals over images"
     )
-    print(to_table(rows))
+    print(results_table(rows))
     page, skipped = _write_report(out)
     for name, why in skipped.items():
         print(f"left out {name}: {why}")
@@ -492,7 +494,7 @@ def _write_report(folder: Path) -> tuple[Path, dict[str, str]]:
     except ValueError as error:
         raise DataError(f"{folder / 'skipped.json'} is damaged; evaluate again") from error
     page = folder / "report.html"
-    write_atomically(page, render(rows, load_strips(folder, rows), skipped))
+    write_atomically(page, render(rows, load_strips(folder, rows), skipped, read_resamples(folder)))
     return page, skipped
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def keep_originals(folder: Path, dataset: CocoDataset) -> set[int]:
     Returns:
         Ids of the images whose decoded pictures are wanted, too.
     """
-    chosen = []
+    chosen: list[dict[str, Any]] = []
     for image in choose_pictures(dataset):
         path = picture_path(folder, image.image_id)
         try:

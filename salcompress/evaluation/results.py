@@ -11,6 +11,7 @@ from salcompress.codecs.base import Codec
 from salcompress.data.coco import CocoDataset
 from salcompress.evaluation.rate_point import RatePoint, read_jsonl, to_csv, to_jsonl
 from salcompress.evaluation.records import ImageRecord, RecordFile, read_records
+from salcompress.evaluation.resamples import read_resamples, write_resamples
 from salcompress.evaluation.run_folder import RunIdentity, records_path
 from salcompress.evaluation.statistics import summarize
 from salcompress.files import digest, write_atomically
@@ -93,18 +94,20 @@ def write_results(
     )
     counted = {image.image_id for image in dataset.images} - left_out
     lacks_masks = gives_masks and has_masks(dataset.coco)
-    rows = {}
+    rows, resamples = {}, dict(read_resamples(folder))
     for fingerprint, setting in settings.items():
         measured = sum(i in counted and not r.skipped for i, r in setting.records.items())
         row = setting.row
         stands = row is not None and not left_out and row.num_images == measured
         if row is None or not stands or (lacks_masks and row.mask is None):
-            row = summarize(
+            row, resampled = summarize(
                 dataset, read_records(setting.path), setting, identity, gives_masks, left_out
             )
+            resamples[fingerprint] = {name: v.tolist() for name, v in resampled.items()}
         rows[fingerprint] = row
     reasons = _reasons(dataset, list(settings.values()))
     write_atomically(folder / "skipped.json", json.dumps(reasons, indent=1))
+    write_resamples(folder, {fingerprint: resamples.get(fingerprint, {}) for fingerprint in rows})
     write_atomically(folder / "summary.csv", to_csv(list(rows.values())))
     write_atomically(folder / "results.jsonl", to_jsonl(rows.values()))
     return [rows[codec.fingerprint] for codec in codecs]

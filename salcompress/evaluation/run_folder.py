@@ -5,6 +5,7 @@ records/         one .jsonl a setting, a line an image, detections included
 pictures/        original and decoded pictures for the report, lossless, and the maps of the codec
 results.jsonl    one RatePoint a line
 summary.csv      the same for a spreadsheet
+resamples.json   rates and AP of the rows on resampled images, for intervals of their differences
 skipped.json     why each image was left out that was
 report.html      the page
 """

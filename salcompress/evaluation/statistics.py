@@ -3,7 +3,7 @@ by bootstrap over the images.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,6 +35,16 @@ class CodecSetting(Protocol):
     def fingerprint(self) -> str: ...
 
 
+class Summary(NamedTuple):
+    """A row, and its figures on resampled images."""
+
+    row: RatePoint
+    resamples: dict[str, np.ndarray]
+    """``bpp``, ``box_AP`` and ``mask_AP``, where measured, (NUM_RESAMPLES,) each. The AP of a
+    resample without an object is NaN.
+    """
+
+
 def summarize(
     dataset: CocoDataset,
     records: Mapping[int, ImageRecord],
@@ -42,7 +52,7 @@ def summarize(
     identity: RunIdentity,
     gives_masks: bool,
     left_out: Collection[int] = (),
-) -> RatePoint:
+) -> Summary:
     """The row of one codec setting from the records of its images.
 
     Args:
@@ -69,8 +79,9 @@ def summarize(
     weights = resample_weights(len(measured))
     bits = np.array([r.num_bits for r in measured], float)
     pixels = np.array([r.height * r.width for r in measured], float)
+    resamples = {"bpp": (weights @ bits) / (weights @ pixels)}
     ci95 = {
-        "bpp": _interval((weights @ bits) / (weights @ pixels)),
+        "bpp": _interval(resamples["bpp"]),
         "bpp_mean": _interval(weights @ (bits / pixels) / len(bits)),
     }
     means: dict[str, float | None] = {}
@@ -78,12 +89,15 @@ def summarize(
         means[name], interval = _mean([getattr(r, name) for r in measured], weights)
         if interval:
             ci95[name] = interval
-    box = _precision(dataset, measured, "bbox", weights, ci95)
-    mask = None
-    if gives_masks and has_masks(dataset.coco):
-        mask = _precision(dataset, measured, "segm", weights, ci95)
+    precision: dict[str, dict[str, float | None] | None] = {"box": None, "mask": None}
+    for part, kind in (("box", "bbox"), ("mask", "segm")):
+        if part == "box" or (gives_masks and has_masks(dataset.coco)):
+            precision[part], resampled = _precision(dataset, measured, kind, weights)
+            if resampled is not None:
+                resamples[f"{part}_AP"] = resampled
+                ci95[f"{part}_AP"] = _interval(resampled)
     object_bits, object_area = _object_shares(measured)
-    return RatePoint(
+    row = RatePoint(
         codec=codec.name,
         setting=codec.setting,
         fingerprint=codec.fingerprint,
@@ -92,8 +106,8 @@ def summarize(
         num_images=len(measured),
         bpp=float(bits.sum() / pixels.sum()),
         bpp_mean=float((bits / pixels).mean()),
-        box=box,
-        mask=mask,
+        box=precision["box"],
+        mask=precision["mask"],
         psnr=means["psnr"],
         ms_ssim=means["ms_ssim"],
         perceptual=means["perceptual"],
@@ -103,6 +117,7 @@ def summarize(
         object_area=object_area,
         ci95=ci95,
     )
+    return Summary(row, resamples)
 
 
 def resample_weights(num_images: int) -> np.ndarray:
@@ -119,15 +134,13 @@ def _precision(
     measured: Sequence[ImageRecord],
     kind: str,
     weights: np.ndarray,
-    ci95: dict[str, list[float]],
-) -> dict[str, float | None]:
-    """AP of boxes or masks; its interval is added to ``ci95``."""
+) -> tuple[dict[str, float | None], np.ndarray | None]:
+    """AP of boxes or masks, and the AP of each resample if there is any object."""
     found = {r.image_id: r.detections or [] for r in measured}
     result = average_precision(dataset.coco, list(found), found, kind)
-    if result.values["AP"] is not None:
-        part = {"bbox": "box", "segm": "mask"}[kind]
-        ci95[f"{part}_AP"] = _interval(bootstrap_average_precision(result.matches, weights))
-    return result.values
+    if result.values["AP"] is None:
+        return result.values, None
+    return result.values, bootstrap_average_precision(result.matches, weights)
 
 
 def _object_shares(measured: Sequence[ImageRecord]) -> tuple[float | None, float | None]:

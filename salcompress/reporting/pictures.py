@@ -92,7 +92,8 @@ def load_strips(folder: Path, rows: Sequence[RatePoint]) -> list[Strip]:
                 continue
             drawn = [d for d in record.detections or [] if d["score"] >= MIN_SCORE]
             quality = "exact" if record.psnr is None else f"{record.psnr:.1f} dB"
-            details = f"{record.num_bits / (record.height * record.width):.3f} bpp · {quality} · {len(drawn)} found"
+            bpp = (record.num_bits or 0) / (record.height * record.width)
+            details = f"{bpp:.3f} bpp · {quality} · {len(drawn)} found"
             maps = _load_maps(
                 maps_path(folder, entry["image_id"], row.label, row.fingerprint),
                 record.height,

@@ -98,8 +98,12 @@ def remembered_saliency() -> Iterator[RememberedSaliency]:
     """Within the context, saliency functions see each image once, whatever codecs ask for its map.
 
     The images and the functions' states must not change in between. Other threads see nothing of
-    the context.
+    the context. Within another such context it is that one.
     """
+    outer = _remembered.get()
+    if outer is not None:
+        yield outer
+        return
     remembered = RememberedSaliency()
     token = _remembered.set(remembered)
     try:

@@ -13,6 +13,7 @@ from salcompress.errors import SettingError
 from salcompress.image import read_image
 from salcompress.metrics.perceptual import PerceptualMetric, perceptual_distances
 from salcompress.metrics.psnr_ssim import ms_ssim, psnr, ssim
+from salcompress.reporting.tables import markdown_table
 from salcompress.training.metric.distortions import LADDERS, compress
 from salcompress.training.metric.groups import Groups
 from salcompress.training.metric.judgements import Opinion, Triplet
@@ -202,13 +203,6 @@ def correlations(
     return found
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join(
-        "| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)
-    )
-
-
 def agreement_table(choices: Choices) -> str:
     """Agreement of all metrics on all triplets, and apart on those of certain and those of judged
     order.
@@ -232,7 +226,7 @@ def agreement_table(choices: Choices) -> str:
         ]
         for name in (*METRICS, "best possible")
     ]
-    return format_table(["2AFC agreement", *tables, "learned leads by"], rows)
+    return markdown_table(["2AFC agreement", *tables, "learned leads by"], rows)
 
 
 def _cell(found: Agreement | None) -> str:

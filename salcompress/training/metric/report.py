@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from salcompress.metrics.perceptual import PerceptualMetric
+from salcompress.reporting.tables import markdown_table
 from salcompress.training.metric.consensus import VOTES
 from salcompress.training.metric.evaluation import (
     agreement_table,
     choices_of_groups,
     choices_of_triplets,
     correlations,
-    format_table,
     ladder_order,
 )
 from salcompress.training.metric.groups import consensus_groups
@@ -65,7 +65,7 @@ def print_report(
             "pictures"
         )
         print(
-            format_table(
+            markdown_table(
                 ["codec", "rising", "steps", "share"],
                 [
                     [name, str(rising), str(steps), f"{rising / steps:.3f}"]
@@ -80,7 +80,7 @@ def print_report(
         )
         found = correlations(opinions, metric, lower_is_better)
         print(
-            format_table(
+            markdown_table(
                 ["metric", "Spearman", "Kendall", "Spearman within groups"],
                 [
                     [

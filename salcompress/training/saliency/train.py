@@ -13,6 +13,7 @@ from salcompress.errors import SettingError
 from salcompress.files import digest, write_atomically
 from salcompress.image import read_image
 from salcompress.metrics.saliency_scores import SaliencyScores, mean_scores, score_saliency
+from salcompress.reporting.tables import markdown_line, markdown_table
 from salcompress.saliency.functions import classical_saliency, encode_map, run_network
 from salcompress.saliency.network import SaliencyNet, SideOutputs, save_saliency_network
 from salcompress.training.loop import StepResult, TrainSettings, train
@@ -283,10 +284,16 @@ def evaluate_folds(
 
 def format_scores(name: str, scores: SaliencyScores) -> str:
     """A line of the table."""
-    return f"| {name} | {scores.f_beta:.3f} | {scores.mae:.3f} | {scores.s_measure:.3f} |"
+    return markdown_line(_cells(name, scores))
 
 
 def format_table(rows: dict[str, SaliencyScores]) -> str:
     """Markdown, a method a line."""
-    head = "| method | F-beta (higher is better) | MAE (lower) | S-measure (higher) |\n| --- | --- | --- | --- |"
-    return "\n".join([head, *(format_scores(name, scores) for name, scores in rows.items())])
+    return markdown_table(
+        ["method", "F-beta (higher is better)", "MAE (lower)", "S-measure (higher)"],
+        [_cells(name, scores) for name, scores in rows.items()],
+    )
+
+
+def _cells(name: str, scores: SaliencyScores) -> list[str]:
+    return [name, f"{scores.f_beta:.3f}", f"{scores.mae:.3f}", f"{scores.s_measure:.3f}"]
