@@ -379,6 +379,25 @@ def test_a_detector_without_a_name_is_refused_with_the_cure(scene_dataset, tmp_p
         evaluate(scene_dataset, lambda image: [], load_codecs("png"), tmp_path)
 
 
+def test_a_folder_whose_name_is_not_utf8(scenes, fast_detector, tmp_path):
+    """Every result file is written, and names the data set by its bytes."""
+    import os
+    import shutil
+
+    from salcompress.reporting.html import render
+
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(scenes.parent, folder)
+    content = json.loads(scenes.read_text())
+    del content["info"]  # which would name the data set
+    (folder / "boxes.json").write_text(json.dumps(content))
+    dataset = load_dataset(folder / "images", folder / "boxes.json")
+    rows = run(dataset, fast_detector, load_codecs("jpeg:q=10"), folder / "out")
+    assert read_jsonl(folder / "out" / "results.jsonl") == rows
+    assert b"caf\xe9/boxes" in (folder / "out" / "summary.csv").read_bytes()
+    assert "caf\\udce9" in render(rows)
+
+
 def test_another_number_of_images_is_said_as_numbers(scenes, fast_detector, tmp_path):
     three, two = (load_dataset(scenes.parent / "images", scenes, limit) for limit in (3, 2))
     run(three, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
@@ -470,6 +489,7 @@ def test_pictures_are_those_of_images_with_objects(scene_dataset, fast_detector,
         )
 
 
+@pytest.mark.slow
 def test_figures_of_real_coco(coco_val, tmp_path):
     """The detector that others trained, on real images: figures measured independently of this
     code.

@@ -155,7 +155,9 @@ def test_the_page_is_a_file_of_its_own_and_whole():
 
 
 def test_a_name_that_is_not_utf8_is_shown_by_its_bytes():
-    page = render([r._replace(dataset="caf\udce9/instances") for r in ROWS], [], {"\udce9.jpg": "x"})
+    page = render(
+        [r._replace(dataset="caf\udce9/instances") for r in ROWS], [], {"\udce9.jpg": "x"}
+    )
     assert "caf\\udce9/instances" in page and "\\udce9.jpg" in page
     page.encode("utf-8")
 

@@ -28,7 +28,9 @@ ROW = RatePoint(
 
 def test_bits_on_objects_show_where_they_were_measured():
     assert "objects" not in results_table([ROW])
-    header, _, line = results_table([ROW, ROW._replace(object_bits=0.421, object_area=0.2)]).splitlines()
+    header, _, line = results_table(
+        [ROW, ROW._replace(object_bits=0.421, object_area=0.2)]
+    ).splitlines()
     assert "% bits on objects" in header and "42.1" in line.split()
 
 
