@@ -18,25 +18,7 @@ from salcompress.image import encode_image, read_image
 from salcompress.metrics.average_precision import average_precision
 from salcompress.metrics.perceptual import perceptual_distance
 from salcompress.reporting.pictures import load_strips
-
-
-class Named:
-    """A function as a detector."""
-
-    def __init__(self, detect, label="blobs", fingerprint="1"):
-        self.detect, self.label, self.fingerprint = detect, label, fingerprint
-
-    def __call__(self, image):
-        return self.detect(image)
-
-
-def run(dataset, detector, codecs, out, **options):
-    return evaluate(dataset, Named(detector), codecs, out, **options)
-
-
-def timeless(rows):
-    """Rows without what no two runs share."""
-    return [row._replace(encode_s=None, decode_s=None) for row in rows]
+from tests.evaluation.runs import Named, Stops, run, timeless
 
 
 def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_path):
@@ -111,19 +93,6 @@ def test_identity_gives_the_detectors_own_ap_and_the_files_own_rate(
     assert row.psnr is None and row.ms_ssim == pytest.approx(1, abs=1e-6) and row.perceptual == 0
 
 
-class Stops:
-    """A detector that fails, as a killed process would, after a number of images."""
-
-    def __init__(self, detector, after):
-        self.detector, self.left = detector, after
-
-    def __call__(self, image):
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
-        return self.detector(image)
-
-
 def test_stopped_and_resumed_equals_unbroken_and_repeats_nothing(
     scene_dataset, fast_detector, tmp_path
 ):
@@ -162,84 +131,6 @@ def test_cached_streams_are_used_and_not_timed(scene_dataset, fast_detector, tmp
     (first,) = run(scene_dataset, fast_detector, codecs, tmp_path / "a", cache=tmp_path / "cache")
     (again,) = run(scene_dataset, fast_detector, codecs, tmp_path / "b", cache=tmp_path / "cache")
     assert first.encode_s > 0 and again.encode_s is None and timeless([first]) == timeless([again])
-
-
-def test_a_damaged_image_stops_or_is_left_out_and_listed(fast_detector, tmp_path):
-    annotations = write_scenes(tmp_path / "scenes", 4, seed=30)
-    broken = tmp_path / "scenes" / "images" / "000002.png"
-    broken.write_bytes(broken.read_bytes()[:5000])
-    dataset = load_dataset(broken.parent, annotations)  # the header is whole
-    with pytest.raises(DataError, match="000002.png: .*--skip-bad"):
-        run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
-    (row,) = run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out", skip_bad=True)
-    assert row.num_images == 3
-    assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
-    with pytest.raises(DataError, match="000002.png"):  # without the option it is tried again
-        run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
-    run(dataset, fast_detector, load_codecs("png"), tmp_path / "out", skip_bad=True)
-    assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
-    write_scenes(tmp_path / "whole", 4, seed=30)  # the cure that the message names
-    broken.write_bytes((tmp_path / "whole" / "images" / "000002.png").read_bytes())
-    (row,) = run(
-        load_dataset(broken.parent, annotations),
-        fast_detector,
-        load_codecs("jpeg:q=10"),
-        tmp_path / "out",
-        skip_bad=True,
-    )
-    assert row.num_images == 4
-
-
-@pytest.fixture
-def with_a_wide_image(tmp_path):
-    """Three images, the second of which WebP cannot hold."""
-    annotations = write_scenes(tmp_path / "scenes", 3, seed=30)
-    content = json.loads(annotations.read_text())
-    (annotations.parent / "images" / "000002.png").write_bytes(
-        encode_image(np.zeros((1, 17000, 3), np.uint8), "PNG")
-    )
-    content["images"][1] |= {"height": 1, "width": 17000}
-    annotations.write_text(json.dumps(content))
-    return load_dataset(annotations.parent / "images", annotations)
-
-
-@pytest.mark.parametrize("order", [("webp:q=10", "png", "none"), ("none", "png", "webp:q=10")])
-@pytest.mark.parametrize("at_once", [True, False])
-def test_what_one_setting_skips_no_row_counts(
-    with_a_wide_image, fast_detector, tmp_path, order, at_once
-):
-    data, out = with_a_wide_image, tmp_path / "out"
-    for specs in [order] if at_once else [(spec,) for spec in order]:
-        rows = run(data, fast_detector, load_codecs(*specs), out, skip_bad=True)
-        assert len({row.num_images for row in rows}) == 1
-    rows = {row.codec: row for row in read_jsonl(out / "results.jsonl")}
-    assert [rows[spec.partition(":")[0]].num_images for spec in order] == [2, 2, 2]
-    without = data._replace(images=(data.images[0], data.images[2]))
-    alone = run(without, fast_detector, load_codecs("png", "webp:q=10"), tmp_path / "alone")
-    for row in alone:
-        assert timeless([rows[row.codec]]) == timeless([row])
-    why = json.loads((out / "skipped.json").read_text())["000002.png"]
-    assert "limit of 16383" in why and why.endswith("(webp:q=10,method=4)")
-
-
-def test_an_image_that_vanishes_while_it_runs(fast_detector, tmp_path):
-    annotations = write_scenes(tmp_path / "scenes", 3, seed=30)
-    dataset = load_dataset(annotations.parent / "images", annotations)
-    dataset.images[1].path.rename(tmp_path / "elsewhere.png")
-    codecs = load_codecs("jpeg:q=10", "png")
-    for workers in (0, 1):
-        out = tmp_path / f"out{workers}"
-        with pytest.raises(DataError, match="cannot read .*000002.png: .*--skip-bad"):
-            run(dataset, fast_detector, codecs, out, workers=workers)
-        rows = run(dataset, fast_detector, codecs, out, workers=workers, skip_bad=True)
-        assert [row.num_images for row in rows] == [2, 2]
-        assert list(json.loads((out / "skipped.json").read_text())) == ["000002.png"]
-    # what is known to be missing is not looked for in vain, and is measured once it is there
-    again = Stops(fast_detector, 0)
-    assert run(dataset, again, codecs, tmp_path / "out0", skip_bad=True)[0].num_images == 2
-    (tmp_path / "elsewhere.png").rename(dataset.images[1].path)
-    rows = run(dataset, fast_detector, codecs, tmp_path / "out0")
-    assert [row.num_images for row in rows] == [3, 3]
 
 
 def test_changed_images_are_measured_again(fast_detector, tmp_path):
@@ -295,88 +186,10 @@ def test_rows_keep_their_order_when_measured_again(scene_dataset, fast_detector,
     assert [r.codec for r in read_jsonl(tmp_path / "results.jsonl")] == ["jpeg", "webp"]
 
 
-def test_results_in_the_types_that_detectors_really_return(scene_dataset, tmp_path):
-    from pycocotools import mask as mask_util
-
-    def detect(image):
-        mask = np.asfortranarray(np.ones(image.shape[:2], np.uint8))
-        return [
-            {
-                "category_id": np.int64(1),
-                "bbox": np.array([0, 0, 320, 240], np.float32),
-                "score": np.float32(0.5),
-                "segmentation": mask_util.encode(mask),
-            }
-        ]
-
-    (row,) = run(scene_dataset, detect, load_codecs("png"), tmp_path)
-    assert row.box["AP"] is not None and row.mask["AP"] is not None
-
-
-def masks_of_bright_pictures(image):
-    """A detector that gives a mask, but finds nothing in what is coded coarsely."""
-    from pycocotools import mask as mask_util
-
-    if len(np.unique(image)) < 200:
-        return []
-    mask = np.asfortranarray(np.ones(image.shape[:2], np.uint8))
-    height, width = mask.shape
-    return [
-        {
-            "category_id": 1,
-            "bbox": [0, 0, width, height],
-            "score": 0.5,
-            "segmentation": mask_util.encode(mask),
-        }
-    ]
-
-
-class ConstantCodec(type(load_codec("png"))):
-    """A codec that loses everything."""
-
-    name = "constant"
-    fingerprint = "constant"
-
-    def encode(self, image):
-        return super().encode(np.full_like(image, 127))
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_mask_ap_does_not_depend_on_the_order_of_settings(scene_dataset, tmp_path, at_once):
-    """A detector that gives masks has a mask AP of 0 where it finds nothing."""
-    png, constant = load_codec("png"), ConstantCodec()
-    found = []
-    for k, order in enumerate(([png, constant], [constant, png])):
-        for codecs in [order] if at_once else [[codec] for codec in order]:
-            run(scene_dataset, masks_of_bright_pictures, codecs, tmp_path / str(k))
-        rows = {row.codec: row for row in read_jsonl(tmp_path / str(k) / "results.jsonl")}
-        found.append(timeless([rows["png"], rows["constant"]]))
-    assert found[0] == found[1]
-    assert found[0][0].mask is not None and found[0][1].mask["AP"] == 0
-    assert found[0][1].box["AP"] == 0
-
-
-def test_masks_without_annotated_masks_have_no_ap(scenes, tmp_path):
-    content = json.loads(scenes.read_text())
-    for annotation in content["annotations"]:
-        del annotation["segmentation"], annotation["area"], annotation["iscrowd"]
-    (tmp_path / "boxes.json").write_text(json.dumps(content))
-    dataset = load_dataset(scenes.parent / "images", tmp_path / "boxes.json")
-    (row,) = run(dataset, masks_of_bright_pictures, load_codecs("png"), tmp_path / "out")
-    assert row.mask is None and row.box["AP"] is not None
-
-
 def test_another_detector_is_another_run(scene_dataset, fast_detector, tmp_path):
     run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
     with pytest.raises(SettingError, match="results of another run"):
         evaluate(scene_dataset, Named(fast_detector, "other"), load_codecs("jpeg:q=10"), tmp_path)
-
-
-def test_a_detector_without_a_name_is_refused_with_the_cure(scene_dataset, tmp_path):
-    with pytest.raises(
-        SettingError, match="detector must have a label and a fingerprint.*or load it with load_det"
-    ):
-        evaluate(scene_dataset, lambda image: [], load_codecs("png"), tmp_path)
 
 
 def test_a_folder_whose_name_is_not_utf8(scenes, fast_detector, tmp_path):
@@ -433,47 +246,6 @@ def test_text_image_ids_write_nothing_beside_the_folder(scene_dataset, fast_dete
     keep_decoded(tmp_path / "a" / "out", image, png, code(png, read_image(image.path)))
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["out"]
-
-
-@pytest.mark.parametrize(
-    "wrong, message",
-    [
-        (None, "must return a list.*000001.png"),
-        ([{"bbox": [0, 0, 1, 1], "score": 1.0}], "no COCO result"),
-        ([{"bbox": [0, 0, 1], "score": 1.0, "category_id": 1}], "no COCO result.*000001.png"),
-        (
-            [
-                {
-                    "bbox": [0, 0, 1, 1],
-                    "score": 1.0,
-                    "category_id": 1,
-                    "segmentation": [[1, 2, 3, 4, 5, 6]],
-                }
-            ],
-            "compressed RLE",
-        ),
-        (
-            [
-                {
-                    "bbox": [0, 0, 1, 1],
-                    "score": 1.0,
-                    "category_id": 1,
-                    "segmentation": {"size": [1, 1], "counts": "1"},
-                }
-            ],
-            "compressed RLE",
-        ),
-        ([{"bbox": [0, 0, 1, 1], "score": float("nan"), "category_id": 1}], "no COCO result"),
-    ],
-)
-def test_a_detector_that_returns_something_else(scene_dataset, tmp_path, wrong, message):
-    with pytest.raises(DataError, match=message):
-        run(scene_dataset, lambda image: wrong, load_codecs("jpeg:q=10"), tmp_path)
-
-
-def test_a_detector_that_fails_is_named_with_the_image(scene_dataset, tmp_path):
-    with pytest.raises(DataError, match="the detector failed on .*000001.png: ZeroDivisionError"):
-        run(scene_dataset, lambda image: 1 / 0, load_codecs("jpeg:q=10"), tmp_path)
 
 
 def test_pictures_are_those_of_images_with_objects(scene_dataset, fast_detector, tmp_path):
