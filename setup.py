@@ -31,7 +31,16 @@ setup(
     },
     python_requires=">=3.10",
     packages=find_packages(include=["salcompress", "salcompress.*"]),
-    package_data={"salcompress": ["py.typed", "weights/*", "bitstream/*.npy"]},
+    package_data={
+        "salcompress": [
+            "py.typed",
+            "README.md",
+            "CHANGELOG.md",
+            "weights/*",
+            "bitstream/*.npy",
+            "reporting/page.html",
+        ]
+    },
     install_requires=[
         "torch>=2.5",  # AdamW in one pass on CPUs, too
         "torchvision>=0.20",

@@ -5,6 +5,8 @@ The package runs on Linux, and its tests do. It imports on macOS and Windows, to
 does not have (``/proc``, ``fork``, the modules ``fcntl`` and ``resource``) is asked for late.
 """
 
+import contextlib
+import ctypes
 import multiprocessing
 import os
 import platform
@@ -103,6 +105,23 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory that large arrays give back, for the next ones.
+
+    By default glibc returns it to the system, which must then hand out and clear every page again.
+    The learned metric's features of a picture of 640x426 took 63 ms of a core so, and 35 ms with
+    this setting. Memory in use never grows beyond its peak by it. Other C libraries are left alone.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 2**30) or mallopt(_M_MMAP_THRESHOLD, 2**25)
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
+
+
+# of glibc's malloc.h; its older versions take no threshold above 2**25 bytes
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def cpu_name() -> str:

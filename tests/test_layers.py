@@ -15,7 +15,8 @@ LAYERS = (
     {"saliency", "metrics"},
     {"codecs", "detectors"},
     {"evaluation"},
-    {"reporting", "training"},
+    {"reporting"},
+    {"training"},  # prints tables
     {"detectron"},
     {"bench"},
     {"cli"},

@@ -14,6 +14,7 @@ from salcompress.codecs import load_codec
 from salcompress.codecs.salient.batched import BatchedCodec
 from salcompress.codecs.salient.networks import default_device
 from salcompress.data.scenes import make_scene
+from salcompress.reporting.tables import markdown_line, markdown_table
 
 SIZES = ((480, 640), (640, 480), (427, 640), (375, 500))
 """Heights and widths that are frequent in COCO."""
@@ -41,7 +42,7 @@ if __name__ == "__main__":
         for k in range(args.images)
     ]
     images = [image.pin_memory() for image in images] if args.device.startswith("cuda") else images
-    print("| saliency | transforms | batch | images/s |\n| --- | --- | --- | --- |")
+    print(markdown_table(["saliency", "transforms", "batch", "images/s"], []))
     for saliency in ("uniform", "network"):
         for mixed_precision in (False, True):
             codec = BatchedCodec(
@@ -59,8 +60,6 @@ if __name__ == "__main__":
                         bits > 0 for batch in batches for bits in batch.num_bits()
                     )  # waits until they are known
                     seconds.append(time.perf_counter() - started)
-                print(
-                    f"| {saliency} | {'bfloat16' if mixed_precision else 'float32'} | {size} | "
-                    f"{len(images) / min(seconds[1:]):.1f} |",
-                    flush=True,
-                )
+                precision = "bfloat16" if mixed_precision else "float32"
+                rate = f"{len(images) / min(seconds[1:]):.1f}"
+                print(markdown_line([saliency, precision, str(size), rate]), flush=True)

@@ -13,9 +13,25 @@ import numpy as np
 
 from salcompress.cli.main import errors_in_one_line
 from salcompress.codecs import load_codecs
-from salcompress.evaluation.rate_distortion import measure_curve
+from salcompress.evaluation.rate_distortion import RateDistortionPoint, measure_curve
 from salcompress.image import read_image
+from salcompress.reporting.tables import markdown_table, number
 from salcompress.training.photographs import find_images
+
+
+def figures_at(points: list[RateDistortionPoint], bpp: float) -> list[str]:
+    """PSNR, MS-SSIM and perceptual distance of a curve, by rising rate, at one rate."""
+    rates = np.log([point.bpp for point in points])
+    if not rates[0] <= np.log(bpp) <= rates[-1]:
+        return [f"out of reach, {points[0].bpp:.3f} to {points[-1].bpp:.3f}", "", ""]
+    cells = []
+    for name, digits in (("psnr", 2), ("ms_ssim", 4), ("perceptual", 4)):
+        figures = [getattr(point, name) for point in points]
+        known = [float("nan") if figure is None else figure for figure in figures]
+        figure = float(np.interp(np.log(bpp), rates, known))
+        cells.append(number(None if np.isnan(figure) else figure, digits))
+    return cells
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -41,23 +57,10 @@ if __name__ == "__main__":
             f"{len(images)} photographs; figures are interpolated over the logarithm of the rate "
             "between measured settings\n"
         )
-        print("| bpp | codec | PSNR dB | MS-SSIM | perceptual |\n| --- | --- | --- | --- | --- |")
-        rows = {bpp: [] for bpp in args.bpp}
+        lines = {bpp: [] for bpp in args.bpp}
         for spec in args.codec:
             points = sorted(measure_curve(load_codecs(spec), images), key=lambda point: point.bpp)
-            rates = np.log([point.bpp for point in points])
             for bpp in args.bpp:
-                inside = rates[0] <= np.log(bpp) <= rates[-1]
-                psnr, ms_ssim, perceptual = (
-                    np.interp(
-                        np.log(bpp), rates, [float(getattr(p, name) or "nan") for p in points]
-                    )
-                    for name in ("psnr", "ms_ssim", "perceptual")
-                )
-                figures = (
-                    f"{psnr:.2f} | {ms_ssim:.4f} | {perceptual:.4f}"
-                    if inside
-                    else f"out of reach, {points[0].bpp:.3f} to {points[-1].bpp:.3f} | | "
-                )
-                rows[bpp].append(f"| {bpp:g} | {spec.replace('|', '/')[:80]} | {figures} |")
-        print("\n".join(line for lines in rows.values() for line in lines))
+                lines[bpp].append([f"{bpp:g}", spec[:80], *figures_at(points, bpp)])
+        titles = ["bpp", "codec", "PSNR dB", "MS-SSIM", "perceptual"]
+        print(markdown_table(titles, [line for rate in lines.values() for line in rate]))

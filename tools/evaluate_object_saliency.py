@@ -14,7 +14,7 @@ from salcompress.codecs.salient import SalientCodec
 from salcompress.data.coco import load_dataset
 from salcompress.detectors import load_detector
 from salcompress.evaluation.evaluate import evaluate
-from salcompress.evaluation.rate_point import to_table
+from salcompress.reporting.tables import results_table
 from salcompress.saliency.objects import ObjectSaliency
 
 if __name__ == "__main__":
@@ -43,12 +43,10 @@ if __name__ == "__main__":
             for q in args.quality
         ]
         print(
-            to_table(
+            results_table(
                 evaluate(
                     dataset,
                     detector,
-                    detector.label,
-                    detector.fingerprint,
                     codecs,
                     args.out,
                     workers=args.workers,

@@ -1,5 +1,6 @@
 """Speed and memory on this machine: codecs, and the harness around codec and detector."""
 
+import math
 import multiprocessing
 import os
 import statistics
@@ -17,14 +18,14 @@ from salcompress.data.scenes import make_scene, write_scenes
 from salcompress.detectors import load_detector
 from salcompress.errors import SettingError
 from salcompress.evaluation.evaluate import evaluate
-from salcompress.evaluation.rate_distortion import measure_curve
-from salcompress.evaluation.round_trip import coded_images
-from salcompress.evaluation.run_folder import read_records
+from salcompress.evaluation.rate_distortion import RateDistortionPoint, measure_curve
+from salcompress.evaluation.records import read_records
+from salcompress.evaluation.round_trip import CodedImage, compared
+from salcompress.evaluation.workers import CodingTask, coded_images
 from salcompress.image import decode_image, read_image
 from salcompress.metrics.bd_rate import bd_rate
-from salcompress.metrics.perceptual import perceptual_distance
-from salcompress.metrics.psnr_ssim import ms_ssim, psnr
 from salcompress.process import peak_mib
+from salcompress.reporting.tables import number
 
 _CURVES = {
     "salient": "salient:saliency=uniform,q=0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
@@ -32,6 +33,12 @@ _CURVES = {
     "webp": "webp:q=0,3,8,15,25,35,50,70,85",
     "avif": "avif:q=2,5,10,15,25,40,55,70",
 }
+_QUALITIES: dict[str, Callable[[RateDistortionPoint], float | None]] = {
+    "psnr": lambda p: p.psnr,
+    "ms_ssim": lambda p: p.ms_ssim,
+    "log perceptual": lambda p: -math.log10(p.perceptual) if p.perceptual > 0 else None,
+}
+"""What rises with the quality of a picture, by name; None where an exact copy has no value."""
 _TYPICAL = ("jpeg:q=30", "jpeg2000:bpp=0.5", "webp:q=30", "avif:q=30", "png", "salient:q=0.4")
 
 
@@ -70,32 +77,42 @@ def _print_rate_distortion(images: Sequence[np.ndarray]) -> None:
     curves = {name: measure_curve(load_codecs(spec), images) for name, spec in _CURVES.items()}
     for points in curves.values():
         for point in points:
+            psnr = "exact" if point.psnr is None else f"{point.psnr:6.2f} dB"
             print(
-                f"  {point.label:<42} {point.bpp:7.4f} bpp   {point.psnr:6.2f} dB   MS-SSIM "
-                f"{point.ms_ssim or float('nan'):.4f}   perceptual {point.perceptual:.4f}"
+                f"  {point.label:<42} {point.bpp:7.4f} bpp   {psnr:>9}   MS-SSIM "
+                f"{number(point.ms_ssim, 4, 'too small')}   perceptual {point.perceptual:.4f}"
             )
     for name in _CURVES:
         if name == "salient":
             continue
-        for figure, quality in (
-            ("psnr", lambda p: p.psnr),
-            ("ms_ssim", lambda p: p.ms_ssim),
-            ("log perceptual", lambda p: -np.log10(p.perceptual)),
-        ):
+        for figure, quality in _QUALITIES.items():
             for limit in (float("inf"), 0.5):
-                anchor, test = (
+                curve = [
                     [(p.bpp, quality(p)) for p in curves[c] if p.bpp <= limit]
                     for c in (name, "salient")
-                )
-                try:
-                    found = bd_rate(*zip(*anchor), *zip(*test))
-                    text = f"{found.percent:+.1f} % over [{found.low:.4g}, {found.high:.4g}]"
-                except (SettingError, TypeError) as error:
-                    text = f"not comparable: {error}"
+                ]
                 print(
                     f"  salient against {name}, BD-rate of "
-                    f"{figure}{'' if limit > 1 else ', points up to 0.5 bpp'}: {text}"
+                    f"{figure}{'' if limit > 1 else ', points up to 0.5 bpp'}: "
+                    f"{_rate_difference(*curve)}"
                 )
+
+
+def _rate_difference(
+    anchor: Sequence[tuple[float, float | None]], test: Sequence[tuple[float, float | None]]
+) -> str:
+    """BD-rate of two curves of rates and qualities, in words. Points without the quality, such as
+    the PSNR of exact copies, are left out.
+    """
+    known = [[(rate, q) for rate, q in points if q is not None] for points in (anchor, test)]
+    (rates, qualities), (test_rates, test_qualities) = (
+        ([rate for rate, _ in points], [q for _, q in points]) for points in known
+    )
+    try:
+        found = bd_rate(rates, qualities, test_rates, test_qualities)
+    except SettingError as error:
+        return f"not comparable: {error}"
+    return f"{found.percent:+.1f} % over [{found.low:.4g}, {found.high:.4g}]"
 
 
 def _bench_codecs(codecs: Sequence[Codec], path: Path | None, repeat: int) -> None:
@@ -107,7 +124,7 @@ def _bench_codecs(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
     height, width, _ = image.shape
     print(f"median of {repeat}, {width}x{height}, the codecs in turn")
     streams = [codec.encode(image) for codec in codecs]  # also the warm-up
-    times = [([], []) for _ in codecs]
+    times: list[tuple[list[float], list[float]]] = [([], []) for _ in codecs]
     for _ in range(repeat):
         for codec, stream, (encode, decode) in zip(codecs, streams, times):
             encode.append(_seconds(lambda: codec.encode(image)))
@@ -168,24 +185,22 @@ def _bench_harness(codecs: Sequence[Codec], path: Path | None, repeat: int) -> N
         detector = load_detector("scenes", dataset.category_ids)
         detector(read_image(dataset.images[0].path))  # warm-up
         started = time.perf_counter()
-        evaluate(dataset, detector, "scenes", "bench", codecs, Path(folder) / "out")
+        evaluate(dataset, detector, codecs, Path(folder) / "out")
         wall = time.perf_counter() - started
         work = sum(
-            r.encode_s + r.decode_s + r.detect_s
+            (r.encode_s or 0) + (r.decode_s or 0) + (r.detect_s or 0)
             for file in (Path(folder) / "out" / "records").iterdir()
             for r in read_records(file).values()
         )
         images = [image.path for image in dataset.images]
         sources = [path.read_bytes() for path in images]
-        reading = _seconds(lambda: [decode_image(source) for source in sources]) * len(codecs)
+        reading = _seconds(lambda: [decode_image(source) for source in sources])
         pixels = [decode_image(source) for source in sources]
-        blurred = [np.roll(image, 1, axis=1) for image in pixels]
-        metrics = _seconds(
-            lambda: [
-                (psnr(a, b), ms_ssim(a, b), perceptual_distance(a, b))
-                for a, b in zip(pixels, blurred)
-            ]
-        ) * len(codecs)
+        shifted = [
+            [CodedImage(np.roll(a, k + 1, axis=1), 0, None, None) for k in range(len(codecs))]
+            for a in pixels
+        ]
+        metrics = _seconds(lambda: [compared(b, a) for a, b in zip(pixels, shifted)])
     rest = wall - work - reading - metrics
     print(
         f"{len(images)} scenes of 640x480 x {len(codecs)} codecs, one process: {wall:.1f} s in all"
@@ -221,7 +236,7 @@ def _bench_memory(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
 def _peak_of_evaluation(annotations: Path, out: Path) -> float:
     dataset = load_dataset(annotations.parent / "images", annotations)
     detector = load_detector("scenes", dataset.category_ids)
-    evaluate(dataset, detector, "scenes", "bench", [load_codec("jpeg:q=30")], out)
+    evaluate(dataset, detector, [load_codec("jpeg:q=30")], out)
     return peak_mib()
 
 
@@ -229,15 +244,14 @@ def _bench_workers(codecs: Sequence[Codec], path: Path | None, repeat: int) -> N
     """Throughput of codec work by number of worker processes, processes warm."""
     with tempfile.TemporaryDirectory() as folder:
         annotations = write_scenes(Path(folder), 48, seed=5, height=480, width=640)
-        paths = [
-            image.path for image in load_dataset(annotations.parent / "images", annotations).images
-        ]
+        images = load_dataset(annotations.parent / "images", annotations).images
+        tasks = [CodingTask(image.path, (0,)) for image in images]
         for codec in codecs:
-            seconds = {0: [], 1: [], 2: []}
+            seconds: dict[int, list[float]] = {0: [], 1: [], 2: []}
             for _ in range(3):
                 for workers, measured in seconds.items():
-                    with coded_images([codec], ((0, p) for p in paths), workers) as coded:
-                        for _ in range(min(12, len(paths) // 2)):  # processes start and fill up
+                    with coded_images([codec], tasks, workers) as coded:
+                        for _ in range(min(12, len(tasks) // 2)):  # processes start and fill up
                             next(coded)
                         measured.append(_seconds(lambda: sum(1 for _ in coded)))
             medians = {

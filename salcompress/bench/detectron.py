@@ -25,6 +25,7 @@ from salcompress.detectron.detector import load_config
 from salcompress.errors import SettingError
 from salcompress.files import write_atomically
 from salcompress.process import cpu_name
+from salcompress.reporting.tables import markdown_table
 
 VARIANTS = {
     "none": "without a codec",
@@ -302,21 +303,25 @@ def _step_figure(name: str, found: Sequence[Round], clean: Sequence[Round]) -> S
 
 def stage_table(settings: BenchSettings, figures: Sequence[StageFigure]) -> str:
     """Markdown, and what was measured."""
-    rows = [
+    what = (
         f"{settings.codec}; drawn scenes of COCO's sizes: {settings.images}; median of "
-        f"{settings.repeat}:",
-        "",
-        "| rate | transforms | batch | images/s | time of an image, batch 1 = 1 | peak memory, "
-        "MiB | of it the stage's |",
-        "| --- " * 7 + "|",
+        f"{settings.repeat}:"
+    )
+    titles = ["rate", "transforms", "batch", "images/s", "time of an image, batch 1 = 1"]
+    titles += ["peak memory, MiB", "of it the stage's"]
+    rows = [
+        [
+            "real streams" if f.real_streams else "counted bits",
+            "bfloat16" if f.mixed_precision else "float32",
+            str(f.batch),
+            f"{f.images_per_s:.3g}",
+            f"{f.ratio:.2f}",
+            f"{f.peak_mib:.0f}",
+            f"{f.above_mib:.0f}",
+        ]
+        for f in figures
     ]
-    for f in figures:
-        rows.append(
-            f"| {'real streams' if f.real_streams else 'counted bits'} | "
-            f"{'bfloat16' if f.mixed_precision else 'float32'} | {f.batch} | "
-            f"{f.images_per_s:.3g} | {f.ratio:.2f} | {f.peak_mib:.0f} | {f.above_mib:.0f} |"
-        )
-    return "\n".join(rows)
+    return f"{what}\n\n{markdown_table(titles, rows)}"
 
 
 def training_table(settings: BenchSettings, figures: Sequence[StepFigure]) -> str:
@@ -326,19 +331,19 @@ def training_table(settings: BenchSettings, figures: Sequence[StepFigure]) -> st
         f"{settings.images_per_step}, shorter side: {settings.min_size}, "
         f"loader processes: {settings.workers}; {settings.codec}; median of {settings.repeat}:"
     )
+    titles = ["training step", "seconds", "without a codec = 1", "peak memory, MiB"]
+    titles += ["above the detector's own"]
     rows = [
-        what,
-        "",
-        "| training step | seconds | without a codec = 1 | peak memory, MiB | above the "
-        "detector's own |",
-        "| --- " * 5 + "|",
-    ]
-    rows += [
-        f"| {VARIANTS[f.variant]} | {f.median_s:.3g} | {f.ratio:.2f} | {f.peak_mib:.0f} | "
-        f"{f.above_mib:+.0f} |"
+        [
+            VARIANTS[f.variant],
+            f"{f.median_s:.3g}",
+            f"{f.ratio:.2f}",
+            f"{f.peak_mib:.0f}",
+            f"{f.above_mib:+.0f}",
+        ]
         for f in figures
     ]
-    return "\n".join(rows)
+    return f"{what}\n\n{markdown_table(titles, rows)}"
 
 
 PARTS = {"stage": (measure_stage, stage_table), "training": (measure_training, training_table)}

@@ -14,13 +14,15 @@ from salcompress import __version__
 from salcompress.codecs import CODECS, Codec, SalientCodec, load_codec, load_codecs
 from salcompress.data.coco import load_dataset
 from salcompress.data.scenes import write_scenes
-from salcompress.detectors import load_detector
+from salcompress.detectors import Detector, detector_fingerprint, load_detector
 from salcompress.errors import BitstreamError, DataError, SalcompressError, SettingError
 from salcompress.evaluation.evaluate import evaluate
-from salcompress.evaluation.rate_point import read_jsonl, to_table
+from salcompress.evaluation.rate_point import read_jsonl
+from salcompress.evaluation.resamples import read_resamples
 from salcompress.files import read_file, write_atomically
 from salcompress.image import IMAGE_ENDINGS, read_image
 from salcompress.reporting.pictures import load_strips
+from salcompress.reporting.tables import results_table
 from salcompress.saliency.functions import SALIENCY, encode_map
 from salcompress.spec import parse_spec
 
@@ -368,8 +370,6 @@ def _evaluate_and_report(
     rows = evaluate(
         dataset,
         detector,
-        detector.label,
-        detector.fingerprint,
         codecs,
         out,
         skip_bad=skip_bad,
@@ -380,7 +380,7 @@ def _evaluate_and_report(
         f"\n{detector_spec} on {dataset.name}, {rows[0].num_images} images; brackets are 95 % "
         "intervals over images"
     )
-    print(to_table(rows))
+    print(results_table(rows))
     page, skipped = _write_report(out)
     for name, why in skipped.items():
         print(f"left out {name}: {why}")
@@ -494,7 +494,7 @@ def _write_report(folder: Path) -> tuple[Path, dict[str, str]]:
     except ValueError as error:
         raise DataError(f"{folder / 'skipped.json'} is damaged; evaluate again") from error
     page = folder / "report.html"
-    write_atomically(page, render(rows, load_strips(folder, rows), skipped))
+    write_atomically(page, render(rows, load_strips(folder, rows), skipped, read_resamples(folder)))
     return page, skipped
 
 
@@ -525,6 +525,23 @@ def _bench(args: argparse.Namespace) -> None:
         args.repeat,
         _files(args.photographs, IMAGE_ENDINGS) if args.photographs else (),
     )
+
+
+def _load_any_detector(spec: str) -> tuple[Detector, str]:
+    """The detector and its fingerprint."""
+    if not spec.startswith("detectron2:"):
+        return load_detector(spec), detector_fingerprint(spec)
+    try:
+        from salcompress.detectron.detector import load_detectron2_detector
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "detectron2":
+            raise
+        raise SettingError(
+            f"{spec!r} needs Detectron2, which is not installed: "
+            "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
+        ) from None
+    detector = load_detectron2_detector(spec)
+    return detector, detector.fingerprint
 
 
 def _leave_cores_to_workers(workers: int) -> None:

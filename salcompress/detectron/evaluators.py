@@ -6,7 +6,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from salcompress.errors import SettingError
-from salcompress.evaluation.run_folder import ImageRecord
+from salcompress.evaluation.records import ImageRecord
 
 
 class CompressionEvaluator(DatasetEvaluator):

@@ -56,11 +56,12 @@ from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.errors import SettingError
-from salcompress.evaluation.evaluate import summarize
-from salcompress.evaluation.rate_point import RatePoint, to_csv, to_jsonl, to_table
+from salcompress.evaluation.rate_point import RatePoint, to_csv, to_jsonl
 from salcompress.evaluation.run_folder import RunIdentity
+from salcompress.evaluation.statistics import summarize
 from salcompress.files import digest, read_file, write_atomically
 from salcompress.reporting.html import render
+from salcompress.reporting.tables import results_table
 
 
 class CompressionTrainer(DefaultTrainer):
@@ -317,7 +318,7 @@ def main(args: argparse.Namespace) -> Any:
         for name in cfg.DATASETS.TEST:
             rows = sweep(cfg, model, name, CompressionTrainer.build_ap_evaluator)
             if comm.is_main_process():
-                print(to_table(rows))
+                print(results_table(rows))
         return OrderedDict()
     results = CompressionTrainer.test(cfg, model)
     if comm.is_main_process():
@@ -392,4 +393,4 @@ def _row(
     detector = f"{cfg.MODEL.META_ARCHITECTURE}({cfg.MODEL.WEIGHTS})"
     return summarize(
         data, records, codec, RunIdentity(data.name, data.fingerprint, detector, ""), gives_masks
-    )
+    ).row

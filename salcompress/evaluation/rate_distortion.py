@@ -1,12 +1,13 @@
 """Rate and distortion of codecs over photographs, by the length of real streams."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from salcompress.codecs.base import Codec
-from salcompress.evaluation.round_trip import code
+from salcompress.codecs.salient.steering import remembered_saliency
+from salcompress.evaluation.round_trip import code, compared
 
 
 class RateDistortionPoint(NamedTuple):
@@ -16,28 +17,48 @@ class RateDistortionPoint(NamedTuple):
     bpp: float
     """Pooled: bits of all whole streams over all pixels."""
     psnr: float | None
-    """dB, mean over the images that are not exact copies."""
+    """dB, mean over the images that are not exact copies; None if all are."""
     ms_ssim: float | None
-    """Mean over the images that are large enough."""
+    """Mean over the images that are large enough; None if none is."""
     perceptual: float
     """Distance by the learned metric, mean over the images."""
 
 
 def measure_curve(
-    codecs: Iterable[Codec], images: Sequence[np.ndarray]
+    codecs: Sequence[Codec], images: Sequence[np.ndarray]
 ) -> list[RateDistortionPoint]:
-    """Encode and decode every image (uint8 (H, W, 3)) at every setting."""
+    """Encode and decode every image at every setting.
+
+    What the settings have in common, saliency and the metric's features of the original, is
+    computed once for each image.
+
+    Args:
+        codecs: One codec a setting.
+        images: uint8 (H, W, 3) each.
+
+    Returns:
+        A point for each codec, in order.
+
+    Raises:
+        SettingError: A codec cannot hold an image.
+        BitstreamError: A codec cannot decode what it made.
+    """
+    figures = []
+    for image in images:
+        with remembered_saliency():
+            coded = compared([code(codec, image) for codec in codecs], image)
+        figures.append([(c.num_bits, c.psnr, c.ms_ssim, c.perceptual) for c in coded])
+    pixels = sum(image.shape[0] * image.shape[1] for image in images)
     points = []
-    for codec in codecs:
-        coded = [code(codec, image).compared_to(image) for image in images]
-        pixels = sum(image.shape[0] * image.shape[1] for image in images)
+    for codec, of_codec in zip(codecs, zip(*figures)):
+        num_bits, psnr, ms_ssim, perceptual = zip(*of_codec)
         points.append(
             RateDistortionPoint(
                 codec.label,
-                sum(c.num_bits for c in coded) / pixels,
-                _mean([c.psnr for c in coded]),
-                _mean([c.ms_ssim for c in coded]),
-                float(np.mean([c.perceptual for c in coded])),
+                sum(num_bits) / pixels,
+                _mean(psnr),
+                _mean(ms_ssim),
+                float(np.mean(perceptual)),
             )
         )
     return points

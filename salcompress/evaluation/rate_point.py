@@ -115,39 +115,6 @@ def to_csv(rows: Sequence[RatePoint]) -> str:
     return buffer.getvalue()
 
 
-def to_table(rows: Sequence[RatePoint]) -> str:
-    """The rows as text for a terminal; ``-`` was not measured."""
-    columns = (
-        ("codec", lambda r: r.label),
-        ("bpp", lambda r: f"{r.bpp:.3f}"),
-        ("mean bpp", lambda r: f"{r.bpp_mean:.3f}"),
-        ("box AP", lambda r: _with_interval(r, "box_AP")),
-        ("AP50", lambda r: _number(r.box and r.box["AP50"], 1)),
-        ("mask AP", lambda r: _with_interval(r, "mask_AP")),
-        ("PSNR dB", lambda r: _number(r.psnr, 2)),
-        ("MS-SSIM", lambda r: _number(r.ms_ssim, 4)),
-        ("perceptual", lambda r: _number(r.perceptual, 3)),
-        ("% bits on objects", lambda r: _number(r.object_bits and r.object_bits * 100, 1)),
-        ("encode ms", lambda r: _number(r.encode_s and r.encode_s * 1000, 1)),
-        ("decode ms", lambda r: _number(r.decode_s and r.decode_s * 1000, 1)),
-    )
-    lines = [[title for title, _ in columns]] + [[cell(row) for _, cell in columns] for row in rows]
-    kept = [
-        k
-        for k, column in enumerate(zip(*lines))
-        if not columns[k][0].startswith("%") or set(column[1:]) != {"-"}
-    ]
-    lines = [[line[k] for k in kept] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join(
-        "  ".join(
-            text.ljust(w) if i == 0 else text.rjust(w)
-            for i, (text, w) in enumerate(zip(line, widths))
-        ).rstrip()
-        for line in lines
-    )
-
-
 def _flatten(row: RatePoint) -> dict[str, Any]:
     flat = {}
     for key, value in row._asdict().items():
@@ -159,15 +126,3 @@ def _flatten(row: RatePoint) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _with_interval(row: RatePoint, name: str) -> str:
-    value = row.figure(name)
-    if value is None:
-        return "-"
-    interval = row.ci95.get(name)
-    return f"{value:.1f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")

@@ -6,7 +6,7 @@ import base64
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from pycocotools import mask as mask_util
 
 from salcompress.errors import DataError
 from salcompress.evaluation.rate_point import RatePoint
-from salcompress.evaluation.run_folder import maps_path, picture_path, read_records, records_path
+from salcompress.evaluation.records import ImageRecord, read_records
+from salcompress.evaluation.run_folder import maps_path, picture_path, records_path
 from salcompress.files import read_file
 from salcompress.image import PLACE, encode_image, read_image
 
@@ -35,7 +36,7 @@ class Picture(NamedTuple):
     data_uri: str
     """The picture, losslessly."""
     maps: tuple["Map", ...] = ()
-    """Of the learned codec: saliency, quality and bits."""
+    """Saliency, quality and bits, if the codec gives them."""
 
 
 class Map(NamedTuple):
@@ -72,34 +73,52 @@ def load_strips(folder: Path, rows: Sequence[RatePoint]) -> list[Strip]:
         row.fingerprint: read_records(records_path(folder, row.label, row.fingerprint), wanted)
         for row in rows
     }
-    strips = []
-    for entry in entries:
-        original = picture_path(folder, entry["image_id"])
-        if not original.exists():
-            continue
-        tiles = [
-            Picture(
-                "original",
-                f"{len(entry['objects'])} annotated objects",
-                _draw(read_image(original), entry["objects"], names),
-            )
-        ]
-        for row in rows:
-            record = records[row.fingerprint].get(entry["image_id"])
-            path = picture_path(folder, entry["image_id"], row.label, row.fingerprint)
-            if record is None or record.skipped or not path.exists():
-                continue
-            drawn = [d for d in record.detections or [] if d["score"] >= MIN_SCORE]
-            quality = "exact" if record.psnr is None else f"{record.psnr:.1f} dB"
-            details = f"{record.num_bits / (record.height * record.width):.3f} bpp · {quality} · {len(drawn)} found"
-            maps = _load_maps(
-                maps_path(folder, entry["image_id"], row.label, row.fingerprint),
-                record.height,
-                record.width,
-            )
-            tiles.append(Picture(row.label, details, _draw(read_image(path), drawn, names), maps))
-        strips.append(Strip(entry["file_name"], tuple(tiles)))
-    return strips
+    return [
+        Strip(
+            entry["file_name"],
+            (
+                _original(folder, entry, names),
+                *(
+                    tile
+                    for row in rows
+                    if (tile := _tile(folder, row, records[row.fingerprint], entry, names))
+                ),
+            ),
+        )
+        for entry in entries
+        if picture_path(folder, entry["image_id"]).exists()
+    ]
+
+
+def _original(folder: Path, entry: dict[str, Any], names: dict[int, str]) -> Picture:
+    """The image as it was, with its annotated objects."""
+    image = read_image(picture_path(folder, entry["image_id"]))
+    count = f"{len(entry['objects'])} annotated objects"
+    return Picture("original", count, _draw(image, entry["objects"], names))
+
+
+def _tile(
+    folder: Path,
+    row: RatePoint,
+    records: Mapping[int, ImageRecord],
+    entry: dict[str, Any],
+    names: dict[int, str],
+) -> Picture | None:
+    """The image at one setting, with what was found; None where it was skipped or not kept."""
+    record = records.get(entry["image_id"])
+    path = picture_path(folder, entry["image_id"], row.label, row.fingerprint)
+    if record is None or record.skipped or not path.exists():
+        return None
+    drawn = [d for d in record.detections or [] if d["score"] >= MIN_SCORE]
+    quality = "exact" if record.psnr is None else f"{record.psnr:.1f} dB"
+    bpp = (record.num_bits or 0) / (record.height * record.width)
+    maps = maps_path(folder, entry["image_id"], row.label, row.fingerprint)
+    return Picture(
+        row.label,
+        f"{bpp:.3f} bpp · {quality} · {len(drawn)} found",
+        _draw(read_image(path), drawn, names),
+        _load_maps(maps, record.height, record.width),
+    )
 
 
 def _load_maps(path: Path, height: int, width: int) -> tuple[Map, ...]:

@@ -139,8 +139,6 @@ def test_sweep_writes_the_rows_that_evaluate_writes(trained, scenes_name, scene_
     expected = evaluate(
         scene_dataset,
         Detectron2Detector(model, cfg, range(1, 7)),
-        "",
-        "",
         load_codecs("none", "jpeg:q=10,40"),
         tmp_path,
     )
@@ -358,8 +356,6 @@ def test_a_real_mask_rcnn_agrees_inside_and_outside_detectron2(coco_val, tmp_pat
         (outside,) = evaluate(
             dataset,
             load_detector(f"{tool}:build", dataset.category_ids),
-            "nano",
-            "",
             load_codecs("jpeg:q=10"),
             tmp_path / "out",
             workers=1,

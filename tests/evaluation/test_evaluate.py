@@ -9,22 +9,16 @@ from salcompress.codecs import load_codec, load_codecs
 from salcompress.data.coco import load_dataset
 from salcompress.data.scenes import write_scenes
 from salcompress.errors import DataError, SettingError
-from salcompress.evaluation.evaluate import choose_pictures, evaluate
+from salcompress.evaluation.evaluate import evaluate
+from salcompress.evaluation.kept_pictures import choose_pictures
 from salcompress.evaluation.rate_point import read_jsonl
-from salcompress.evaluation.run_folder import read_records, records_path
+from salcompress.evaluation.records import read_records
+from salcompress.evaluation.run_folder import records_path
 from salcompress.image import encode_image, read_image
 from salcompress.metrics.average_precision import average_precision
 from salcompress.metrics.perceptual import perceptual_distance
 from salcompress.reporting.pictures import load_strips
-
-
-def run(dataset, detector, codecs, out, **options):
-    return evaluate(dataset, detector, "blobs", "1", codecs, out, **options)
-
-
-def timeless(rows):
-    """Rows without what no two runs share."""
-    return [row._replace(encode_s=None, decode_s=None) for row in rows]
+from tests.evaluation.runs import Named, Stops, run, timeless
 
 
 def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_path):
@@ -99,25 +93,12 @@ def test_identity_gives_the_detectors_own_ap_and_the_files_own_rate(
     assert row.psnr is None and row.ms_ssim == pytest.approx(1, abs=1e-6) and row.perceptual == 0
 
 
-class Stops:
-    """A detector that fails, as a killed process would, after a number of images."""
-
-    def __init__(self, detector, after):
-        self.detector, self.left = detector, after
-
-    def __call__(self, image):
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
-        return self.detector(image)
-
-
 def test_stopped_and_resumed_equals_unbroken_and_repeats_nothing(
     scene_dataset, fast_detector, tmp_path
 ):
     codecs = load_codecs("none", "jpeg:q=10,40")
     unbroken = run(scene_dataset, fast_detector, codecs, tmp_path / "a")
-    for after in (2, 7):  # within the first codec, then within the second
+    for after in (2, 7):  # within the first image, then within the third
         with pytest.raises(KeyboardInterrupt):
             run(scene_dataset, Stops(fast_detector, after), codecs, tmp_path / "b")
     path = records_path(tmp_path / "b", "jpeg:q=10,subsampling=420", codecs[1].fingerprint)
@@ -150,48 +131,6 @@ def test_cached_streams_are_used_and_not_timed(scene_dataset, fast_detector, tmp
     (first,) = run(scene_dataset, fast_detector, codecs, tmp_path / "a", cache=tmp_path / "cache")
     (again,) = run(scene_dataset, fast_detector, codecs, tmp_path / "b", cache=tmp_path / "cache")
     assert first.encode_s > 0 and again.encode_s is None and timeless([first]) == timeless([again])
-
-
-def test_a_damaged_image_stops_or_is_left_out_and_listed(fast_detector, tmp_path):
-    annotations = write_scenes(tmp_path / "scenes", 4, seed=30)
-    broken = tmp_path / "scenes" / "images" / "000002.png"
-    broken.write_bytes(broken.read_bytes()[:5000])
-    dataset = load_dataset(broken.parent, annotations)  # the header is whole
-    with pytest.raises(DataError, match="000002.png: .*--skip-bad"):
-        run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
-    (row,) = run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out", skip_bad=True)
-    assert row.num_images == 3
-    assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
-    with pytest.raises(DataError, match="000002.png"):  # without the option it is tried again
-        run(dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path / "out")
-    run(dataset, fast_detector, load_codecs("png"), tmp_path / "out", skip_bad=True)
-    assert list(json.loads((tmp_path / "out" / "skipped.json").read_text())) == ["000002.png"]
-    write_scenes(tmp_path / "whole", 4, seed=30)  # the cure that the message names
-    broken.write_bytes((tmp_path / "whole" / "images" / "000002.png").read_bytes())
-    (row,) = run(
-        load_dataset(broken.parent, annotations),
-        fast_detector,
-        load_codecs("jpeg:q=10"),
-        tmp_path / "out",
-        skip_bad=True,
-    )
-    assert row.num_images == 4
-
-
-def test_a_codec_that_cannot_hold_an_image_is_named_and_stays_named(fast_detector, tmp_path):
-    annotations = write_scenes(tmp_path / "scenes", 2, seed=30)
-    content = json.loads(annotations.read_text())
-    (annotations.parent / "images" / "000002.png").write_bytes(
-        encode_image(np.zeros((1, 17000, 3), np.uint8), "PNG")
-    )
-    content["images"][1] |= {"height": 1, "width": 17000}
-    annotations.write_text(json.dumps(content))
-    dataset = load_dataset(annotations.parent / "images", annotations)
-    run(dataset, fast_detector, load_codecs("webp:q=10"), tmp_path / "out", skip_bad=True)
-    run(dataset, fast_detector, load_codecs("png"), tmp_path / "out", skip_bad=True)  # which can
-    why = json.loads((tmp_path / "out" / "skipped.json").read_text())["000002.png"]
-    assert "limit of 16383" in why and why.endswith("(webp:q=10,method=4)")
-    assert [r.num_images for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == [1, 2]
 
 
 def test_changed_images_are_measured_again(fast_detector, tmp_path):
@@ -247,96 +186,66 @@ def test_rows_keep_their_order_when_measured_again(scene_dataset, fast_detector,
     assert [r.codec for r in read_jsonl(tmp_path / "results.jsonl")] == ["jpeg", "webp"]
 
 
-def test_results_in_the_types_that_detectors_really_return(scene_dataset, tmp_path):
-    from pycocotools import mask as mask_util
-
-    def detect(image):
-        mask = np.asfortranarray(np.ones(image.shape[:2], np.uint8))
-        return [
-            {
-                "category_id": np.int64(1),
-                "bbox": np.array([0, 0, 320, 240], np.float32),
-                "score": np.float32(0.5),
-                "segmentation": mask_util.encode(mask),
-            }
-        ]
-
-    (row,) = run(scene_dataset, detect, load_codecs("png"), tmp_path)
-    assert row.box["AP"] is not None and row.mask["AP"] is not None
-
-
-def test_a_mask_detector_that_finds_nothing_has_a_mask_ap_of_0(scene_dataset, tmp_path):
-    from salcompress.detectors import load_detector
-
-    scenes_detector, calls = load_detector("scenes", range(1, 7)), []
-
-    def detect(image):
-        calls.append(1)
-        return scenes_detector(image) if len(calls) <= 6 else []
-
-    rows = run(scene_dataset, detect, load_codecs("png", "jpeg:q=1"), tmp_path)
-    assert rows[0].mask["AP"] > 30 and rows[1].mask["AP"] == 0 and rows[1].box["AP"] == 0
-
-
-def test_masks_without_annotated_masks_have_no_ap(scenes, tmp_path):
-    from salcompress.detectors import load_detector
-
-    content = json.loads(scenes.read_text())
-    for annotation in content["annotations"]:
-        del annotation["segmentation"], annotation["area"], annotation["iscrowd"]
-    (tmp_path / "boxes.json").write_text(json.dumps(content))
-    dataset = load_dataset(scenes.parent / "images", tmp_path / "boxes.json")
-    (row,) = run(
-        dataset, load_detector("scenes", range(1, 7)), load_codecs("png"), tmp_path / "out"
-    )
-    assert row.mask is None and row.box["AP"] > 30
-
-
 def test_another_detector_is_another_run(scene_dataset, fast_detector, tmp_path):
     run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
     with pytest.raises(SettingError, match="results of another run"):
-        evaluate(scene_dataset, fast_detector, "other", "2", load_codecs("jpeg:q=10"), tmp_path)
+        evaluate(scene_dataset, Named(fast_detector, "other"), load_codecs("jpeg:q=10"), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "wrong, message",
-    [
-        (None, "must return a list.*000001.png"),
-        ([{"bbox": [0, 0, 1, 1], "score": 1.0}], "no COCO result"),
-        ([{"bbox": [0, 0, 1], "score": 1.0, "category_id": 1}], "no COCO result.*000001.png"),
-        (
-            [
-                {
-                    "bbox": [0, 0, 1, 1],
-                    "score": 1.0,
-                    "category_id": 1,
-                    "segmentation": [[1, 2, 3, 4, 5, 6]],
-                }
-            ],
-            "compressed RLE",
-        ),
-        (
-            [
-                {
-                    "bbox": [0, 0, 1, 1],
-                    "score": 1.0,
-                    "category_id": 1,
-                    "segmentation": {"size": [1, 1], "counts": "1"},
-                }
-            ],
-            "compressed RLE",
-        ),
-        ([{"bbox": [0, 0, 1, 1], "score": float("nan"), "category_id": 1}], "no COCO result"),
-    ],
-)
-def test_a_detector_that_returns_something_else(scene_dataset, tmp_path, wrong, message):
-    with pytest.raises(DataError, match=message):
-        run(scene_dataset, lambda image: wrong, load_codecs("jpeg:q=10"), tmp_path)
+def test_a_folder_whose_name_is_not_utf8(scenes, fast_detector, tmp_path):
+    """Every result file is written, and names the data set by its bytes."""
+    import os
+    import shutil
+
+    from salcompress.reporting.html import render
+
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(scenes.parent, folder)
+    content = json.loads(scenes.read_text())
+    del content["info"]  # which would name the data set
+    (folder / "boxes.json").write_text(json.dumps(content))
+    dataset = load_dataset(folder / "images", folder / "boxes.json")
+    rows = run(dataset, fast_detector, load_codecs("jpeg:q=10"), folder / "out")
+    assert read_jsonl(folder / "out" / "results.jsonl") == rows
+    assert b"caf\xe9/boxes" in (folder / "out" / "summary.csv").read_bytes()
+    assert "caf\\udce9" in render(rows)
 
 
-def test_a_detector_that_fails_is_named_with_the_image(scene_dataset, tmp_path):
-    with pytest.raises(DataError, match="the detector failed on .*000001.png: ZeroDivisionError"):
-        run(scene_dataset, lambda image: 1 / 0, load_codecs("jpeg:q=10"), tmp_path)
+def test_another_number_of_images_is_said_as_numbers(scenes, fast_detector, tmp_path):
+    three, two = (load_dataset(scenes.parent / "images", scenes, limit) for limit in (3, 2))
+    run(three, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+    with pytest.raises(SettingError, match="another run: 3 images then, 2 now; choose another"):
+        run(two, fast_detector, load_codecs("jpeg:q=10"), tmp_path)
+
+
+def test_a_codec_given_twice_is_measured_once(scene_dataset, fast_detector, tmp_path):
+    codecs = [load_codec("jpeg:q=10"), load_codec("png"), load_codec("jpeg:q=10")]
+    counted = Stops(fast_detector, 2 * len(scene_dataset.images))
+    first, other, again = run(scene_dataset, counted, codecs, tmp_path)
+    assert counted.left == 0 and first == again != other
+
+
+def test_a_large_image_is_coded_in_several_turns(scene_dataset, fast_detector, tmp_path):
+    """Decoded pictures in memory are bounded; the rows are the same."""
+    from salcompress.evaluation import evaluate as module
+
+    pixels = 240 * 320
+    wide = scene_dataset.images[0]
+    assert list(module._in_turns(wide, (3, 4, 5, 7))) == [(3, 4, 5, 7)]
+    large = wide._replace(height=4000, width=3000)
+    assert list(module._in_turns(large, (3, 4, 5))) == [(3,), (4,), (5,)]
+    assert max(map(len, module._in_turns(wide, tuple(range(999))))) * pixels <= 2**23
+
+
+def test_text_image_ids_write_nothing_beside_the_folder(scene_dataset, fast_detector, tmp_path):
+    from salcompress.evaluation.kept_pictures import keep_decoded
+    from salcompress.evaluation.round_trip import code
+
+    image = scene_dataset.images[0]._replace(image_id="../../../x")
+    png = load_codec("png")
+    keep_decoded(tmp_path / "a" / "out", image, png, code(png, read_image(image.path)))
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["out"]
 
 
 def test_pictures_are_those_of_images_with_objects(scene_dataset, fast_detector, tmp_path):
@@ -352,6 +261,7 @@ def test_pictures_are_those_of_images_with_objects(scene_dataset, fast_detector,
         )
 
 
+@pytest.mark.slow
 def test_figures_of_real_coco(coco_val, tmp_path):
     """The detector that others trained, on real images: figures measured independently of this
     code.
@@ -364,8 +274,6 @@ def test_figures_of_real_coco(coco_val, tmp_path):
     rows = evaluate(
         dataset,
         load_detector(f"{tool}:build", dataset.category_ids),
-        "yolox",
-        "",
         load_codecs("none", "jpeg:q=10,30", "webp:q=10"),
         tmp_path,
         workers=1,

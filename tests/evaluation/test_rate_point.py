@@ -7,7 +7,7 @@ import json
 import pytest
 
 from salcompress.errors import DataError
-from salcompress.evaluation.rate_point import RatePoint, read_jsonl, to_csv, to_jsonl, to_table
+from salcompress.evaluation.rate_point import RatePoint, read_jsonl, to_csv, to_jsonl
 
 BOX = {"AP": 30.0, "AP50": 50.0, "AP75": 31.0, "APs": None, "APm": 29.0, "APl": 45.0}
 ROW = RatePoint(
@@ -54,21 +54,6 @@ def test_csv_leaves_unmeasured_cells_empty():
         and line["box_APs"] == ""
         and line["ms_ssim"] == ""
         and line["bpp_low"] == "0.4"
-    )
-
-
-def test_bits_on_objects_show_where_they_were_measured():
-    assert "objects" not in to_table([ROW])
-    header, _, line = to_table([ROW, ROW._replace(object_bits=0.421, object_area=0.2)]).splitlines()
-    assert "% bits on objects" in header and "42.1" in line.split()
-
-
-def test_table_shows_intervals_and_dashes():
-    header, line = to_table([ROW]).splitlines()
-    assert (
-        "30.0 [25.0, 35.0]" in line
-        and line.split()[-4:] == ["-", "-", "-", "2.0"]
-        and header.startswith("codec")
     )
 
 

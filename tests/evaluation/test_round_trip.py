@@ -1,12 +1,20 @@
-"""Images through codecs, here and in worker processes."""
+"""Images through codecs: what is measured, and what is computed once."""
 
 import numpy as np
 import pytest
 
-from salcompress.codecs import CachedCodec, load_codec
-from salcompress.errors import CorruptError, DataError, SettingError
-from salcompress.evaluation.round_trip import code, code_image, coded_images
+from salcompress.codecs import CachedCodec, load_codec, load_codecs
+from salcompress.codecs.salient import SalientCodec
+from salcompress.errors import CorruptError, DataError
+from salcompress.evaluation.round_trip import code, code_settings, compared
 from salcompress.image import read_image
+from salcompress.metrics.perceptual import perceptual_distance
+from salcompress.saliency.functions import classical_saliency
+
+
+def code_image(codec, path):
+    (coded,) = code_settings([codec], path).coded
+    return coded
 
 
 def test_num_bits_is_the_length_of_the_stream(scene_dataset):
@@ -37,45 +45,75 @@ def test_time_of_a_cached_stream_is_not_a_measurement(tmp_path, scene_dataset):
     assert first.encode_s > 0 and again.encode_s is None and again.num_bits == first.num_bits
 
 
-def test_workers_give_what_one_process_gives_in_order(tmp_path, scene_dataset):
+def test_settings_of_an_image_are_as_if_each_were_alone(scene_dataset):
+    path = scene_dataset.images[0].path
+    codecs = load_codecs("none", "jpeg:q=5,50", "png", "salient:q=0.1,0.6,device=cpu")
+    together = code_settings(codecs, path).coded
+    for codec, coded in zip(codecs, together, strict=True):
+        alone = code_image(codec, path)
+        assert np.array_equal(coded.decoded, alone.decoded)
+        for name in ("num_bits", "psnr", "ms_ssim", "perceptual"):
+            assert getattr(coded, name) == getattr(alone, name)
+        assert (coded.maps is None) == (alone.maps is None)
+        if coded.maps is not None:
+            assert all(np.array_equal(a, b) for a, b in zip(coded.maps, alone.maps))
+
+
+def test_the_saliency_of_an_image_is_computed_once_and_counts_in_every_time(scene_dataset):
+    calls = []
+
+    def slow_saliency(image):
+        import time
+
+        calls.append(image.shape)
+        time.sleep(0.3)
+        return classical_saliency(image)
+
+    codecs = [SalientCodec(q, saliency=slow_saliency, device="cpu") for q in (0, 0.3)]
+    for image in scene_dataset.images[:2]:
+        coded = code_settings(codecs, image.path).coded
+        # times do not depend on which setting came first
+        assert all(c.encode_s > 0.3 for c in coded)
+    assert len(calls) == 2
+
+
+def test_another_image_has_another_saliency(picture):
+    codec = SalientCodec(0.3, saliency=classical_saliency, device="cpu")
+    turned = np.ascontiguousarray(picture[::-1, ::-1])
+    for image in (picture, turned):
+        assert code(codec, image).num_bits == 8 * len(codec.encode(image))
+
+
+def test_distances_of_several_versions_are_those_of_each(picture):
+    codecs = load_codecs("jpeg:q=5,50", "png")
+    coded = compared([code(codec, picture) for codec in codecs], picture)
+    for c in coded[:2]:
+        assert c.perceptual == perceptual_distance(picture, c.decoded) > 0
+    assert coded[2].perceptual == 0
+    assert all(c.perceptual is None for c in compared(coded[:0], picture, False))
+    without = compared([code(codecs[0], picture)], picture, with_perceptual=False)
+    assert without[0].perceptual is None and without[0].psnr == coded[0].psnr
+
+
+def test_a_setting_that_cannot_code_an_image_leaves_the_others(tmp_path):
+    from salcompress.image import encode_image
+
+    path = tmp_path / "wide.png"
+    path.write_bytes(encode_image(np.zeros((1, 17000, 3), np.uint8), "PNG"))
+    webp, png = code_settings(load_codecs("webp:q=10", "png"), path).coded
+    assert isinstance(webp, DataError) and "wide.png" in str(webp) and png.num_bits > 0
+
+
+def test_an_image_that_cannot_be_read_has_an_error_at_every_setting(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG no")
-    codecs = [load_codec("jpeg:q=20"), load_codec("png")]
-    tasks = [(k, i.path) for k in (0, 1) for i in scene_dataset.images] + [
-        (0, tmp_path / "bad.png")
-    ]
-    results = []
-    for workers in (0, 2):
-        with coded_images(codecs, tasks, workers) as coded:
-            results.append(list(coded))
-    for ours, theirs in zip(*results):
-        if isinstance(ours, DataError):
-            assert str(ours) == str(theirs) and "bad.png" in str(ours)
-        else:
-            assert np.array_equal(ours.decoded, theirs.decoded)
-            assert (ours.num_bits, ours.psnr, ours.ms_ssim) == (
-                theirs.num_bits,
-                theirs.psnr,
-                theirs.ms_ssim,
-            )
-    assert len(results[0]) == len(results[1]) == len(tasks) and isinstance(
-        results[0][-1], DataError
-    )
-
-
-class DyingCodec(type(load_codec("png"))):
-    def encode(self, image):
-        import os
-
-        os._exit(9)
-
-
-def test_a_worker_that_dies_is_reported(scene_dataset):
-    tasks = [(0, scene_dataset.images[0].path)]
-    with (
-        coded_images([DyingCodec()], tasks, 1) as coded,
-        pytest.raises(DataError, match="a worker process died"),
-    ):
-        next(coded)
+    codecs = load_codecs("jpeg:q=5", "png")
+    damaged = code_settings(codecs, tmp_path / "bad.png")
+    assert len(damaged.source_digest) == 16
+    missing = code_settings(codecs, tmp_path / "missing.png")
+    assert missing.source_digest is None
+    for found, name in ((damaged, "bad.png"), (missing, "missing.png")):
+        assert len(found.coded) == 2
+        assert all(isinstance(c, DataError) and name in str(c) for c in found.coded)
 
 
 class CroppingCodec(type(load_codec("png"))):
@@ -86,8 +124,3 @@ class CroppingCodec(type(load_codec("png"))):
 def test_a_codec_that_changes_the_size_is_refused(picture):
     with pytest.raises(CorruptError, match="gave back an image of shape"):
         code(CroppingCodec(), picture)
-
-
-def test_negative_workers():
-    with pytest.raises(SettingError, match="workers must be at least 0"), coded_images([], [], -1):
-        pass

@@ -1,125 +1,60 @@
-"""What is written of a run is whole, or is measured again."""
+"""A folder belongs to one run, and nothing is written beside it."""
 
-import resource
-import subprocess
-import sys
+import json
 
 import pytest
 
 from salcompress.errors import DataError, SettingError
 from salcompress.evaluation.run_folder import (
-    ImageRecord,
-    RecordFile,
     RunIdentity,
     claim_folder,
-    read_records,
+    maps_path,
+    picture_path,
     records_path,
 )
 
-IDENTITY = RunIdentity("set", "a", "detector", "b")
-RECORD = ImageRecord(
-    7,
-    "x.jpg",
-    10,
-    20,
-    "abc",
-    800,
-    30.5,
-    None,
-    0.1,
-    0.2,
-    0.3,
-    [{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}],
+IDENTITY = RunIdentity("set", "a", "detector", "b", 12)
+
+
+@pytest.mark.parametrize(
+    "changes, difference",
+    [
+        ({"detector": "other"}, "detector detector then, other now"),
+        ({"dataset": "other"}, "data set set then, other now"),
+        ({"dataset_fingerprint": "c", "num_images": 4}, "12 images then, 4 now"),
+        ({"dataset_fingerprint": "c"}, "the annotations of set have changed since"),
+        ({"detector_fingerprint": "c"}, "the files or the weights of the detector detector have"),
+    ],
 )
-
-
-def test_a_folder_belongs_to_one_run(tmp_path):
+def test_a_folder_belongs_to_one_run_and_says_in_words_what_differs(tmp_path, changes, difference):
     claim_folder(tmp_path, IDENTITY)
     claim_folder(tmp_path, IDENTITY)
     with pytest.raises(
         SettingError,
-        match=r"results of another run \(detector: detector, now other\); choose another --out",
+        match=f"results of another run: {difference}.*; choose another --out, or delete it",
     ):
-        claim_folder(tmp_path, IDENTITY._replace(detector="other"))
-    with pytest.raises(SettingError, match="dataset's files, number of images or annotations"):
-        claim_folder(tmp_path, IDENTITY._replace(dataset_fingerprint="c"))
+        claim_folder(tmp_path, IDENTITY._replace(**changes))
+
+
+def test_a_folder_of_before_the_number_of_images_was_noted(tmp_path):
+    held = IDENTITY._asdict()
+    del held["num_images"]
+    (tmp_path / "run.json").write_text(json.dumps(held))
+    claim_folder(tmp_path, IDENTITY)
+    with pytest.raises(SettingError, match="other images were asked for"):
+        claim_folder(tmp_path, IDENTITY._replace(dataset_fingerprint="c", num_images=4))
+
+
+def test_a_folder_that_is_none_of_an_evaluation(tmp_path):
+    claim_folder(tmp_path, IDENTITY)
     (tmp_path / "results.jsonl").write_text("")
     claim_folder(tmp_path, IDENTITY)
     (tmp_path / "run.json").rename(tmp_path / "elsewhere")
     with pytest.raises(SettingError, match="holds results that no evaluation here made"):
         claim_folder(tmp_path, IDENTITY)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(DataError, match="run.json is damaged; delete"):
+    with pytest.raises(DataError, match=r"run.json is damaged; delete"):
         claim_folder(tmp_path, IDENTITY)
-
-
-@pytest.mark.parametrize("cut", [1, 20, 60])
-def test_a_line_cut_by_a_kill_is_dropped(tmp_path, cut):
-    path = tmp_path / "r.jsonl"
-    with RecordFile(path) as file:
-        file.append(RECORD)
-        file.append(RECORD._replace(image_id=8))
-    path.write_bytes(path.read_bytes()[:-cut])
-    with RecordFile(path) as file:
-        assert list(file.done) == [7]
-        file.append(RECORD._replace(image_id=9))
-    assert read_records(path) == {7: RECORD, 9: RECORD._replace(image_id=9)}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"image_id": 1, "file_name": "x", "height": 1, "width": 1, "of_the_future": 3}\n',
-        b"\x00\x00\n",
-    ],
-)
-def test_a_whole_line_that_is_not_understood_is_never_erased(tmp_path, line):
-    path = tmp_path / "r.jsonl"
-    with RecordFile(path) as file:
-        file.append(RECORD)
-    path.write_bytes(path.read_bytes() + line + path.read_bytes())
-    before = path.read_bytes()
-    with pytest.raises(DataError, match="r.jsonl, line 2: not a record of this version"):
-        RecordFile(path)
-    assert path.read_bytes() == before
-
-
-def test_detections_are_read_only_where_wanted(tmp_path):
-    path = tmp_path / "r.jsonl"
-    with RecordFile(path) as file:
-        for k in (1, 2):
-            file.append(RECORD._replace(image_id=k))
-        assert file.done[1].detections is None
-    assert (
-        read_records(path, [2])[1].detections is None
-        and read_records(path, [2])[2].detections == RECORD.detections
-    )
-
-
-def test_a_full_disk_ends_with_whole_records(tmp_path):
-    """The kernel refuses to let the file grow past a bound, as it does on a full disk."""
-    path = tmp_path / "r.jsonl"
-    code = f"""
-from salcompress.evaluation.run_folder import ImageRecord, RecordFile
-with RecordFile(__import__("pathlib").Path({str(path)!r})) as file:
-    for k in range(9):
-        file.append(ImageRecord(k, "x.jpg", 10, 20))"""
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))  # noqa: E731
-    run = subprocess.run(
-        [sys.executable, "-c", code], preexec_fn=limit, capture_output=True, text=True
-    )
-    assert (
-        "OutputError: cannot write" in run.stderr
-        and "make room and run the same command again" in run.stderr
-    )
-    assert path.stat().st_size == 200, "the test wants a cut line"
-    with RecordFile(path) as file:
-        assert list(file.done) == [0, 1, 2]
-
-
-def test_missing_records(tmp_path):
-    with pytest.raises(DataError, match="cannot read .*no.jsonl"):
-        read_records(tmp_path / "no.jsonl")
 
 
 def test_file_names_tell_the_codec_and_differ_by_fingerprint(tmp_path):
@@ -127,9 +62,20 @@ def test_file_names_tell_the_codec_and_differ_by_fingerprint(tmp_path):
     assert one != two and one.name.startswith("jpeg-q=30-subsampling=420-")
 
 
-def test_records_are_valid_json(tmp_path):
-    with (
-        RecordFile(tmp_path / "r.jsonl") as file,
-        pytest.raises(ValueError, match="not JSON compliant"),
+@pytest.mark.parametrize(
+    "image_id", ["../../../x", "/etc/passwd", "..", "a/b", "", "caf\udce9", "x" * 999, "7", 7]
+)
+def test_no_image_id_leads_out_of_the_folder(tmp_path, image_id):
+    for path in (
+        picture_path(tmp_path, image_id),
+        picture_path(tmp_path, image_id, "jpeg:q=3", "f"),
+        maps_path(tmp_path, image_id, "salient:q=1", "f"),
     ):
-        file.append(RECORD._replace(psnr=float("inf")))
+        assert path.resolve().parent.parent == tmp_path / "pictures"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_image_ids_that_read_alike_have_folders_of_their_own(tmp_path):
+    ids = ["a/b", "a-b", "a b", "7", 7, "../7"]
+    assert len({picture_path(tmp_path, image_id) for image_id in ids}) == len(ids)

@@ -6,7 +6,8 @@ import pytest
 
 from salcompress.errors import SettingError
 from salcompress.evaluation.rate_point import RatePoint
-from salcompress.reporting.html import curves_of, render, varying_options
+from salcompress.reporting.curves import curves_of, rate_difference, varying_options
+from salcompress.reporting.html import render
 from salcompress.reporting.pictures import Picture, Strip
 
 
@@ -144,3 +145,54 @@ def test_what_cannot_be_one_report():
         render([])
     with pytest.raises(SettingError, match="one data set and one detector"):
         render([ROWS[0], ROWS[1]._replace(detector="other")])
+
+
+def test_the_page_is_a_file_of_its_own_and_whole():
+    page = render(ROWS)
+    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
+    assert "{script}" not in body(page) and "{body}" not in body(page)
+    assert "How to read this" in body(page)
+
+
+def test_a_name_that_is_not_utf8_is_shown_by_its_bytes():
+    page = render(
+        [r._replace(dataset="caf\udce9/instances") for r in ROWS], [], {"\udce9.jpg": "x"}
+    )
+    assert "caf\\udce9/instances" in page and "\\udce9.jpg" in page
+    page.encode("utf-8")
+
+
+def resampled(rows):
+    """The same luck of the draw for every row: half an AP up and down, and rates as they are."""
+    return {
+        r.fingerprint: {
+            "bpp": [r.bpp] * 40,
+            "box_AP": [r.box["AP"] + 0.5 * (-1) ** k for k in range(40)],
+        }
+        for r in rows
+    }
+
+
+def test_the_rate_difference_over_ap_has_an_interval_where_rows_were_resampled():
+    known = resampled(ROWS + HALF)
+    found = rate_difference(ROWS, HALF, "box_AP", known)
+    assert found.percent == pytest.approx(-50) and found.interval == pytest.approx((-50, -50))
+    assert "(-50.0 to -50.0)" in body(render(ROWS + HALF, resamples=known))
+    del known[HALF[0].fingerprint]
+    assert rate_difference(ROWS, HALF, "box_AP", known).interval is None
+    assert rate_difference(ROWS, HALF, "psnr", resampled(ROWS + HALF)).interval is None
+
+
+def test_the_rate_difference_over_ap_does_not_favour_the_curve_with_more_points():
+    """Of 14 points whose APs scatter the hull would keep the lucky ones."""
+    many = [row("webp", k, 0.05 * 1.2**k, 20 + 2 * k + (-1) ** k) for k in range(14)]
+    few = [row("jpeg", k, 0.05 * 1.2**k, 20 + 2 * k) for k in range(0, 14, 2)]
+    assert abs(rate_difference(few, many, "box_AP").percent) < 3
+
+
+def test_too_few_resamples_leave_the_difference_without_an_interval():
+    known = resampled(ROWS + HALF)
+    for figures in known.values():
+        figures["box_AP"][:20] = [float("nan")] * 20
+    found = rate_difference(ROWS, HALF, "box_AP", known)
+    assert found.interval is None and found.percent == pytest.approx(-50)

@@ -21,7 +21,12 @@ from salcompress.codecs.salient.networks import (
 )
 from salcompress.codecs.salient.options import OPTIONS
 from salcompress.codecs.salient.rate_search import level_for_bpp, level_for_psnr, quality_of
-from salcompress.codecs.salient.steering import SaliencyFunction, as_function, steering_label
+from salcompress.codecs.salient.steering import (
+    SaliencyFunction,
+    as_function,
+    steering_label,
+    steering_map,
+)
 from salcompress.errors import SettingError
 from salcompress.image import check_image
 from salcompress.saliency.functions import (
@@ -197,7 +202,7 @@ class SalientCodec(Codec):
                 another size, or out of [0, 1].
         """
         _check(image)
-        saliency = np.asarray(self.saliency(image))
+        saliency = np.asarray(steering_map(self.saliency, image))
         if saliency.shape != image.shape[:2]:
             raise SettingError(
                 f"the saliency map is {saliency.shape}, and the image {image.shape[:2]} (height, "

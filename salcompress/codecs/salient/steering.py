@@ -2,8 +2,11 @@
 is called in settings.
 """
 
+import contextlib
+import contextvars
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -54,6 +57,65 @@ def steering_label(saliency: Any) -> str:
     return (
         f"{getattr(saliency, '__qualname__', type(saliency).__qualname__)}-{secrets.token_hex(6)}"
     )
+
+
+class RememberedSaliency:
+    """Saliency maps that were computed already, by function and image.
+
+    Attributes:
+        saved_s: Seconds that the functions would have taken again for the maps that were asked for
+            more than once. Add them to a measured time that must not depend on what ran before.
+    """
+
+    def __init__(self) -> None:
+        self.saved_s = 0.0
+        self._known: dict[
+            tuple[int, int], tuple[SaliencyFunction, np.ndarray, np.ndarray, float]
+        ] = {}
+
+    def map_of(self, function: SaliencyFunction, image: np.ndarray) -> np.ndarray:
+        """``function(image)``, computed once for each pair of objects."""
+        # by identity, since neither need be hashable; both are held, so that no other has their id
+        key = id(function), id(image)
+        if key in self._known:
+            *_, saliency, seconds = self._known[key]
+            self.saved_s += seconds
+            return saliency
+        started = time.perf_counter()
+        saliency = function(image)
+        seconds = time.perf_counter() - started
+        self._known[key] = function, image, saliency, seconds
+        return saliency
+
+
+_remembered: contextvars.ContextVar[RememberedSaliency | None] = contextvars.ContextVar(
+    "remembered_saliency", default=None
+)
+
+
+@contextlib.contextmanager
+def remembered_saliency() -> Iterator[RememberedSaliency]:
+    """Within the context, saliency functions see each image once, whatever codecs ask for its map.
+
+    The images and the functions' states must not change in between. Other threads see nothing of
+    the context. Within another such context it is that one.
+    """
+    outer = _remembered.get()
+    if outer is not None:
+        yield outer
+        return
+    remembered = RememberedSaliency()
+    token = _remembered.set(remembered)
+    try:
+        yield remembered
+    finally:
+        _remembered.reset(token)
+
+
+def steering_map(function: SaliencyFunction, image: np.ndarray) -> np.ndarray:
+    """``function(image)``, out of :func:`remembered_saliency` where there is such a context."""
+    remembered = _remembered.get()
+    return function(image) if remembered is None else remembered.map_of(function, image)
 
 
 class _FixedMap:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from salcompress.metrics.perceptual import PerceptualMetric
+from salcompress.reporting.tables import markdown_table
 from salcompress.training.metric.consensus import VOTES
 from salcompress.training.metric.correlation import Correlation, correlations
 from salcompress.training.metric.evaluation import (
@@ -21,7 +22,6 @@ from salcompress.training.metric.evaluation import (
 from salcompress.training.metric.groups import consensus_groups
 from salcompress.training.metric.judgements import Opinion, read_bapps, read_opinions, read_triplets
 from salcompress.training.metric.ladders import ladder_order
-from salcompress.training.tables import markdown_table
 
 _CROP = 192
 """Side of the triplets that are made here. MS-SSIM needs 161 pixels."""

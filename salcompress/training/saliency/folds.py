@@ -8,11 +8,11 @@ import numpy as np
 from salcompress.errors import SettingError
 from salcompress.files import write_atomically
 from salcompress.metrics.saliency_scores import SaliencyScores, mean_scores, score_saliency
+from salcompress.reporting.tables import markdown_table
 from salcompress.saliency.functions import classical_saliency, encode_map, run_network
 from salcompress.saliency.network import SaliencyNet
 from salcompress.training.saliency.pairs import SaliencyPair
 from salcompress.training.saliency.train import SaliencyData, SaliencySchedule, train_saliency
-from salcompress.training.tables import markdown_table
 
 
 def centre_prior(height: int, width: int) -> np.ndarray:

@@ -10,8 +10,8 @@ from salcompress.codecs.salient import SalientCodec
 from salcompress.evaluation.region_distortion import RegionPoint, measure_regions, with_pooled_rate
 from salcompress.files import digest
 from salcompress.image import read_image
+from salcompress.reporting.tables import markdown_line, markdown_table
 from salcompress.training.saliency.pairs import SaliencyPair, load_pairs
-from salcompress.training.tables import markdown_line, markdown_table
 
 HEADER = ("base", "saliency", "bpp", "bits inside", "area inside", "PSNR", "inside", "outside")
 """Heads of the columns of :func:`steering_rows`."""

@@ -1,0 +1,76 @@
+"""The few pictures that an evaluation keeps for its report."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salcompress.codecs.base import Codec
+from salcompress.data.coco import CocoDataset, CocoImage
+from salcompress.errors import DataError
+from salcompress.evaluation.round_trip import CodedImage
+from salcompress.evaluation.run_folder import maps_path, picture_path
+from salcompress.files import write_atomically
+from salcompress.image import encode_image, read_image
+
+NUM_PICTURES = 3
+"""Images whose pictures are kept."""
+
+
+def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:
+    """The few images that the report shows: spread over the data set, among those with objects
+    where there are any.
+    """
+    with_objects = [
+        image for image in dataset.images if dataset.coco.getAnnIds(imgIds=[image.image_id])
+    ]
+    pool = with_objects or list(dataset.images)
+    step = max(1, len(pool) // NUM_PICTURES)
+    return pool[step // 2 :: step][:NUM_PICTURES]
+
+
+def keep_originals(folder: Path, dataset: CocoDataset) -> set[int]:
+    """Store what the report shows of the data set itself.
+
+    Returns:
+        Ids of the images whose decoded pictures are wanted, too.
+    """
+    chosen: list[dict[str, Any]] = []
+    for image in choose_pictures(dataset):
+        path = picture_path(folder, image.image_id)
+        try:
+            if not path.exists():
+                write_atomically(path, _as_png(read_image(image.path)))
+        except DataError:
+            continue  # a damaged image stops the run, or is skipped, when it is coded
+        objects = dataset.coco.loadAnns(dataset.coco.getAnnIds(imgIds=[image.image_id]))
+        chosen.append(
+            {
+                "image_id": image.image_id,
+                "file_name": image.file_name,
+                "objects": [{"bbox": o["bbox"], "category_id": o["category_id"]} for o in objects],
+            }
+        )
+    names = {c["id"]: c["name"] for c in dataset.coco.dataset["categories"]}
+    write_atomically(
+        folder / "pictures" / "index.json", json.dumps({"images": chosen, "categories": names})
+    )
+    return {entry["image_id"] for entry in chosen}
+
+
+def keep_decoded(folder: Path, image: CocoImage, codec: Codec, coded: CodedImage) -> None:
+    """Store the decoded picture of an image and, if its codec gives them, its maps."""
+    path = picture_path(folder, image.image_id, codec.label, codec.fingerprint)
+    write_atomically(path, _as_png(coded.decoded))
+    if coded.maps is not None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **coded.maps._asdict())
+        write_atomically(
+            maps_path(folder, image.image_id, codec.label, codec.fingerprint), buffer.getvalue()
+        )
+
+
+def _as_png(image: np.ndarray) -> bytes:
+    return encode_image(image, "PNG", compress_level=1)

@@ -1,0 +1,62 @@
+"""Tables say each figure once, and dashes for what was not measured."""
+
+from salcompress.evaluation.rate_point import RatePoint
+from salcompress.reporting.tables import html_table, markdown_line, markdown_table, results_table
+
+BOX = {"AP": 30.0, "AP50": 50.0, "AP75": 31.0, "APs": None, "APm": 29.0, "APl": 45.0}
+ROW = RatePoint(
+    "jpeg",
+    "q=30,subsampling=420",
+    "jpeg@1",
+    "set",
+    "detector",
+    60,
+    0.5,
+    0.51,
+    BOX,
+    None,
+    30.1,
+    None,
+    None,
+    None,
+    0.002,
+    None,
+    None,
+    {"bpp": [0.4, 0.6], "box_AP": [25.0, 35.0]},
+)
+
+
+def test_bits_on_objects_show_where_they_were_measured():
+    assert "objects" not in results_table([ROW])
+    header, _, line = results_table(
+        [ROW, ROW._replace(object_bits=0.421, object_area=0.2)]
+    ).splitlines()
+    assert "% bits on objects" in header and "42.1" in line.split()
+
+
+def test_table_shows_intervals_and_dashes():
+    header, line = results_table([ROW]).splitlines()
+    assert (
+        "30.0 [25.0, 35.0]" in line
+        and line.split()[-4:] == ["-", "-", "-", "2.0"]
+        and header.startswith("codec")
+    )
+
+
+def test_numbers_of_images_show_where_rows_differ():
+    assert "images" not in results_table([ROW, ROW])
+    header, first, second = results_table([ROW, ROW._replace(num_images=59)]).splitlines()
+    assert "images" in header and "60" in first.split() and "59" in second.split()
+
+
+def test_a_line_of_markdown_has_as_many_cells_as_its_table():
+    text = markdown_table(["a", "b"], [["x|y", "1"]])
+    assert text.splitlines() == ["| a | b |", "| --- | --- |", markdown_line(["x|y", "1"])]
+    assert text.count("|") - text.count("\\|") == 9
+
+
+def test_a_table_of_a_page():
+    assert html_table(["a"], [["1"], ["2"]], "wide") == (
+        "<div class='scroll wide'><table><thead><tr><th>a</th></tr></thead>"
+        "<tbody><tr><td>1</td></tr><tr><td>2</td></tr></tbody></table></div>"
+    )
