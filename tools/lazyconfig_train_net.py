@@ -11,7 +11,7 @@
 from detectron2.engine import default_argument_parser, launch
 
 from salcompress.detectron.lazy_engine import main
-from salcompress.detectron.trainer import run_and_leave
+from salcompress.detectron.processes import run_and_leave
 
 if __name__ == "__main__":
     args = default_argument_parser().parse_args()

@@ -9,7 +9,8 @@
 
 from detectron2.engine import launch
 
-from salcompress.detectron.trainer import argument_parser, main, run_and_leave
+from salcompress.detectron.processes import run_and_leave
+from salcompress.detectron.yaml_engine import argument_parser, main
 
 if __name__ == "__main__":
     args = argument_parser().parse_args()

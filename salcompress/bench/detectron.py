@@ -21,7 +21,7 @@ from salcompress.bench.isolated_process import Round, StageCase
 from salcompress.bench.scenes import coco_size_scenes, write_scene
 from salcompress.codecs import SalientCodec, load_codec
 from salcompress.codecs.salient.networks import check_device
-from salcompress.detectron.detector import load_config
+from salcompress.detectron.config import load_config
 from salcompress.errors import SettingError
 from salcompress.files import write_atomically
 from salcompress.process import cpu_name

@@ -7,24 +7,9 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
 from salcompress.codecs import Codec, load_codecs
+from salcompress.detectron.image_format import as_rgb, check_image_format
 from salcompress.errors import SettingError
 from salcompress.evaluation.round_trip import code
-from salcompress.image import swap_channels
-
-
-def check_image_format(image_format: str) -> None:
-    """Raise unless codecs can be given pictures of this Detectron2 format.
-
-    Raises:
-        SettingError: Neither "BGR" nor "RGB".
-    """
-    if image_format not in ("BGR", "RGB"):
-        raise SettingError(f"INPUT.FORMAT must be BGR or RGB for compression, got {image_format!r}")
-
-
-def as_rgb(image: np.ndarray, image_format: str) -> np.ndarray:
-    """A picture of the given format as RGB; also the way back, for the swap is its own inverse."""
-    return swap_channels(image) if image_format == "BGR" else image
 
 
 class CodecTransform(Transform):

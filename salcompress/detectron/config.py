@@ -1,6 +1,9 @@
-"""The one node that salcompress adds to a Detectron2 config."""
+"""The one node that salcompress adds to a Detectron2 config, and how configs are read."""
 
-from detectron2.config import CfgNode
+from pathlib import Path
+
+from detectron2 import model_zoo
+from detectron2.config import CfgNode, get_cfg
 
 from salcompress.codecs import Codec, load_codec, with_cache
 from salcompress.detectron.augmentation import RandomCompression
@@ -93,12 +96,12 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     model.LOG_PERIOD = 200
 
 
-def check_stage(cfg: CfgNode) -> None:
-    """Raise unless the stage is known and no codec or cache is set that it would pass by.
+def check_config(cfg: CfgNode) -> None:
+    """Raise unless the stage is known, and no setting would be without effect in it.
 
     Raises:
-        SettingError: It is unknown, or CACHE_DIR, TRAIN_CODEC, TEST_CODEC or RANDOM_CODECS is of
-            another.
+        SettingError: The stage is unknown, or CACHE_DIR, TRAIN_CODEC, TEST_CODEC, RANDOM_CODECS or
+            TEST.AUG is of another one.
     """
     node = cfg.SALCOMPRESS
     if node.STAGE not in STAGES:
@@ -108,6 +111,11 @@ def check_stage(cfg: CfgNode) -> None:
     if node.STAGE != "mapper" and node.CACHE_DIR:
         raise SettingError(
             f"SALCOMPRESS.CACHE_DIR is of stage mapper; stage {node.STAGE} keeps no streams"
+        )
+    if node.STAGE == "model" and cfg.TEST.AUG.ENABLED and not len(node.SWEEP):
+        raise SettingError(
+            "TEST.AUG is of Detectron2's GeneralizedRCNN, and in stage model a codec stands before "
+            "it: set TEST.AUG.ENABLED to False, or test the detector alone at stage mapper"
         )
     if node.STAGE == "model" and (
         node.TRAIN_CODEC != "none" or node.TEST_CODEC != "none" or len(node.RANDOM_CODECS)
@@ -154,3 +162,70 @@ def configured_random_compression(cfg: CfgNode) -> RandomCompression | None:
     return RandomCompression(
         cfg.SALCOMPRESS.RANDOM_CODECS, cfg.SALCOMPRESS.RANDOM_PROB, cfg.INPUT.FORMAT
     )
+
+
+def load_config(name: str) -> CfgNode:
+    """A config, salcompress's node included, from a YAML file or a name of the model zoo.
+
+    Raises:
+        SettingError: Neither exists, or the file is no YAML config of Detectron2's keys.
+    """
+    cfg = get_cfg()
+    add_salcompress_config(cfg)
+    merge_file(cfg, config_path(name))
+    return cfg
+
+
+def merge_file(cfg: CfgNode, path: str) -> None:
+    """Merge a YAML file over a config.
+
+    Raises:
+        SettingError: The file is a LazyConfig or no YAML, or a key or value of it is unknown.
+    """
+    if path.endswith(".py"):
+        raise SettingError(
+            f"{path} is a LazyConfig, and a YAML config is meant here: train and evaluate it by "
+            "tools/lazyconfig_train_net.py"
+        )
+    try:
+        cfg.merge_from_file(path)
+    except Exception as error:  # YAML's, yacs's and Detectron2's are of many kinds
+        raise SettingError(f"{path} is no config of these keys: {_first_line(error)}") from error
+
+
+def merge_options(cfg: CfgNode, options: list[str]) -> None:
+    """Merge KEY VALUE pairs of a command line over a config.
+
+    Raises:
+        SettingError: A key is unknown, or a value is missing or of another type.
+    """
+    try:
+        cfg.merge_from_list(options)
+    except (AssertionError, KeyError, ValueError) as error:
+        raise SettingError(
+            f"the options {' '.join(options)} are no KEY VALUE pairs of the config: "
+            f"{_first_line(error)}"
+        ) from error
+
+
+def config_path(name: str) -> str:
+    """File of a config given as a file or by its name in the model zoo.
+
+    Raises:
+        SettingError: Neither exists.
+    """
+    if Path(name).is_file():
+        return name
+    try:
+        path = model_zoo.get_config_file(name)
+    except RuntimeError:
+        path = ""
+    if not Path(path).is_file():
+        raise SettingError(
+            f"{name!r} is neither a config file nor a config of Detectron2's model zoo"
+        )
+    return path
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).strip().splitlines()[0]

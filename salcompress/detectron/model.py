@@ -2,7 +2,6 @@
 test.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,46 +13,21 @@ from torch import Tensor, nn
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.batched import BatchedCodec
-from salcompress.detectron.augmentation import check_image_format
+from salcompress.detectron.detector_losses import Teaching, detector_losses, task_balance
 from salcompress.detectron.device_transforms import apply_transforms
+from salcompress.detectron.image_format import check_image_format, check_model_format, rgb_of
+from salcompress.detectron.model_state import adapt_state
+from salcompress.detectron.training_figures import log_batch
+from salcompress.detectron.training_settings import (
+    LossWeights,
+    QualitySchedule,
+    check_training,
+    distils,
+    quality_schedule,
+)
 from salcompress.errors import SettingError
 from salcompress.image import bits_per_pixel
-from salcompress.models.lagrangian import lambda_of
-from salcompress.models.quality_map import NUM_LEVELS
-from salcompress.training.differentiable_codec import DifferentiableCodec, SoftlyCoded
-from salcompress.training.losses import feature_distance
-
-logger = logging.getLogger(__name__)
-TRAINS = ("codec", "detector", "both")
-
-
-class LossWeights(NamedTuple):
-    """Weights of the terms; each as of the key of its name in ``cfg.SALCOMPRESS.MODEL``."""
-
-    rate: float = 1.0
-    distortion: float = 0.1
-    saliency: float = 0.0
-    perceptual: float = 0.0
-    task: float = 1.0
-    distillation: float = 0.0
-
-
-class QualitySchedule(NamedTuple):
-    """Range of qualities that training draws from, by iteration."""
-
-    low: float = 0.0
-    high: float = 0.4
-    start_low: float = 0.0
-    start_high: float = 0.4
-    iterations: int = 0
-    """In which the range moves linearly from its start to where it stays."""
-
-    def range_at(self, iteration: int) -> tuple[float, float]:
-        """Lowest and highest quality."""
-        done = min(1.0, iteration / self.iterations) if self.iterations else 1.0
-        return self.start_low + done * (self.low - self.start_low), self.start_high + done * (
-            self.high - self.start_high
-        )
+from salcompress.training.differentiable_codec import DifferentiableCodec
 
 
 class CompressedDetector(nn.Module):
@@ -122,48 +96,21 @@ class CompressedDetector(nn.Module):
     ):
         super().__init__()
         check_image_format(image_format)
+        check_model_format(detector, image_format)
         codec = load_codec(codec) if isinstance(codec, str) else codec
         if not isinstance(codec, SalientCodec):
             raise SettingError(
                 "only the learned codec is differentiable: the codec of stage model must be "
                 f"salient:..., got {codec.label}"
             )
-        if trains not in TRAINS:
-            raise SettingError(f"trains must be one of {', '.join(TRAINS)}, got {trains!r}")
         weights, quality = LossWeights(*weights), QualitySchedule(*quality)
-        if min(weights) < 0:
-            raise SettingError(f"weights must be at least 0, got {weights}")
-        for name in ("", "start_"):
-            low, high = getattr(quality, f"{name}low"), getattr(quality, f"{name}high")
-            if not 0 <= low <= high <= 1:
-                raise SettingError(
-                    f"qualities must be [low, high] with 0 <= low <= high <= 1, got [{low}, {high}]"
-                )
-        if not labels and (trains != "codec" or not weights.distillation):
-            raise SettingError(
-                "without labels there is distillation to teach a codec, and nothing to teach a "
-                "detector: set trains to codec and a "
-                "distillation weight above 0"
-            )
-        distils = weights.distillation > 0 and trains != "detector"
-        if distils and not (
-            hasattr(detector, "backbone") and hasattr(detector, "preprocess_image")
-        ):
-            raise SettingError(
-                f"distillation compares backbone features, and {type(detector).__name__} has no "
-                "backbone and preprocess_image"
-            )
-        self.detector, self.image_format, self.weights, self.quality = (
-            detector,
-            image_format,
-            weights,
-            quality,
-        )
-        self.trains, self.labels, self.distilled_features, self._distils = (
-            trains,
+        check_training(detector, trains, labels, weights, quality)
+        self.detector, self.image_format = detector, image_format
+        self.trains, self.weights, self.quality = trains, weights, quality
+        self.teaching = Teaching(
             labels,
+            weights.distillation if distils(trains, weights) else 0.0,
             tuple(distilled_features),
-            distils,
         )
         self.real_streams = real_streams
         device = next((p.device for p in detector.parameters()), torch.device("cpu"))
@@ -178,9 +125,8 @@ class CompressedDetector(nn.Module):
         if trains == "codec":
             detector.requires_grad_(False)
         if trains != "detector" and hasattr(detector, "vis_period"):
-            detector.vis_period = (
-                0  # Detectron2 would draw on pictures that carry gradients, and fail
-            )
+            # Detectron2 would draw on pictures that carry gradients, and fail
+            detector.vis_period = 0
         self.iteration, self.last = 0, None
         self._batched: BatchedCodec | None = None
         self.train(self.training)
@@ -193,11 +139,6 @@ class CompressedDetector(nn.Module):
             SettingError: As of the constructor.
         """
         node = cfg.SALCOMPRESS.MODEL
-        for key in ("QUALITY", "QUALITY_START"):
-            if len(node[key]) != 2:
-                raise SettingError(
-                    f"SALCOMPRESS.MODEL.{key} must be [low, high], got {list(node[key])}"
-                )
         weights = LossWeights(
             node.RATE_WEIGHT,
             node.DISTORTION_WEIGHT,
@@ -213,7 +154,7 @@ class CompressedDetector(nn.Module):
             labels=node.LABELS,
             weights=weights,
             image_format=cfg.INPUT.FORMAT,
-            quality=QualitySchedule(*node.QUALITY, *node.QUALITY_START, node.QUALITY_ITERS),
+            quality=quality_schedule(node.QUALITY, node.QUALITY_START, node.QUALITY_ITERS),
             mixed_precision=node.MIXED_PRECISION,
             distilled_features=node.DISTILLATION_FEATURES,
             real_streams=cfg.SALCOMPRESS.TEST_STREAMS,
@@ -246,7 +187,7 @@ class CompressedDetector(nn.Module):
             SettingError: A dict has no image of a kind that a codec takes.
             DataError: The codec cannot hold an image; the message names its file.
         """
-        originals = [self._original(x) for x in batched_inputs]
+        originals = [rgb_of(x, self.image_format, self.device) for x in batched_inputs]
         if not self.training:
             return self.detector(
                 self._compressed(
@@ -268,27 +209,6 @@ class CompressedDetector(nn.Module):
                 )
             return self.detector(inputs)
         return self._losses(batched_inputs, originals, qualities)
-
-    def _original(self, x: Mapping[str, Any]) -> Tensor:
-        """Image of a dict as uint8 RGB (3, H, W), on the codec's device."""
-        if "image" not in x:
-            raise SettingError(
-                'CompressedDetector needs x["image"], a tensor (3, H, W); the dict has '
-                f"{', '.join(sorted(x))}: another input cannot be coded"
-            )
-        image = x["image"]
-        if (
-            not isinstance(image, Tensor)
-            or image.dim() != 3
-            or image.shape[0] != 3
-            or not image.numel()
-        ):
-            came = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-            raise SettingError(f'x["image"] must be a tensor (3, H, W), got {came}')
-        image = image.to(self.device)
-        if image.dtype != torch.uint8:
-            image = image.round().clamp(0, 255).to(torch.uint8)
-        return image.flip(0) if self.image_format == "BGR" else image
 
     @torch.no_grad()
     def _compressed(
@@ -340,127 +260,28 @@ class CompressedDetector(nn.Module):
         }
         if self.codec.perceptual_weight:
             losses["loss_perceptual"] = (balance * coded.terms.perceptual).mean()
-        # of the middle level: what a level's own lambda and the balance of the losses make of the
-        # task's weight
-        worth = [
-            (
-                lambda_of(torch.tensor(q * (NUM_LEVELS - 1)))
-                / lambda_of(torch.tensor(NUM_LEVELS / 2))
-            )
-            .sqrt()
-            .item()
-            for q in qualities
-        ]
         inputs = []
-        for k, x in enumerate(batched_inputs):
-            picture = 255 * coded.pictures[k].clamp(0, 1)
+        for x, soft, worth in zip(batched_inputs, coded.pictures, task_balance(qualities)):
+            picture = 255 * soft.clamp(0, 1)
             if picture.requires_grad:  # it does not where losses are only looked at
-                picture.register_hook(
-                    lambda gradient, by=self.weights.task * worth[k]: by * gradient
-                )
+                picture.register_hook(lambda gradient, by=self.weights.task * worth: by * gradient)
             inputs.append(self._seen(x, picture))
-        losses |= self._task_losses(batched_inputs, originals, inputs)
-        self._log(coded, originals)
-        return losses
-
-    def _task_losses(
-        self, batched_inputs: Sequence[dict], originals: Sequence[Tensor], inputs: list[dict]
-    ) -> dict[str, Tensor]:
-        """Losses of the detector, and of its features if they are compared."""
-        losses: dict[str, Tensor] = {}
-        caught: list[dict[str, Tensor]] = []
-        hook = (
-            self.detector.backbone.register_forward_hook(
-                lambda module, args, output: caught.append(output)
-            )
-            if self._distils
-            else None
-        )
-        try:
-            if self.labels:
-                losses |= self.detector(inputs)
-            else:
-                self.detector.backbone(self.detector.preprocess_image(inputs).tensor)
-        finally:
-            if hook:
-                hook.remove()
-        if not self._distils:
-            return losses
-        with torch.no_grad():
+        clean = []
+        if self.teaching.distillation:
             clean = [self._seen(x, original) for x, original in zip(batched_inputs, originals)]
-            wanted = self.detector.backbone(self.detector.preprocess_image(clean).tensor)
-        return losses | {
-            "loss_distillation": self.weights.distillation
-            * feature_distance(caught[0], wanted, self.distilled_features)
-        }
-
-    def _log(self, coded: SoftlyCoded, originals: Sequence[Tensor]) -> None:
-        if not has_event_storage():
-            return
-        pixels = torch.tensor(
-            [float(original[0].numel()) for original in originals], device=self.device
-        )
-        figures = {
-            "estimated_bpp": (coded.terms.rate * pixels).sum() / pixels.sum(),
-            "psnr": coded.terms.psnr.mean(),
-            "salient_share": coded.salient_share.mean(),
-        }
-        if self.codec.perceptual_weight:
-            figures["perceptual"] = coded.terms.perceptual_distance.mean()
-        get_event_storage().put_scalars(
-            **{f"salcompress/{name}": value.item() for name, value in figures.items()}
-        )
+        losses |= detector_losses(self.detector, inputs, clean, self.teaching)
+        log_batch(coded, originals, self.codec.perceptual_weight > 0)
+        return losses
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *others: Any
     ) -> None:
-        """Also takes a checkpoint of the detector alone: as that of the detector behind the codec
-        as it is.
+        """Also takes a checkpoint of the detector alone, and leaves out what does not fit.
 
         Raises:
             SettingError: The checkpoint's codec is of another config.
         """
-        own = {
-            name: value
-            for name, value in self.state_dict().items()
-            if not name.startswith("detector.")
-        }
-        codec = {
-            name.removeprefix(prefix) for name in state_dict if name.startswith(f"{prefix}codec.")
-        }
-        if not codec and not any(name.startswith(f"{prefix}detector.") for name in state_dict):
-            for name in [name for name in state_dict if name.startswith(prefix)]:
-                state_dict[f"{prefix}detector.{name.removeprefix(prefix)}"] = state_dict.pop(name)
-        if not codec:
-            state_dict.update({f"{prefix}{name}": value for name, value in own.items()})
-        for (
-            name,
-            value,
-        ) in (
-            self.state_dict().items()
-        ):  # as Detectron2 does for a detector alone, before it knows these names
-            given = state_dict.get(f"{prefix}{name}")
-            if name.startswith("detector.") and given is not None and given.shape != value.shape:
-                logger.warning(
-                    "%s stays as it is: %s in the checkpoint, %s in the model",
-                    name,
-                    tuple(given.shape),
-                    tuple(value.shape),
-                )
-                state_dict[f"{prefix}{name}"] = value
-        wanted = {name for name in own if name.startswith("codec.")}
-        other = (
-            wanted ^ codec
-            or {name for name in wanted if state_dict[f"{prefix}{name}"].shape != own[name].shape}
-            if codec
-            else set()
-        )
-        if other:
-            raise SettingError(
-                "the checkpoint's codec is of another config than the weights that MODEL.CODEC "
-                f"begins with ({min(other)} does not fit); "
-                "begin with weights of the checkpoint's config"
-            )
+        adapt_state(state_dict, self.state_dict(), prefix)
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 

@@ -11,7 +11,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from torch import Tensor, nn
 
 from salcompress.detectors.scenes import NUM_CLASSES, WEIGHTS, load_scene_network
-from salcompress.detectron.augmentation import check_image_format
+from salcompress.detectron.image_format import check_image_format
 from salcompress.errors import SettingError
 
 

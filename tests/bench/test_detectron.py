@@ -20,7 +20,7 @@ from salcompress.bench import (
     scenes as bench_scenes,
 )
 from salcompress.bench.detectron import VARIANTS, BenchSettings, default_settings, run_bench
-from salcompress.detectron.config import check_stage
+from salcompress.detectron.config import check_config
 from salcompress.errors import OutputError, SettingError
 
 TINY = {
@@ -115,7 +115,7 @@ def test_each_variant_has_the_codec_where_its_name_says():
         configs["codec"].MODEL.TRAINS == "codec" and configs["detector"].MODEL.TRAINS == "detector"
     )
     for name in VARIANTS:
-        check_stage(bench._config(default_settings("cpu"), name))
+        check_config(bench._config(default_settings("cpu"), name))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
 
 from salcompress.detectron import CompressionEvaluator
-from salcompress.detectron.trainer import run_and_leave
+from salcompress.detectron.processes import run_and_leave
 from salcompress.errors import SettingError
 
 INPUTS = [

@@ -19,10 +19,11 @@ from torch import nn
 
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import SalientCodec
-from salcompress.detectron.detector import load_config
-from salcompress.detectron.model import CompressedDetector, LossWeights, QualitySchedule
+from salcompress.detectron.config import load_config
+from salcompress.detectron.model import CompressedDetector
 from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
+from salcompress.detectron.training_settings import LossWeights, QualitySchedule
 from salcompress.errors import DataError, SettingError
 from salcompress.models.compression_model import CONFIGS, CompressionModel, ModelConfig, save_model
 

@@ -12,8 +12,9 @@ from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 
 from salcompress.codecs import load_codec
-from salcompress.detectron import lazy_engine
-from salcompress.detectron import trainer as engine
+from salcompress.detectron import CompressionTrainer, lazy_engine
+from salcompress.detectron import yaml_engine as engine
+from salcompress.detectron.processes import run_and_leave
 from salcompress.errors import SettingError
 from salcompress.evaluation.rate_point import read_jsonl
 
@@ -167,7 +168,7 @@ def train_in_each_process(annotations, out):
     """
     name = registered(annotations)
     for codec in ("salient_gpu", "salient_joint"):
-        trainer = engine.CompressionTrainer(engine.setup(arguments(codec, Path(out) / codec, name)))
+        trainer = CompressionTrainer(engine.setup(arguments(codec, Path(out) / codec, name)))
         trainer.train()
         total = sum(
             value.double().sum().item() for value in trainer.checkpointer.model.parameters()
@@ -178,7 +179,7 @@ def train_in_each_process(annotations, out):
 @pytest.mark.usefixtures("processes_without_gpus")
 def test_two_processes_train_one_model(scenes, tmp_path):
     launch(
-        engine.run_and_leave,
+        run_and_leave,
         2,
         dist_url="auto",
         args=(train_in_each_process, str(scenes), str(tmp_path)),
@@ -229,7 +230,7 @@ def test_lazy_configs_of_each_use(config, scenes_name, tmp_path):
 def test_a_model_of_a_file_gets_a_codec_of_its_own(scenes, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from detectron2.modeling import build_model as build\nfrom "
-        "salcompress.detectron.detector import load_config\n"
+        "salcompress.detectron.config import load_config\n"
         "def build_model():\n    return "
         f"build(load_config({str(CONFIGS / 'scenes_mask_rcnn.yaml')!r})).eval()\n"
     )
