@@ -6,8 +6,6 @@ import pytest
 import torch
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the README")
-from detectron2.data import DatasetCatalog
-from detectron2.data.datasets import register_coco_instances
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 
@@ -18,66 +16,13 @@ from salcompress.detectron.processes import run_and_leave
 from salcompress.errors import SettingError
 from salcompress.evaluation.rate_point import read_jsonl
 
-CONFIGS = Path(__file__).parents[2] / "detectron_configs"
-
-
-@pytest.fixture(scope="module")
-def scenes_name(scenes):
-    return registered(str(scenes))
-
-
-def registered(annotations):
-    name = "test_stages"
-    if name not in DatasetCatalog:
-        register_coco_instances(name, {}, annotations, str(Path(annotations).parent / "images"))
-    return name
-
-
-def arguments(codec, out, scenes_name, *more, steps=2):
-    return engine.argument_parser().parse_args(
-        [
-            "--num-gpus",
-            "0",
-            "--config-file",
-            str(CONFIGS / "scenes_mask_rcnn.yaml"),
-            "--codec-config",
-            str(CONFIGS / f"{codec}.yaml"),
-            *more,
-            "OUTPUT_DIR",
-            str(out),
-            "DATASETS.TRAIN",
-            f"('{scenes_name}',)",
-            "DATASETS.TEST",
-            f"('{scenes_name}',)",
-            "SOLVER.IMS_PER_BATCH",
-            "2",
-            "SOLVER.MAX_ITER",
-            str(steps),
-            "SOLVER.STEPS",
-            "()",
-            "SOLVER.CHECKPOINT_PERIOD",
-            "100",
-            "SEED",
-            "3",
-            "DATALOADER.NUM_WORKERS",
-            "1",
-            "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
-            "0.0",
-            "INPUT.MIN_SIZE_TRAIN",
-            "(120,)",
-            "INPUT.MIN_SIZE_TEST",
-            "120",
-            "TEST.EXPECTED_RESULTS",
-            "[]",
-        ]
-    )
-
+from tests.detectron.commands import CONFIGS, arguments, register_scenes
 
 def test_the_stage_behind_the_loader_gives_what_the_mapper_gives(scenes_name, tmp_path):
-    engine.main(arguments("salient_gpu", tmp_path, scenes_name))
+    engine.main(arguments("salient_gpu", tmp_path))
     results = {}
     for codec in ("salient", "salient_gpu"):
-        args = arguments(codec, tmp_path, scenes_name, "--eval-only")
+        args = arguments(codec, tmp_path, "--eval-only")
         args.opts += [
             "MODEL.WEIGHTS",
             str(tmp_path / "model_final.pth"),
@@ -92,10 +37,10 @@ def test_the_stage_behind_the_loader_gives_what_the_mapper_gives(scenes_name, tm
 
 
 def test_expected_results_are_verified(scenes_name, tmp_path):
-    args = arguments("quick", tmp_path, scenes_name)
+    args = arguments("quick", tmp_path)
     args.opts += ["TEST.EXPECTED_RESULTS", "[['compression', 'num_images', 6.0, 0.0]]"]
     assert engine.main(args)["compression"]["num_images"] == 6
-    args = arguments("quick", tmp_path, scenes_name, "--eval-only")
+    args = arguments("quick", tmp_path, "--eval-only")
     args.opts += [
         "MODEL.WEIGHTS",
         str(tmp_path / "model_final.pth"),
@@ -109,7 +54,7 @@ def test_expected_results_are_verified(scenes_name, tmp_path):
 @pytest.mark.parametrize("codec", ["salient_task_aware", "salient_joint"])
 def test_the_codec_in_the_model_trains_resumes_exports_and_is_swept(codec, scenes_name, tmp_path):
     more = ["SALCOMPRESS.MODEL.LOG_PERIOD", "2", "SALCOMPRESS.MODEL.PERCEPTUAL_WEIGHT", "10.0"]
-    args = arguments(codec, tmp_path, scenes_name)
+    args = arguments(codec, tmp_path)
     args.opts += more
     engine.main(args)
     logged = (tmp_path / "metrics.json").read_text()
@@ -125,12 +70,12 @@ def test_the_codec_in_the_model_trains_resumes_exports_and_is_swept(codec, scene
     exported = f"salient:weights={tmp_path / 'codec.safetensors'}"
     assert load_codec(exported).model_fingerprint != load_codec("salient").model_fingerprint
     assert (tmp_path / "detector.pth").is_file() == (codec == "salient_joint")
-    args = arguments(codec, tmp_path, scenes_name, "--resume", steps=3)
+    args = arguments(codec, tmp_path, "--resume", steps=3)
     args.opts += more
     engine.main(args)
     state = torch.load(tmp_path / "model_final.pth", weights_only=False)
     assert state["iteration"] == 2
-    args = arguments(codec, tmp_path, scenes_name, "--eval-only")
+    args = arguments(codec, tmp_path, "--eval-only")
     args.opts += ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]
     inside = engine.main(args)
     args.opts += ["SALCOMPRESS.SWEEP", f"['{exported},q=0.1']"]
@@ -141,7 +86,7 @@ def test_the_codec_in_the_model_trains_resumes_exports_and_is_swept(codec, scene
     )  # counted, against streams
     assert row.box["AP"] == pytest.approx(inside["bbox"]["AP"], abs=0.3)
     if codec == "salient_joint":  # the detector alone
-        args = arguments("none", tmp_path, scenes_name, "--eval-only")
+        args = arguments("none", tmp_path, "--eval-only")
         args.opts += [
             "MODEL.WEIGHTS",
             str(tmp_path / "detector.pth"),
@@ -152,7 +97,7 @@ def test_the_codec_in_the_model_trains_resumes_exports_and_is_swept(codec, scene
 
 
 def test_a_detector_trains_behind_a_codec_as_it_is(scenes_name, tmp_path):
-    args = arguments("salient_detector", tmp_path, scenes_name)
+    args = arguments("salient_detector", tmp_path)
     args.opts += ["SALCOMPRESS.MODEL.LOG_PERIOD", "2"]
     engine.main(args)
     assert (tmp_path / "detector.pth").is_file() and not (tmp_path / "codec.safetensors").exists()
@@ -160,33 +105,6 @@ def test_a_detector_trains_behind_a_codec_as_it_is(scenes_name, tmp_path):
         f'"salcompress/{name}"' in (tmp_path / "metrics.json").read_text()
         for name in ("bpp", "real_bpp", "real_psnr")
     )
-
-
-def train_in_each_process(annotations, out):
-    """Two steps on each process's own pictures, in each stage of the main process; each leaves the
-    sum of its weights.
-    """
-    name = registered(annotations)
-    for codec in ("salient_gpu", "salient_joint"):
-        trainer = CompressionTrainer(engine.setup(arguments(codec, Path(out) / codec, name)))
-        trainer.train()
-        total = sum(
-            value.double().sum().item() for value in trainer.checkpointer.model.parameters()
-        )
-        (Path(out) / f"{codec}_{comm.get_rank()}.txt").write_text(repr(total))
-
-
-@pytest.mark.usefixtures("processes_without_gpus")
-def test_two_processes_train_one_model(scenes, tmp_path):
-    launch(
-        run_and_leave,
-        2,
-        dist_url="auto",
-        args=(train_in_each_process, str(scenes), str(tmp_path)),
-    )
-    for codec in ("salient_gpu", "salient_joint"):
-        ours, theirs = ((tmp_path / f"{codec}_{rank}.txt").read_text() for rank in (0, 1))
-        assert ours == theirs
 
 
 @pytest.mark.parametrize(
@@ -278,7 +196,7 @@ def test_stages_that_do_not_fit_are_refused(scenes_name, tmp_path):
         ),
         (["SALCOMPRESS.STAGE", "model"], "stage model compresses by SALCOMPRESS.MODEL.CODEC"),
     ]:
-        args = arguments("jpeg", tmp_path, scenes_name)
+        args = arguments("jpeg", tmp_path)
         args.opts += opts
         with pytest.raises(SettingError, match=message):
             engine.main(args)
