@@ -1,5 +1,6 @@
 """A Detectron2 model at many settings, by the evaluator of ``salcompress evaluate``."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from salcompress.detectron.model import CompressedDetector
 from salcompress.errors import SettingError
 from salcompress.evaluation.evaluate import choose_pictures, evaluate
 from salcompress.evaluation.rate_point import RatePoint
-from salcompress.evaluation.run_folder import RunIdentity, claim_folder
 from salcompress.files import digest, write_atomically
 from salcompress.reporting.html import render
 from salcompress.reporting.pictures import load_strips
@@ -141,9 +141,14 @@ def _measure_shares(
 
 
 def _clear_if_of_another(folder: Path, dataset: CocoDataset, detector: Detectron2Detector) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    identity = RunIdentity(dataset.name, dataset.fingerprint, detector.label, detector.fingerprint)
+    """Remove the sweep of another model or data set, whose place this one takes."""
     try:
-        claim_folder(folder, identity)
-    except SettingError:
+        held = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        held = {}
+    wanted = (dataset.fingerprint, detector.fingerprint)
+    if folder.exists() and wanted != (
+        held.get("dataset_fingerprint"),
+        held.get("detector_fingerprint"),
+    ):
         shutil.rmtree(folder)

@@ -7,7 +7,6 @@ import torch
 from detectron2.modeling import build_model
 
 from salcompress.detectron.config import load_config
-
 from tests.detectron.commands import CONFIGS, register_scenes
 
 

@@ -9,7 +9,6 @@ from detectron2.modeling import build_model
 from salcompress.detectron.config import load_config
 from salcompress.detectron.detector import Detectron2Detector, load_detectron2_detector
 from salcompress.errors import DataError, SettingError
-
 from tests.detectron.commands import CONFIGS
 
 CONFIG = CONFIGS / "scenes_mask_rcnn.yaml"

@@ -18,7 +18,6 @@ from salcompress.detectron import yaml_engine as engine
 from salcompress.detectron.processes import run_and_leave
 from salcompress.detectron.scenes_dataset import _drawn_once
 from salcompress.evaluation.rate_point import read_jsonl
-
 from tests.detectron.commands import SCENES, arguments, register_scenes
 
 pytestmark = pytest.mark.slow  # the fixture starts two processes and trains in both
@@ -109,10 +108,7 @@ def test_average_precision_is_that_of_one_process_digit_by_digit(folders):
 def test_rows_of_a_sweep_are_those_of_one_process(folders):
     sweeps = [folder / "sweep" / SCENES for folder in folders]
     rows = [
-        [
-            row._replace(encode_s=None, decode_s=None)
-            for row in read_jsonl(sweep / "results.jsonl")
-        ]
+        [row._replace(encode_s=None, decode_s=None) for row in read_jsonl(sweep / "results.jsonl")]
         for sweep in sweeps
     ]
     assert len(rows[0]) == 2 and rows[0] == rows[1]

@@ -23,7 +23,6 @@ from salcompress.errors import SettingError
 from salcompress.evaluation.evaluate import evaluate
 from salcompress.evaluation.rate_point import read_jsonl
 from salcompress.image import read_image
-
 from tests.detectron.commands import arguments
 
 

@@ -1,7 +1,6 @@
 """Training, evaluation and sweeps end to end, on scenes and on real images."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +8,12 @@ import torch
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the README")
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
-from detectron2.data import MetadataCatalog, build_detection_test_loader
-from detectron2.evaluation import COCOEvaluator, inference_on_dataset
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
+from detectron2.data.datasets import register_coco_instances
+from detectron2.engine import default_argument_parser
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluators, inference_on_dataset
 from detectron2.model_zoo import get_config_file
 from detectron2.modeling import build_model
-from detectron2.utils import comm
 
 from salcompress.codecs import load_codecs
 from salcompress.data.coco import load_dataset
@@ -27,13 +27,10 @@ from salcompress.detectron import (
     lazy_engine,
 )
 from salcompress.detectron import yaml_engine as engine
-from salcompress.detectron.detector import Detectron2Detector, load_detectron2_detector
-from salcompress.detectron.processes import run_and_leave
-from salcompress.errors import DataError, SettingError
+from salcompress.errors import SettingError
 from salcompress.evaluation.evaluate import evaluate
-from salcompress.evaluation.rate_point import read_jsonl
+from tests.detectron.commands import CONFIGS, arguments
 
-from tests.detectron.commands import CONFIGS, arguments, register_scenes
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, scenes_name):
@@ -41,7 +38,9 @@ def trained(tmp_path_factory, scenes_name):
     process.
     """
     out = tmp_path_factory.mktemp("trained")
-    trainer_results = engine.main(arguments("random_compression", out, opts=["DATALOADER.NUM_WORKERS", 1], steps=3))
+    trainer_results = engine.main(
+        arguments("random_compression", out, opts=["DATALOADER.NUM_WORKERS", 1], steps=3)
+    )
     return out, trainer_results
 
 
@@ -128,6 +127,62 @@ def test_stock_training_scripts_need_three_lines(scenes_name, tmp_path):
     assert kinds == ["COCOEvaluator", "CompressionEvaluator"]
 
 
+def test_test_time_augmentation_stands_beside_the_plain_figures(trained, scenes_name):
+    """As tools/train_net.py of Detectron2 has it."""
+    augmentation = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", "(100,)"]
+    results, _ = evaluated(trained[0], "none", *augmentation)
+    assert set(results) == {"bbox", "segm", "compression", "bbox_TTA", "segm_TTA"}
+    plain, _ = evaluated(trained[0], "none")
+    assert repr(dict(results["bbox"])) == repr(dict(plain["bbox"]))
+
+
+def test_settings_of_the_evaluator_reach_it(scenes_name, tmp_path):
+    cfg = get_cfg()
+    cfg.TEST.KEYPOINT_OKS_SIGMAS = [0.1, 0.2]
+    cfg.TEST.DETECTIONS_PER_IMAGE = 300
+    evaluator = CompressionTrainer.build_ap_evaluator(cfg, scenes_name, tmp_path)
+    assert evaluator._kpt_oks_sigmas == [0.1, 0.2]
+    assert evaluator._max_dets_per_image == [1, 10, 300]
+    evaluator = CompressionTrainer.build_ap_evaluator(get_cfg(), scenes_name, tmp_path)
+    assert evaluator._max_dets_per_image == [1, 10, 100]
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (["SALCOMPRESS.STAGES", "gpu"], "SALCOMPRESS.STAGES gpu are no KEY VALUE pairs"),
+        (["SALCOMPRESS.STAGE"], "are no KEY VALUE pairs of the config"),
+        (["SALCOMPRESS.RANDOM_PROB", "often"], "are no KEY VALUE pairs of the config"),
+        (["MODEL.META_ARCHITECTURE", "YOLO"], "'YOLO' cannot be built: No object named 'YOLO'"),
+    ],
+)
+def test_wrong_options_are_named(opts, message, tmp_path):
+    with pytest.raises(SettingError, match=message):
+        engine.main(arguments("none", tmp_path, opts=opts))
+
+
+def test_each_command_says_which_configs_it_takes(tmp_path):
+    args = arguments("salient", tmp_path)
+    args.config_file = str(CONFIGS / "salient_lazy.py")
+    with pytest.raises(SettingError, match="salient_lazy.py is a LazyConfig.*lazyconfig_train_net"):
+        engine.main(args)
+    for name, message in (
+        ("scenes_mask_rcnn.yaml", "it has no model, dataloader, train; a YAML config is for"),
+        ("no.py", "no.py is no LazyConfig that can be read"),
+    ):
+        args = ["--config-file", str(CONFIGS / name), "--num-gpus", "0"]
+        with pytest.raises(SettingError, match=message):
+            lazy_engine.main(default_argument_parser().parse_args(args))
+
+
+def test_lazy_configs_that_mix_formats_are_refused(scenes_name, tmp_path):
+    """A model that wants RGB behind mappers of BGR: about a tenth more bits, and nothing fails."""
+    args = ["--config-file", str(CONFIGS / "salient_lazy.py"), "--num-gpus", "0"]
+    args += [f"train.output_dir={tmp_path}", "train.device=cpu", "model.input_format=RGB"]
+    with pytest.raises(SettingError, match="GeneralizedRCNN has RGB pictures.*told BGR"):
+        lazy_engine.main(default_argument_parser().parse_args(args))
+
+
 def test_data_sets_of_other_kinds_say_what_to_override(tmp_path):
     MetadataCatalog.get("test_voc").evaluator_type = "pascal_voc"
     with pytest.raises(
@@ -143,8 +198,6 @@ def test_data_sets_of_other_kinds_say_what_to_override(tmp_path):
 
 
 def test_lazy_config_trains_and_evaluates(scenes_name, tmp_path, monkeypatch):
-    from detectron2.engine import default_argument_parser
-
     opts = [
         f"train.output_dir={tmp_path}",
         "train.device=cpu",
@@ -171,3 +224,66 @@ def test_lazy_config_trains_and_evaluates(scenes_name, tmp_path, monkeypatch):
         )
     )
     assert results["compression"]["num_images"] == 6 and 0 < results["compression"]["bpp"] < 2
+
+
+@pytest.mark.slow  # sixty pictures, three times
+def test_a_real_mask_rcnn_agrees_inside_and_outside_detectron2(coco_val, tmp_path):
+    """Stock GeneralizedRCNN on COCO: the mapper's path and ``evaluate``'s, which resizes and maps
+    on its own.
+    """
+    tool = coco_val.parents[1] / "tools" / "mask_rcnn_nano.py"
+    spec = importlib.util.spec_from_file_location("mask_rcnn_nano", tool)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    name = "test_coco_val"
+    if name not in DatasetCatalog:
+        register_coco_instances(
+            name, {}, str(coco_val / "instances.json"), str(coco_val / "images")
+        )
+    from detectron2.data import transforms as T
+
+    options = {"augmentations": [T.ResizeShortestEdge(448, 448)], "image_format": "BGR"}
+    mapper = CompressedDatasetMapper(False, codec="jpeg:q=10", **options)
+    loader = build_detection_test_loader(dataset=DatasetCatalog.get(name), mapper=mapper)
+    stage = CompressedLoader(
+        build_detection_test_loader(
+            dataset=DatasetCatalog.get(name), mapper=OriginalImageMapper(False, **options)
+        ),
+        "jpeg:q=10",
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # this model is slower on two
+    try:
+        inside, behind = (
+            inference_on_dataset(
+                module.build_model(),
+                pictures,
+                DatasetEvaluators(
+                    [COCOEvaluator(name, output_dir=str(tmp_path)), CompressionEvaluator()]
+                ),
+            )
+            for pictures in (loader, stage)
+        )
+        dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
+        (outside,) = evaluate(
+            dataset,
+            load_detector(f"{tool}:build"),
+            "nano",
+            "",
+            load_codecs("jpeg:q=10"),
+            tmp_path / "out",
+            workers=1,
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert inside["compression"]["bpp"] == outside.bpp == behind["compression"]["bpp"]
+    for task in (
+        "bbox",
+        "segm",
+    ):  # on a GPU the stage resizes like Pillow, but for its rounding between two passes
+        assert behind[task]["AP"] == pytest.approx(inside[task]["AP"], abs=0.3)
+    assert inside["bbox"]["AP"] == pytest.approx(outside.box["AP"], abs=0.3)
+    assert inside["segm"]["AP"] == pytest.approx(outside.mask["AP"], abs=0.3)
+    assert (outside.box["AP"], outside.mask["AP"]) == pytest.approx(
+        (20.5, 13.1), abs=0.11
+    )  # measured by others
