@@ -1,7 +1,7 @@
 """What a detector teaches the codec in front of it: its own losses, and its features."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,20 +40,19 @@ def detector_losses(
     seen: list[dict[str, Tensor]] = []
     hook = None
     if teaching.distillation:  # the features are those of the detector's own pass
-        hook = detector.backbone.register_forward_hook(
-            lambda module, arguments, output: seen.append(output)
-        )
+        backbone = cast(nn.Module, detector.backbone)
+        hook = backbone.register_forward_hook(lambda module, arguments, output: seen.append(output))
     try:
         if teaching.labels:
             losses |= detector(compressed)
         else:
-            detector.backbone(detector.preprocess_image(compressed).tensor)
+            _features(detector, compressed)
     finally:
         if hook:
             hook.remove()
     if teaching.distillation:
         with torch.no_grad():
-            wanted = detector.backbone(detector.preprocess_image(originals).tensor)
+            wanted = _features(detector, originals)
         distance = feature_distance(seen[0], wanted, teaching.features)
         losses["loss_distillation"] = teaching.distillation * distance
     return losses
@@ -70,3 +69,8 @@ def task_balance(qualities: Sequence[float]) -> list[float]:
         (lambda_of(torch.tensor(quality * (NUM_LEVELS - 1))) / middle).sqrt().item()
         for quality in qualities
     ]
+
+
+def _features(detector: Any, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """What the backbone of a detector like GeneralizedRCNN makes of pictures."""
+    return detector.backbone(detector.preprocess_image(inputs).tensor)

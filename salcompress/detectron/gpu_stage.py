@@ -6,8 +6,8 @@ import collections
 import concurrent.futures
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple, cast
 
 import torch
 from detectron2.utils.events import get_event_storage, has_event_storage
@@ -20,6 +20,7 @@ from salcompress.codecs.salient.batched import BatchedCodec, enough_memory
 from salcompress.codecs.salient.networks import default_device
 from salcompress.detectron.device_transforms import apply_transforms
 from salcompress.detectron.image_format import check_image_format
+from salcompress.detectron.picture_mapper import without_picture
 from salcompress.detectron.staged_picture import (
     STAGE_KEYS,
     InBatch,
@@ -111,7 +112,7 @@ class CompressedLoader:
         self._side: torch.cuda.Stream | None = None
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(cast(Sized, self.loader))
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         # which forks the loader's processes: threads and CUDA streams come after
@@ -191,9 +192,8 @@ class CompressedLoader:
         entry.pop("image_format", None)
         if self.measure_distortion:
             with self._queued():
-                decoded = as_array(picture.coding.pixels())
-            coded = picture.coding.figures()._replace(decoded=decoded)
-            entry["coded"] = coded.compared_to(as_array(picture.original))._replace(decoded=None)
+                coded = picture.coding.coded_image()
+            entry["coded"] = without_picture(coded.compared_to(as_array(picture.original)))
         return entry
 
     def _drawn(
@@ -217,8 +217,8 @@ class CompressedLoader:
         if isinstance(codec, SalientCodec):
             batch = self._batched_codec(codec).start(
                 [picture.coding.pixels() for picture in pictures],
-                [picture.name for picture in pictures],
-                [codec.quality for codec in codecs],
+                cast(list[str], [picture.name for picture in pictures]),
+                [cast(SalientCodec, own).quality for own in codecs],
             )
             for k, picture in enumerate(pictures):
                 picture.coding = InBatch(batch, k)

@@ -11,7 +11,12 @@ from salcompress.codecs.base import IdentityCodec
 from salcompress.codecs.salient.batched import refusal_named
 from salcompress.detectron.augmentation import RandomCompression
 from salcompress.detectron.config import configured_codec
-from salcompress.detectron.picture_mapper import PictureMapper, SourcePicture, as_tensor
+from salcompress.detectron.picture_mapper import (
+    PictureMapper,
+    SourcePicture,
+    as_tensor,
+    without_picture,
+)
 from salcompress.evaluation.round_trip import CodedImage, code
 from salcompress.image import bits_per_pixel
 
@@ -92,8 +97,7 @@ class CompressedDatasetMapper(PictureMapper):
             original_size=(height, width),
         )
         if self.measure_distortion:
-            coded = coded.compared_to(source.rgb)
-            entry["coded"] = coded._replace(decoded=None)
+            entry["coded"] = without_picture(coded.compared_to(source.rgb))
         return coded.decoded
 
     def _coded(self, source: SourcePicture) -> CodedImage:

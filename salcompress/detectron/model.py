@@ -3,7 +3,7 @@ test.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from detectron2.config import CfgNode
@@ -97,11 +97,11 @@ class CompressedDetector(nn.Module):
         super().__init__()
         check_image_format(image_format)
         check_model_format(detector, image_format)
-        codec = load_codec(codec) if isinstance(codec, str) else codec
-        if not isinstance(codec, SalientCodec):
+        start = load_codec(codec) if isinstance(codec, str) else codec
+        if not isinstance(start, SalientCodec):
             raise SettingError(
                 "only the learned codec is differentiable: the codec of stage model must be "
-                f"salient:..., got {codec.label}"
+                f"salient:..., got {start.label}"
             )
         weights, quality = LossWeights(*weights), QualitySchedule(*quality)
         check_training(detector, trains, labels, weights, quality)
@@ -115,7 +115,7 @@ class CompressedDetector(nn.Module):
         self.real_streams = real_streams
         device = next((p.device for p in detector.parameters()), torch.device("cpu"))
         self.codec = DifferentiableCodec(
-            codec,
+            start,
             device,
             saliency_weight=weights.saliency,
             mixed_precision=mixed_precision,
@@ -126,8 +126,9 @@ class CompressedDetector(nn.Module):
             detector.requires_grad_(False)
         if trains != "detector" and hasattr(detector, "vis_period"):
             # Detectron2 would draw on pictures that carry gradients, and fail
-            detector.vis_period = 0
-        self.iteration, self.last = 0, None
+            cast(Any, detector).vis_period = 0
+        self.iteration: int = 0
+        self.last: LastImage | None = None
         self._batched: BatchedCodec | None = None
         self.train(self.training)
 
@@ -228,7 +229,7 @@ class CompressedDetector(nn.Module):
         ):
             self._batched = BatchedCodec(codec, real_streams=real)
         batch = self._batched.start(
-            originals, [x.get("file_name") for x in batched_inputs], qualities
+            originals, cast(list[str], [x.get("file_name") for x in batched_inputs]), qualities
         )
         inputs = []
         for x, original, image, num_bits in zip(

@@ -60,6 +60,9 @@ class _SizeAlone(T.AugInput):
     resizing them here would be for nothing.
     """
 
+    image: np.ndarray
+    sem_seg: np.ndarray | None
+
     def transform(self, tfm: T.Transform) -> None:
         check_transforms(tfm)
         size = transformed_size(self.image.shape[:2], tfm)

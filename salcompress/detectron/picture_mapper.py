@@ -1,7 +1,7 @@
 """The sequence that the mappers of this package share: Detectron2's, with a place for a codec."""
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from salcompress.detectron.augmentation import RandomCompression
 from salcompress.detectron.config import configured_random_compression
 from salcompress.detectron.image_format import as_rgb, check_image_format, check_same_format
 from salcompress.errors import DataError
+from salcompress.evaluation.round_trip import CodedImage
 from salcompress.files import read_file
 from salcompress.image import decode_named_image
 
@@ -137,6 +138,11 @@ class PictureMapper(DatasetMapper):
 def as_tensor(image: np.ndarray) -> Tensor:
     """(H, W, 3) to (3, H, W), contiguous: processes share tensors more cheaply than arrays."""
     return torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def without_picture(coded: CodedImage) -> CodedImage:
+    """The figures of a coded image alone, as they stand in a dict under "coded"."""
+    return coded._replace(decoded=cast(np.ndarray, None))
 
 
 def _read_picture(entry: dict[str, Any]) -> SourcePicture:

@@ -31,8 +31,8 @@ class Coding(Protocol):
     def num_bits(self) -> int:
         """Of the whole stream; waits until it is known."""
 
-    def figures(self) -> CodedImage:
-        """Rate and times, without the picture."""
+    def coded_image(self) -> CodedImage:
+        """The picture with its rate and its times, on the host."""
 
 
 class FromFile(NamedTuple):
@@ -48,25 +48,25 @@ class FromFile(NamedTuple):
     def num_bits(self) -> int:
         return self.source_bits
 
-    def figures(self) -> CodedImage:
-        return CodedImage(None, self.source_bits, None, None)
+    def coded_image(self) -> CodedImage:
+        return CodedImage(as_array(self.original), self.source_bits, None, None)
 
 
 class InBatch(NamedTuple):
     """The learned codec has the picture in a batch."""
 
     batch: CompressedBatch
-    index: int
+    position: int
     is_ready: bool = True
 
     def pixels(self) -> Tensor:
-        return self.batch.images[self.index]
+        return self.batch.images[self.position]
 
     def num_bits(self) -> int:
-        return self.batch.num_bits()[self.index]
+        return self.batch.num_bits()[self.position]
 
-    def figures(self) -> CodedImage:
-        return CodedImage(None, self.num_bits(), None, None)
+    def coded_image(self) -> CodedImage:
+        return CodedImage(as_array(self.pixels()), self.num_bits(), None, None)
 
 
 class OnHost(NamedTuple):
@@ -83,8 +83,8 @@ class OnHost(NamedTuple):
     def num_bits(self) -> int:
         return self.coded.result().num_bits
 
-    def figures(self) -> CodedImage:
-        return self.coded.result()._replace(decoded=None)
+    def coded_image(self) -> CodedImage:
+        return self.coded.result()
 
 
 @dataclasses.dataclass

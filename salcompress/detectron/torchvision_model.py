@@ -45,6 +45,8 @@ class TorchvisionModel(nn.Module):
                 f"labels must be different numbers from 1, one for each class, got {list(labels)}"
             )
         self.model, self.image_format = model, image_format
+        self._labels: Tensor
+        self._classes: Tensor
         classes = torch.full((max(labels) + 1,), -1)
         classes[list(labels)] = torch.arange(len(labels))
         self.register_buffer("_labels", torch.tensor(list(labels)), persistent=False)

@@ -49,7 +49,7 @@ def quality_schedule(
     for key, given in (("QUALITY", quality), ("QUALITY_START", start)):
         if len(given) != 2:
             raise SettingError(f"SALCOMPRESS.MODEL.{key} must be [low, high], got {list(given)}")
-    return QualitySchedule(*quality, *start, iterations)
+    return QualitySchedule(quality[0], quality[1], start[0], start[1], iterations)
 
 
 def check_training(
