@@ -13,7 +13,7 @@ from salcompress.evaluation.round_trip import code
 
 
 class CodecTransform(Transform):
-    """Compress and decompress the picture; coordinates, boxes, masks and label maps are as they
+    """Compress and decompress the picture. Coordinates, boxes, masks and label maps stay as they
     were.
 
     Args:
@@ -30,7 +30,7 @@ class CodecTransform(Transform):
         """uint8 (H, W, 3) to the same.
 
         Raises:
-            SettingError: Not such an array; compression comes before augmentations that make
+            SettingError: ``img`` is no such array. Put compression before augmentations that make
                 pictures float.
         """
         return as_rgb(code(self.codec, as_rgb(img, self.image_format)).decoded, self.image_format)
@@ -42,7 +42,7 @@ class CodecTransform(Transform):
         return segmentation  # the default would send label maps through the codec
 
     def inverse(self) -> Transform:
-        """Of its geometry, which it does not change; lost detail does not come back."""
+        """The inverse of its geometry, which it does not change. Lost detail does not come back."""
         return NoOpTransform()
 
 
@@ -52,8 +52,8 @@ class RandomCompression(T.Augmentation):
     Put it first, so that it sees the original picture; codecs then work as they do at test time.
 
     Args:
-        codecs: Specifications; of "jpeg:q=10,30" each value counts as one setting. All are equally
-            likely.
+        codecs: Specifications. Each value of "jpeg:q=10,30" counts as one setting, and all settings
+            are equally likely. "none" leaves the picture as it is.
         prob: How often a picture is compressed at all, in [0, 1].
         image_format: "BGR" or "RGB", how the picture's channels lie.
 

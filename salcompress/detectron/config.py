@@ -17,57 +17,61 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     files.
     """
     node = cfg.SALCOMPRESS = CfgNode()
-    # Where pictures are compressed: "mapper": in the loader's processes, one by one; "gpu": behind
-    # the loader, in batches on the codec's device; "model": by a differentiable codec that is a
+    # Where pictures are compressed. "mapper": in the loader's processes, one by one. "gpu": behind
+    # the loader, in batches on the codec's device. "model": by a differentiable codec that is a
     # part of the model (see MODEL).
     node.STAGE = "mapper"
-    # What training images are compressed with, before any resize: a specification such as
-    # "jpeg:q=30". Not of stage "model".
+    # The codec of training images, before any resize: a specification such as "jpeg:q=30". Stage
+    # "model" has MODEL.CODEC in its place.
     node.TRAIN_CODEC = "none"
-    # The same for test images.
+    # The codec of test images.
     node.TEST_CODEC = "none"
-    # Training-time augmentation, after TRAIN_CODEC: specifications, of which one setting is drawn
-    # for each image. A list of values counts as that many settings: ["jpeg:q=10,30", "webp:q=10"]
-    # draws each of three equally often.
+    # A training-time augmentation, after TRAIN_CODEC: one of these settings is drawn for each
+    # image. A list of values counts as that many settings, so that ["jpeg:q=10,30", "webp:q=10"]
+    # draws each of three equally often. "none" leaves the image as it is.
     node.RANDOM_CODECS = []
-    # How often an image is compressed by one of RANDOM_CODECS, in [0, 1]; a float: 1.0, not 1.
+    # How often an image is compressed by one of RANDOM_CODECS, in [0, 1]. Write 1.0, not 1: it is
+    # a float.
     node.RANDOM_PROB = 1.0
-    # Folder that keeps the streams of TRAIN_CODEC and TEST_CODEC; empty for none. Stage "mapper"
-    # alone.
+    # Folder that keeps the streams of TRAIN_CODEC, TEST_CODEC and SWEEP; empty for none. Stage
+    # "mapper" alone keeps streams.
     node.CACHE_DIR = ""
-    # Bound on that folder in MiB; 0 for none.
+    # Bound on that folder in MiB; 0 sets none.
     node.CACHE_MIB = 0
-    # With --eval-only: specifications to evaluate at, one RatePoint row each, into
-    # OUTPUT_DIR/sweep.
+    # Specifications to evaluate at with --eval-only. Each setting makes a RatePoint row in
+    # OUTPUT_DIR/sweep, as "salcompress evaluate" does, whatever the stage.
     node.SWEEP = []
-    # Stages "gpu" and "model": whether the learned codec writes real streams, whose length is then
-    # the rate, or counts their bits from the coder's integer tables: within 64 bits of the
-    # stream's, and faster. In training (stage "gpu"), and in tests; sweeps always write.
+    # In stage "gpu", while training: whether the learned codec writes real streams, whose length
+    # then is the rate. Otherwise it counts their bits by the coder's integer tables, which is
+    # faster and within 64 bits.
     node.TRAIN_STREAMS = False
+    # The same for tests, in stages "gpu" and "model".
     node.TEST_STREAMS = True
-    # Stage "gpu": test images in a batch. The detector sees them together, padded to one size.
+    # In stage "gpu": how many test images make a batch. The detector sees them together, padded to
+    # one size.
     node.TEST_BATCH = 1
-    # Stage "gpu": bfloat16 in the learned codec's transforms, quicker on recent GPUs; pixels are a
-    # grey level or two apart.
+    # In stage "gpu": whether the learned codec's transforms compute in bfloat16, which is quicker
+    # on recent GPUs. Pixels are then a grey level or two apart.
     node.MIXED_PRECISION = False
-    # Stage "gpu": batches compressed ahead of the detector; -1 for 2 on a GPU and 0 on the CPU.
+    # In stage "gpu": how many batches are compressed ahead of the detector. -1 takes 2 on a GPU,
+    # and 0 on the CPU.
     node.PREFETCH = -1
 
     model = node.MODEL = CfgNode()
-    # The codec to begin with, "salient:..."; its q is the quality of tests, weights=FILE another
-    # start than the shipped weights.
+    # The codec to begin with, "salient:...". Its q is the quality of tests; weights=FILE begins
+    # with other weights than the shipped ones.
     model.CODEC = "salient:q=0.3"
     # What training changes: "codec" (for a detector as it is), "detector" (behind a codec as it is)
     # or "both".
     model.TRAINS = "codec"
-    # Whether the detector's own losses, which need annotations, teach; a codec can learn by
+    # Whether the detector's own losses teach, which need annotations. A codec can learn by
     # DISTILLATION_WEIGHT alone.
     model.LABELS = True
-    # Weight of estimated bits per pixel in the loss.
+    # Weight of the estimated bits per pixel in the loss.
     model.RATE_WEIGHT = 1.0
-    # Of squared error, in units of the codec's own training (lambda by quality); salient places
-    # count 1 + SALIENCY_WEIGHT as much.
+    # Weight of the squared error, in units of the codec's own training (lambda by quality).
     model.DISTORTION_WEIGHT = 0.1
+    # Squared errors at the most salient places count 1 plus this as much as at the least.
     model.SALIENCY_WEIGHT = 0.0
     # Squared 8-bit error that a distance of 1 by the perceptual metric counts as; 0 leaves the
     # metric out.
@@ -76,23 +80,25 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     # codec.
     model.TASK_WEIGHT = 1.0
     # The same for one unit of the relative squared difference of the detector's backbone features;
-    # 0 leaves it out.
+    # 0 compares none.
     model.DISTILLATION_WEIGHT = 0.0
-    # Names of the features compared; empty for all that the backbone gives.
+    # Names of the features that are compared; an empty list takes all that the backbone gives.
     model.DISTILLATION_FEATURES = []
-    # Qualities drawn from for each training image: [low, high] from iteration QUALITY_ITERS on;
-    # before, a range that moves there linearly from QUALITY_START.
+    # Range of the qualities that training draws from, [low, high], from iteration QUALITY_ITERS on.
     model.QUALITY = [0.0, 0.4]
+    # The range at the first iteration; it moves linearly to QUALITY.
     model.QUALITY_START = [0.0, 0.4]
+    # In how many iterations it moves there.
     model.QUALITY_ITERS = 0
-    # Learning rates of the codec, and of the detector where both are trained: by AdamW without
-    # weight decay, with the gradients' norm clipped to SOLVER.CLIP_GRADIENTS.CLIP_VALUE, or to 1
-    # where that is not enabled. A detector trained alone has the optimizer of SOLVER.
+    # Learning rate of the codec. The optimizer is AdamW without weight decay; it clips the norm of
+    # the gradients to SOLVER.CLIP_GRADIENTS.CLIP_VALUE, or to 1 where that is not enabled.
     model.CODEC_LR = 1e-4
+    # Learning rate of a detector that is trained with the codec. A detector that is trained alone
+    # has the optimizer of SOLVER.
     model.DETECTOR_LR = 1e-4
-    # bfloat16 in the codec's transforms while training; never in its prior.
+    # Whether the codec's transforms compute in bfloat16 while training; its prior never does.
     model.MIXED_PRECISION = True
-    # Iterations between measured rates, pictures and bits maps in the logs; 0 for none.
+    # Iterations between measured rates, pictures and maps of bits in the logs; 0 logs none.
     model.LOG_PERIOD = 200
 
 

@@ -13,10 +13,10 @@ class CompressionEvaluator(DatasetEvaluator):
     """Pools the rate that the mapper, the loader or the model of this package noted with each
     picture.
 
-    Results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean``
-    (mean over images), ``num_images``, and ``psnr``, ``ms_ssim`` and ``perceptual`` where the
-    mapper measured them. With several processes each handles its share of the images, and the main
-    one pools them all.
+    Its results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean``
+    (the mean over the images) and ``num_images``; ``psnr``, ``ms_ssim`` and ``perceptual`` stand
+    beside them where the mapper measured them. With several processes each handles its share of the
+    images, and the main one pools them all.
 
     Attributes:
         records: After ``evaluate``, on the main process: one record an image, without detections.

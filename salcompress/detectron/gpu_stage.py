@@ -56,7 +56,7 @@ class CompressedLoader:
     Args:
         loader: Gives lists of dicts; finite or not, with worker processes or without. It may be
             iterated again where that can be.
-        codec: A codec or its specification. Under "none" the rate is that of the source file and
+        codec: A codec or its specification. Under "none" the rate is that of the source file, and
             the pixels are untouched.
         random_codecs: What ``codec_index`` of a picture draws from, 1 being the first; as
             :attr:`RandomCompression.settings

@@ -1,6 +1,4 @@
-"""Any Detectron2 model behind the learned codec, which is differentiable in training and hard at
-test.
-"""
+"""Any Detectron2 model behind the learned codec: differentiable in training, real at test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -55,29 +53,29 @@ class CompressedDetector(nn.Module):
     Args:
         detector: The model; with ``backbone`` and ``preprocess_image``, as GeneralizedRCNN has, if
             features are to be compared.
-        codec: The codec to begin with, "salient:..." or a SalientCodec: its quality is that of
-            tests, its saliency steers.
+        codec: The codec to begin with, "salient:..." or a SalientCodec. Its quality is that of
+            tests, and its saliency steers.
         trains: "codec", "detector" or "both".
         labels: Whether the detector's own losses are used.
-        weights: Of the terms of the loss.
+        weights: Weights of the terms of the loss.
         quality: Where training draws qualities from.
         image_format: "BGR" or "RGB", how the images' channels lie.
-        distilled_features: Names of the features compared; all if empty.
-        mixed_precision: bfloat16 in the transforms while training.
-        real_streams: At test, write streams, whose length is the rate; else it is counted, within
-            64 bits.
+        distilled_features: Names of the features that are compared; all where it is empty.
+        mixed_precision: Whether the transforms compute in bfloat16 while training.
+        real_streams: Whether tests write streams, whose length then is the rate. Otherwise it is
+            counted, within 64 bits.
 
     Attributes:
         codec: The DifferentiableCodec. It lies on the detector's device, whatever its specification
             says.
         detector: The model.
-        iteration: Of the schedule: that of Detectron2's event storage where there is one, so that
-            it resumes with the training; else of training passes so far.
+        iteration: Where the schedule is. It is the iteration of Detectron2's event storage where
+            there is one, so that it resumes with the training; otherwise it counts passes.
         last: The LastImage that went through the codec in training, for the logs; None before.
 
     Raises:
-        SettingError: A setting is wrong, there is nothing to learn from, or the detector has no
-            backbone for distillation.
+        SettingError: A setting is wrong, there is nothing to learn from, the detector has no
+            backbone for distillation, or it takes pictures of another format.
     """
 
     def __init__(
@@ -137,7 +135,7 @@ class CompressedDetector(nn.Module):
         """Around a detector as ``cfg.SALCOMPRESS.MODEL`` says.
 
         Raises:
-            SettingError: As of the constructor.
+            SettingError: What the constructor refuses, or a range that is not of two numbers.
         """
         node = cfg.SALCOMPRESS.MODEL
         weights = LossWeights(
@@ -166,8 +164,8 @@ class CompressedDetector(nn.Module):
         return self.codec.device
 
     def train(self, mode: bool = True) -> "CompressedDetector":
-        """Modules that are not trained keep the behaviour of evaluation, but for what a detector
-        needs to give losses.
+        """Set the mode. A detector that is not trained keeps its norms and dropout as at test; the
+        rest of it must be in training to give losses.
         """
         super().train(mode)
         if mode and self.trains == "codec":

@@ -45,6 +45,7 @@ class TorchvisionModel(nn.Module):
                 f"labels must be different numbers from 1, one for each class, got {list(labels)}"
             )
         self.model, self.image_format = model, image_format
+        self.input_format = image_format  # as Detectron2's models say it
         self._labels: Tensor
         self._classes: Tensor
         classes = torch.full((max(labels) + 1,), -1)

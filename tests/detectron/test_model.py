@@ -328,6 +328,20 @@ def test_a_loaded_checkpoint_is_what_is_tested(entries, tmp_path):
     copy.deepcopy(model)([mapper(dict(entries[0]))])  # as averages of weights do
 
 
+def test_a_whole_model_is_saved_after_a_test(entries, tmp_path):
+    """What it made for the test, threads and files of its own, does not go along."""
+    mapper = OriginalImageMapper(False, augmentations=[], image_format="BGR")
+    model = CompressedDetector(Recorder(), UNIFORM, real_streams=True).eval()
+    (x,) = (mapper(dict(entry)) for entry in entries[:1])
+    model([x])
+    torch.save(model, tmp_path / "model.pth")
+    again = torch.load(tmp_path / "model.pth", weights_only=False)
+    y = mapper(dict(entries[0]))
+    again([y])
+    assert y["num_bits"] == x["num_bits"]
+    assert torch.equal(again.detector.seen[-1], model.detector.seen[-1])
+
+
 def test_checkpoints_of_another_head_load_what_fits(slim, tmp_path, caplog):
     torch.save({"model": slim.state_dict()}, tmp_path / "six.pth")
     cfg = load_config(str(CONFIG))
