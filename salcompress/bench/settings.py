@@ -16,7 +16,7 @@ VARIANTS = {
     "codec": "codec in the model, trained for a frozen detector",
     "detector": "codec in the model, frozen, and the detector trained",
 }
-"""Of training: where the codec is, by name. The first is what the others are compared with."""
+"""Places of the codec in a training, by name. The first is what the others are compared with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +26,14 @@ class BenchSettings:
     Attributes:
         device: "cpu", "cuda", ...
         codec: Specification of the learned codec at one quality, without a device.
-        batches: Batch sizes of the stage; 1, which the others are compared with, comes in any case.
-        images: How many go through the stage for one timing.
-        variants: Of training, names of ``VARIANTS``; "none" comes in any case.
-        images_per_step: Of training.
-        min_size: Shorter side that the detector's pictures are resized to.
+        batches: Batch sizes of the stage. 1, which the others are compared with, comes in any case.
+        images: How many images go through the stage for one timing.
+        variants: Names of ``VARIANTS``, which training measures. "none" comes in any case.
+        images_per_step: Images of one training step.
+        min_size: Shorter side to which the detector's pictures are resized.
         workers: Processes of the loader.
         repeat: Timings behind each median.
-        steps: Of training, behind one timing.
+        steps: Training steps behind one timing.
         warm_up: Steps before them, from a loader that begins afresh.
         round_s: Seconds after which warm-up, or what is timed, ends before its last step.
 

@@ -39,44 +39,43 @@ class CompressedLoader:
     """Any loader of pictures mapped by
     :class:`~salcompress.detectron.original_mapper.OriginalImageMapper`, compressed on the way.
 
-    Yields the loader's batches, in order, as
-    :class:`~salcompress.detectron.mapper.CompressedDatasetMapper` would have made them: ``image``
-    is uint8 (3, h, w) in ``image_format``, after compression of the original picture and its
-    recorded transforms, on :attr:`device`; ``num_bits``, ``bpp`` and ``original_size`` stand beside
-    it, and ``coded`` with ``measure_distortion``. Detectron2's models move pictures to their own
-    device, so theirs may be another one.
+    It yields the loader's batches, in order, as
+    :class:`~salcompress.detectron.mapper.CompressedDatasetMapper` would have made them. ``image``
+    is uint8 (3, h, w) in ``image_format``, on :attr:`device`: the original picture was compressed,
+    and then its recorded transforms were applied. ``num_bits``, ``bpp`` and ``original_size`` stand
+    beside it, and ``coded`` with ``measure_distortion``. The detector may be on another device, for
+    Detectron2's models move pictures to their own.
 
     The learned codec works in batches on its device (see
-    :class:`~salcompress.codecs.salient.batched.BatchedCodec`), Pillow's codecs in threads, any
-    other one picture by picture. On CUDA pictures are copied from pinned memory, and all work is
-    queued on a stream of its own while the detector computes on the current one. Everything else
-    happens when the detector asks for a batch, in its thread: what the codec demands of floating
-    point is set for the whole process.
+    :class:`~salcompress.codecs.salient.batched.BatchedCodec`). Pillow's codecs work in threads, and
+    any other one picture by picture. On CUDA pictures are copied from pinned memory, and all work
+    is queued on a stream of its own while the detector computes on the current one. Everything else
+    happens when the detector asks for a batch, in its thread.
 
     Args:
-        loader: Gives lists of dicts; finite or not, with worker processes or without. It may be
-            iterated again where that can be.
+        loader: Gives lists of dicts. It may be finite or not, have worker processes or not, and is
+            iterated again where it can be.
         codec: A codec or its specification. Under "none" the rate is that of the source file, and
             the pixels are untouched.
-        random_codecs: What ``codec_index`` of a picture draws from, 1 being the first; as
-            :attr:`RandomCompression.settings
-            <salcompress.detectron.augmentation.RandomCompression>`, or the same specifications.
-            It works after ``codec``, and its rate counts; "none" leaves picture and rate as
-            they are.
+        random_codecs: The codecs that ``codec_index`` of a picture draws from, of which 1 is the
+            first: the :attr:`RandomCompression.settings
+            <salcompress.detectron.augmentation.RandomCompression>` of its mapper, or the same
+            specifications. The drawn one works after ``codec``, and its rate counts. "none" leaves
+            picture and rate as they are.
         image_format: "BGR" or "RGB", how the pictures' channels lie.
-        real_streams: The learned codec writes streams, whose length is the rate; else their length
-            is counted by the integer tables, within 64 bits.
-        prefetch: Batches that are begun before the detector asks for them; None takes 2 on CUDA,
-            and 0 on the CPU, where they would only compete.
+        real_streams: Whether the learned codec writes streams, whose length then is the rate.
+            Otherwise their length is counted by the integer tables, within 64 bits.
+        prefetch: How many batches are begun before the detector asks for them. None takes 2 on
+            CUDA, and 0 on the CPU, where they would only compete.
         measure_distortion: Also take PSNR, MS-SSIM and the perceptual metric, on the host.
-        mixed_precision: Transforms of the learned codec in bfloat16: quicker, pixels a grey level
-            or two apart.
+        mixed_precision: Whether the learned codec's transforms compute in bfloat16. It is quicker,
+            and pixels are a grey level or two apart.
         logs: Put each batch's ``salcompress/bpp`` into Detectron2's event storage, if there is one.
 
     Raises:
-        SettingError: The codec, the format or ``prefetch`` is wrong. While iterating: pictures are
-            not those of that mapper, or too much for the memory.
-        DataError: (while iterating) A codec cannot hold a picture; the message names its file.
+        SettingError: The codec, the format or ``prefetch`` is wrong. While iterating it says that
+            pictures are not of that mapper or of another format, or too much for the memory.
+        DataError: A codec cannot hold a picture; it is said while iterating, and names the file.
             Batches before that one are still given.
     """
 

@@ -47,7 +47,8 @@ def load_lazy_config(path: str, options: list[str]) -> DictConfig:
     """A LazyConfig with KEY=VALUE options over it.
 
     Raises:
-        SettingError: The file is missing or has no model, dataloader and train.
+        SettingError: The file is missing or has no model, dataloader and train, or an option is
+            wrong.
     """
     try:
         cfg = LazyConfig.load(path)
@@ -59,7 +60,23 @@ def load_lazy_config(path: str, options: list[str]) -> DictConfig:
             f"{path} is no LazyConfig: it has no {', '.join(missing)}; a YAML config is for "
             "tools/train_net.py"
         )
-    return LazyConfig.apply_overrides(cfg, options)
+    for option in options:
+        name = option.partition("=")[0].split(".")
+        # other parts take further arguments of what they call, and say themselves what is unknown
+        if name[0] not in cfg or (
+            name[0] == "train" and len(name) > 1 and name[1] not in cfg.train
+        ):
+            raise SettingError(
+                f"{option!r} sets nothing: the config's parts are {', '.join(cfg)}, and train has "
+                f"{', '.join(cfg.train)}"
+            )
+    try:
+        return LazyConfig.apply_overrides(cfg, options)
+    except Exception as error:  # hydra's and omegaconf's are of many kinds
+        raise SettingError(
+            f"the options {' '.join(options)} are no KEY=VALUE of this config: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
 
 
 def brings_weights(cfg: DictConfig) -> bool:

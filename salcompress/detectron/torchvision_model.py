@@ -19,9 +19,9 @@ class TorchvisionModel(nn.Module):
     """Takes Detectron2's list of dicts; gives a dict of losses in training, and at test a list of
     ``{"instances": Instances}``.
 
-    The model resizes for itself, so the mapper need not: pictures must come at the size that
-    results are wanted at. It has no ``backbone`` of Detectron2's kind, so its labels can teach a
-    codec, and its features cannot.
+    The model resizes for itself, so the mapper need not: pictures must come at the size at which
+    results are wanted. It has no ``backbone`` of Detectron2's kind, so that its labels can teach a
+    codec and its features cannot.
 
     Args:
         model: Takes a list of float RGB (3, H, W) in [0, 1]; gives boxes, labels from 1, scores and

@@ -175,6 +175,20 @@ def test_each_command_says_which_configs_it_takes(tmp_path):
             lazy_engine.main(default_argument_parser().parse_args(args))
 
 
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ("train.max_itr=3", "'train.max_itr=3' sets nothing: .* train has output_dir"),
+        ("trains.max_iter=3", "'trains.max_iter=3' sets nothing: the config's parts are"),
+        ("train.max_iter=[", r"the options train.max_iter=\[ are no KEY=VALUE of this config"),
+    ],
+)
+def test_wrong_options_of_a_lazy_config_are_named(option, message):
+    args = ["--config-file", str(CONFIGS / "salient_lazy.py"), "--num-gpus", "0", option]
+    with pytest.raises(SettingError, match=message):
+        lazy_engine.main(default_argument_parser().parse_args(args))
+
+
 def test_lazy_configs_that_mix_formats_are_refused(scenes_name, tmp_path):
     """A model that wants RGB behind mappers of BGR: about a tenth more bits, and nothing fails."""
     args = ["--config-file", str(CONFIGS / "salient_lazy.py"), "--num-gpus", "0"]
