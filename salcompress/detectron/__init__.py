@@ -9,12 +9,13 @@ from salcompress.detectron.config import add_salcompress_config
 from salcompress.detectron.evaluators import CompressionEvaluator
 from salcompress.detectron.gpu_stage import CompressedLoader
 from salcompress.detectron.mapper import CompressedDatasetMapper
-from salcompress.detectron.model import CompressedDetector, LossWeights, QualitySchedule
+from salcompress.detectron.model import CompressedDetector
 from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.detectron.torchvision_model import TorchvisionModel, load_scene_model
 from salcompress.detectron.trainer import CompressionTrainer
+from salcompress.detectron.training_settings import LossWeights, QualitySchedule
 
 __all__ = [
     "ClippedAdamW",

@@ -7,28 +7,13 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
 from salcompress.codecs import Codec, load_codecs
+from salcompress.detectron.image_format import as_rgb, check_image_format
 from salcompress.errors import SettingError
 from salcompress.evaluation.round_trip import code
-from salcompress.image import swap_channels
-
-
-def check_image_format(image_format: str) -> None:
-    """Raise unless codecs can be given pictures of this Detectron2 format.
-
-    Raises:
-        SettingError: Neither "BGR" nor "RGB".
-    """
-    if image_format not in ("BGR", "RGB"):
-        raise SettingError(f"INPUT.FORMAT must be BGR or RGB for compression, got {image_format!r}")
-
-
-def as_rgb(image: np.ndarray, image_format: str) -> np.ndarray:
-    """A picture of the given format as RGB; also the way back, for the swap is its own inverse."""
-    return swap_channels(image) if image_format == "BGR" else image
 
 
 class CodecTransform(Transform):
-    """Compress and decompress the picture; coordinates, boxes, masks and label maps are as they
+    """Compress and decompress the picture. Coordinates, boxes, masks and label maps stay as they
     were.
 
     Args:
@@ -45,7 +30,7 @@ class CodecTransform(Transform):
         """uint8 (H, W, 3) to the same.
 
         Raises:
-            SettingError: Not such an array; compression comes before augmentations that make
+            SettingError: ``img`` is no such array. Put compression before augmentations that make
                 pictures float.
         """
         return as_rgb(code(self.codec, as_rgb(img, self.image_format)).decoded, self.image_format)
@@ -57,7 +42,7 @@ class CodecTransform(Transform):
         return segmentation  # the default would send label maps through the codec
 
     def inverse(self) -> Transform:
-        """Of its geometry, which it does not change; lost detail does not come back."""
+        """The inverse of its geometry, which it does not change. Lost detail does not come back."""
         return NoOpTransform()
 
 
@@ -67,8 +52,8 @@ class RandomCompression(T.Augmentation):
     Put it first, so that it sees the original picture; codecs then work as they do at test time.
 
     Args:
-        codecs: Specifications; of "jpeg:q=10,30" each value counts as one setting. All are equally
-            likely.
+        codecs: Specifications. Each value of "jpeg:q=10,30" counts as one setting, and all settings
+            are equally likely. "none" leaves the picture as it is.
         prob: How often a picture is compressed at all, in [0, 1].
         image_format: "BGR" or "RGB", how the picture's channels lie.
 

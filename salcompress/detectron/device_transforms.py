@@ -53,7 +53,7 @@ def check_transforms(transforms: Transform) -> None:
 
 
 def transformed_size(size: tuple[int, int], transforms: Transform) -> tuple[int, int]:
-    """Height and width of a picture of the given ones after ``transforms``."""
+    """Height and width, after ``transforms``, of a picture that has ``size`` before them."""
     height, width = size
     for transform in flatten(transforms):
         if isinstance(transform, CropTransform):
@@ -74,9 +74,9 @@ def transformed_size(size: tuple[int, int], transforms: Transform) -> tuple[int,
 def apply_transforms(image: Tensor, transforms: Transform) -> Tensor:
     """What ``transforms.apply_image`` does to a picture, where the picture lies.
 
-    8-bit pictures on the CPU are resized by Pillow itself: AP of a small detector moved by 0.7 when
-    values were one grey level off here and there. On other devices it is done in Pillow's integers,
-    columns first; newer versions of Pillow take the rows first at times, and then a value may
+    8-bit pictures on the CPU are resized by Pillow itself: the AP of a small detector moved by 0.7
+    when values were one grey level off here and there. Other devices resize in Pillow's integers,
+    columns first. Newer versions of Pillow take the rows first at times, and then a value may
     differ by one grey level.
 
     Args:

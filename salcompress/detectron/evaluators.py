@@ -13,16 +13,16 @@ class CompressionEvaluator(DatasetEvaluator):
     """Pools the rate that the mapper, the loader or the model of this package noted with each
     picture.
 
-    Results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean``
-    (mean over images), ``num_images``, and ``psnr``, ``ms_ssim`` and ``perceptual`` where the
-    mapper measured them. With several processes each handles its share of the images, and the main
-    one pools them all.
+    Its results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean``
+    (the mean over the images) and ``num_images``; ``psnr``, ``ms_ssim`` and ``perceptual`` stand
+    beside them where the mapper measured them. With several processes each handles its share of the
+    images, and the main one pools them all.
 
     Attributes:
         records: After ``evaluate``, on the main process: one record an image, without detections.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.records: list[ImageRecord] = []
 
     def reset(self) -> None:
@@ -38,8 +38,7 @@ class CompressionEvaluator(DatasetEvaluator):
             if "num_bits" not in mapped:
                 raise SettingError(
                     "CompressionEvaluator needs pictures from CompressedDatasetMapper, "
-                    "CompressedLoader or CompressedDetector: "
-                    "num_bits is missing"
+                    "CompressedLoader or CompressedDetector: num_bits is missing"
                 )
             height, width = mapped["original_size"]
             record = ImageRecord(
@@ -65,9 +64,10 @@ class CompressionEvaluator(DatasetEvaluator):
         if not self.records:
             return {}
         pixels = [r.height * r.width for r in self.records]
+        bits = [r.num_bits or 0 for r in self.records]  # process() refuses pictures without
         result = {
-            "bpp": sum(r.num_bits for r in self.records) / sum(pixels),
-            "bpp_mean": sum(r.num_bits / p for r, p in zip(self.records, pixels)) / len(pixels),
+            "bpp": sum(bits) / sum(pixels),
+            "bpp_mean": sum(b / p for b, p in zip(bits, pixels)) / len(pixels),
             "num_images": float(len(pixels)),
         }
         for name in ("psnr", "ms_ssim", "perceptual"):

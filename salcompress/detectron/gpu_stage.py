@@ -6,26 +6,32 @@ import collections
 import concurrent.futures
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
 from salcompress.codecs import Codec, SalientCodec, load_codec, load_codecs
-from salcompress.codecs.classical import PillowCodec
 from salcompress.codecs.identity import IdentityCodec
-from salcompress.codecs.salient.batched import BatchedCodec, enough_memory, refusal_named
+from salcompress.codecs.classical import PillowCodec
+from salcompress.codecs.salient.batched import BatchedCodec, enough_memory
 from salcompress.codecs.salient.networks import default_device
-from salcompress.detectron.augmentation import check_image_format
 from salcompress.detectron.device_transforms import apply_transforms
+from salcompress.detectron.image_format import check_image_format
+from salcompress.detectron.picture_mapper import without_picture
+from salcompress.detectron.staged_picture import (
+    STAGE_KEYS,
+    InBatch,
+    StagedPicture,
+    as_array,
+    code_on_host,
+    stage_picture,
+)
 from salcompress.errors import SettingError
-from salcompress.evaluation.round_trip import CodedImage, code
 from salcompress.image import bits_per_pixel
 
-_OF_THE_STAGE = ("transforms", "source_bits", "codec_index")
 _MOST_THREADS = 8  # several training processes may share the machine
 
 
@@ -33,43 +39,43 @@ class CompressedLoader:
     """Any loader of pictures mapped by
     :class:`~salcompress.detectron.original_mapper.OriginalImageMapper`, compressed on the way.
 
-    Yields the loader's batches, in order, as
-    :class:`~salcompress.detectron.mapper.CompressedDatasetMapper` would have made them: ``image``
-    is uint8 (3, h, w) in ``image_format``, after compression of the original picture and its
-    recorded transforms, on :attr:`device`; ``num_bits``, ``bpp`` and ``original_size`` stand beside
-    it, and ``coded`` with ``measure_distortion``. Detectron2's models move pictures to their own
-    device, so theirs may be another one.
+    It yields the loader's batches, in order, as
+    :class:`~salcompress.detectron.mapper.CompressedDatasetMapper` would have made them. ``image``
+    is uint8 (3, h, w) in ``image_format``, on :attr:`device`: the original picture was compressed,
+    and then its recorded transforms were applied. ``num_bits``, ``bpp`` and ``original_size`` stand
+    beside it, and ``coded`` with ``measure_distortion``. The detector may be on another device, for
+    Detectron2's models move pictures to their own.
 
     The learned codec works in batches on its device (see
-    :class:`~salcompress.codecs.salient.batched.BatchedCodec`), Pillow's codecs in threads, any
-    other one picture by picture. On CUDA pictures are copied from pinned memory, and all work is
-    queued on a stream of its own while the detector computes on the current one. Everything else
-    happens when the detector asks for a batch, in its thread: what the codec demands of floating
-    point is set for the whole process.
+    :class:`~salcompress.codecs.salient.batched.BatchedCodec`). Pillow's codecs work in threads, and
+    any other one picture by picture. On CUDA pictures are copied from pinned memory, and all work
+    is queued on a stream of its own while the detector computes on the current one. Everything else
+    happens when the detector asks for a batch, in its thread.
 
     Args:
-        loader: Gives lists of dicts; finite or not, with worker processes or without. It may be
-            iterated again where that can be.
-        codec: A codec or its specification. Under "none" the rate is that of the source file and
+        loader: Gives lists of dicts. It may be finite or not, have worker processes or not, and is
+            iterated again where it can be.
+        codec: A codec or its specification. Under "none" the rate is that of the source file, and
             the pixels are untouched.
-        random_codecs: What ``codec_index`` of a picture draws from, 1 being the first; as
-            :attr:`RandomCompression.settings
-            <salcompress.detectron.augmentation.RandomCompression>`, or the same specifications.
-            Works after ``codec``, and its rate counts.
+        random_codecs: The codecs that ``codec_index`` of a picture draws from, of which 1 is the
+            first: the :attr:`RandomCompression.settings
+            <salcompress.detectron.augmentation.RandomCompression>` of its mapper, or the same
+            specifications. The drawn one works after ``codec``, and its rate counts. "none" leaves
+            picture and rate as they are.
         image_format: "BGR" or "RGB", how the pictures' channels lie.
-        real_streams: The learned codec writes streams, whose length is the rate; else their length
-            is counted by the integer tables, within 64 bits.
-        prefetch: Batches that are begun before the detector asks for them; None takes 2 on CUDA,
-            and 0 on the CPU, where they would only compete.
+        real_streams: Whether the learned codec writes streams, whose length then is the rate.
+            Otherwise their length is counted by the integer tables, within 64 bits.
+        prefetch: How many batches are begun before the detector asks for them. None takes 2 on
+            CUDA, and 0 on the CPU, where they would only compete.
         measure_distortion: Also take PSNR, MS-SSIM and the perceptual metric, on the host.
-        mixed_precision: Transforms of the learned codec in bfloat16: quicker, pixels a grey level
-            or two apart.
+        mixed_precision: Whether the learned codec's transforms compute in bfloat16. It is quicker,
+            and pixels are a grey level or two apart.
         logs: Put each batch's ``salcompress/bpp`` into Detectron2's event storage, if there is one.
 
     Raises:
-        SettingError: The codec, the format or ``prefetch`` is wrong. While iterating: pictures are
-            not those of that mapper, or too much for the memory.
-        DataError: (while iterating) A codec cannot hold a picture; the message names its file.
+        SettingError: The codec, the format or ``prefetch`` is wrong. While iterating it says that
+            pictures are not of that mapper or of another format, or too much for the memory.
+        DataError: A codec cannot hold a picture; it is said while iterating, and names the file.
             Batches before that one are still given.
     """
 
@@ -90,18 +96,12 @@ class CompressedLoader:
         if prefetch is not None and prefetch < 0:
             raise SettingError(f"prefetch must be at least 0, or None, got {prefetch}")
         self.loader, self.codec = loader, load_codec(codec) if isinstance(codec, str) else codec
-        self.random_codecs = [
-            c
-            for given in random_codecs
-            for c in (load_codecs(given) if isinstance(given, str) else [given])
-        ]
-        self.image_format = image_format
-        self.real_streams, self.measure_distortion, self.mixed_precision, self.logs = (
-            real_streams,
-            measure_distortion,
-            mixed_precision,
-            logs,
-        )
+        self.random_codecs: list[Codec] = []
+        for given in random_codecs:
+            self.random_codecs += load_codecs(given) if isinstance(given, str) else [given]
+        self.image_format, self.real_streams = image_format, real_streams
+        self.measure_distortion, self.mixed_precision = measure_distortion, mixed_precision
+        self.logs = logs
         learned = [c for c in (self.codec, *self.random_codecs) if isinstance(c, SalientCodec)]
         self.device = torch.device((learned[0].device if learned else None) or default_device())
         """Where pictures lie that are given: the learned codec's, or CUDA where there is one."""
@@ -111,12 +111,11 @@ class CompressedLoader:
         self._side: torch.cuda.Stream | None = None
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(cast(Sized, self.loader))
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        batches = iter(
-            self.loader
-        )  # which forks the loader's processes: threads and CUDA streams come after
+        # which forks the loader's processes: threads and CUDA streams come after
+        batches = iter(self.loader)
         if self._pool is None:
             self._pool = concurrent.futures.ThreadPoolExecutor(
                 min(_MOST_THREADS, os.cpu_count() or 1), "salcompress-stage"
@@ -141,63 +140,35 @@ class CompressedLoader:
 
     def _begin(self, entries: list[dict[str, Any]]) -> "_Batch":
         """Queue all work on a batch that needs no waiting."""
+        pinned = self.device.type == "cuda"
         with enough_memory(self.device, [entry["image"] for entry in entries if "image" in entry]):
-            pictures = [_Picture(entry, self._as_rgb(entry)) for entry in entries]
-        with self._queued(), enough_memory(self.device, [picture.original for picture in pictures]):
+            pictures = [
+                stage_picture(entry, self.image_format, len(self.random_codecs), pinned)
+                for entry in entries
+            ]
+        with self._queued(), enough_memory(self.device, [p.original for p in pictures]):
             self._compress([self.codec] * len(pictures), pictures)
-            for drawn in self._by_drawn_codec(pictures):
-                self._compress(
-                    [self.random_codecs[picture.entry["codec_index"] - 1] for picture in drawn],
-                    drawn,
-                    again=True,
-                )
+            for codecs, drawn in self._drawn(pictures):
+                self._compress(codecs, drawn)
             for picture in pictures:
-                if isinstance(picture.decoded, Tensor):
-                    self._transform(picture)
+                if picture.coding.is_ready:
+                    picture.image = self._transformed(picture)
             return _Batch(pictures, self._done())
 
     def _finish(self, batch: "_Batch") -> list[dict[str, Any]]:
         """The batch as the detector gets it, ready on the current stream."""
         done = batch.done
-        coding = [picture for picture in batch.pictures if not isinstance(picture.decoded, Tensor)]
+        coding = [picture for picture in batch.pictures if picture.image is None]
         if coding:
-            with (
-                self._queued(),
-                enough_memory(self.device, [picture.original for picture in coding]),
-            ):
+            with self._queued(), enough_memory(self.device, [p.original for p in coding]):
                 for picture in coding:
-                    picture.coded = picture.decoded.result()
-                    picture.decoded = torch.from_numpy(
-                        np.ascontiguousarray(picture.coded.decoded.transpose(2, 0, 1))
-                    )
-                    self._transform(picture)
+                    picture.image = self._transformed(picture)
                 done = self._done()
-        finished = []
-        for picture in batch.pictures:
-            num_bits, (height, width) = picture.num_bits(), picture.original.shape[1:]
-            entry = {key: value for key, value in picture.entry.items() if key not in _OF_THE_STAGE}
-            entry |= {
-                "image": picture.image,
-                "num_bits": num_bits,
-                "bpp": bits_per_pixel(num_bits, height, width),
-                "original_size": (height, width),
-            }
-            if self.measure_distortion:
-                with self._queued():
-                    coded = (picture.coded or CodedImage(None, num_bits, None, None))._replace(
-                        decoded=_as_array(picture.decoded)
-                    )
-                entry["coded"] = coded.compared_to(_as_array(picture.original))._replace(
-                    decoded=None
-                )
-            finished.append(entry)
+        finished = [self._entry(picture) for picture in batch.pictures]
         if self.logs and has_event_storage():
-            pixels = sum(
-                entry["original_size"][0] * entry["original_size"][1] for entry in finished
-            )
-            get_event_storage().put_scalar(
-                "salcompress/bpp", sum(entry["num_bits"] for entry in finished) / pixels
-            )
+            pixels = sum(height * width for height, width in (p.size for p in batch.pictures))
+            num_bits = sum(entry["num_bits"] for entry in finished)
+            get_event_storage().put_scalar("salcompress/bpp", num_bits / pixels)
         if done is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_event(done)
@@ -207,63 +178,54 @@ class CompressedLoader:
                 entry["image"].record_stream(current)
         return finished
 
-    def _by_drawn_codec(self, pictures: Sequence["_Picture"]) -> Iterable[list["_Picture"]]:
-        """Pictures that drew a codec, by what they drew."""
-        groups: dict[Any, list[_Picture]] = {}
+    def _entry(self, picture: StagedPicture) -> dict[str, Any]:
+        """The dict of a picture as CompressedDatasetMapper would have made it."""
+        num_bits = picture.coding.num_bits()
+        entry = {key: value for key, value in picture.entry.items() if key not in STAGE_KEYS}
+        entry |= {
+            "image": picture.image,
+            "num_bits": num_bits,
+            "bpp": bits_per_pixel(num_bits, *picture.size),
+            "original_size": picture.size,
+        }
+        entry.pop("image_format", None)
+        if self.measure_distortion:
+            with self._queued():
+                coded = picture.coding.coded_image()
+            entry["coded"] = without_picture(coded.compared_to(as_array(picture.original)))
+        return entry
+
+    def _drawn(
+        self, pictures: Sequence[StagedPicture]
+    ) -> Iterable[tuple[list[Codec], list[StagedPicture]]]:
+        """Pictures that drew a codec, with what they drew; of one family each."""
+        groups: dict[Any, tuple[list[Codec], list[StagedPicture]]] = {}
         for picture in pictures:
             if picture.entry["codec_index"]:
-                groups.setdefault(
-                    _family(self.random_codecs[picture.entry["codec_index"] - 1]), []
-                ).append(picture)
+                codec = self.random_codecs[picture.entry["codec_index"] - 1]
+                codecs, members = groups.setdefault(_family(codec), ([], []))
+                codecs.append(codec)
+                members.append(picture)
         return groups.values()
 
-    def _compress(
-        self, codecs: Sequence[Codec], pictures: Sequence["_Picture"], again: bool = False
-    ) -> None:
-        """Send pictures through codecs of one family; ``again``: drawn ones, after the first."""
+    def _compress(self, codecs: Sequence[Codec], pictures: Sequence[StagedPicture]) -> None:
+        """Send pictures through codecs of one family, each after what it went through before."""
         codec = codecs[0]
         if isinstance(codec, IdentityCodec):
-            for picture in pictures:
-                bits = (
-                    8 * len(codec.encode(_as_array(picture.original)))
-                    if again
-                    else picture.entry["source_bits"]
-                )
-                picture.num_bits = lambda bits=bits: bits
-        elif isinstance(codec, SalientCodec):
-            images = [
-                p.decoded
-                if isinstance(p.decoded, Tensor)
-                else torch.from_numpy(p.decoded.result().decoded).permute(2, 0, 1)
-                for p in pictures
-            ]
+            return
+        if isinstance(codec, SalientCodec):
             batch = self._batched_codec(codec).start(
-                images, [picture.name for picture in pictures], [c.quality for c in codecs]
+                [picture.coding.pixels() for picture in pictures],
+                cast(list[str], [picture.name for picture in pictures]),
+                [cast(SalientCodec, own).quality for own in codecs],
             )
             for k, picture in enumerate(pictures):
-                picture.decoded, picture.num_bits, picture.coded = (
-                    batch.images[k],
-                    lambda k=k: batch.num_bits()[k],
-                    None,
-                )
-        else:
-            for picture in pictures:
-                before = (
-                    _as_array(picture.decoded)
-                    if isinstance(picture.decoded, Tensor)
-                    else picture.decoded
-                )
-                coded = concurrent.futures.Future()
-                if isinstance(
-                    codec, PillowCodec
-                ):  # of another it is not known whether threads may use it, or what it sets
-                    coded = self._pool.submit(_code, codec, before, picture.name)
-                else:
-                    coded.set_result(_code(codec, before, picture.name))
-                picture.decoded, picture.num_bits = (
-                    coded,
-                    lambda coded=coded: coded.result().num_bits,
-                )
+                picture.coding = InBatch(batch, k)
+            return
+        # of another than Pillow's it is not known whether threads may use it, or what it sets
+        pool = self._pool if isinstance(codec, PillowCodec) else None
+        for own, picture in zip(codecs, pictures):
+            picture.coding = code_on_host(own, picture, pool)
 
     def _batched_codec(self, codec: SalientCodec) -> BatchedCodec:
         family = _family(codec)
@@ -276,41 +238,15 @@ class CompressedLoader:
             )
         return self._batched[family]
 
-    def _as_rgb(self, entry: dict[str, Any]) -> Tensor:
-        """A copy of a dict's picture as RGB, on the host; pinned if it is to go to a GPU."""
-        missing = [key for key in ("image", *_OF_THE_STAGE) if key not in entry]
-        if missing:
-            raise SettingError(
-                "CompressedLoader needs pictures mapped by OriginalImageMapper, with the keys "
-                f"image, {', '.join(_OF_THE_STAGE)}; "
-                f"{', '.join(missing)} is missing"
-            )
-        if not 0 <= entry["codec_index"] <= len(self.random_codecs):
-            raise SettingError(
-                f"a picture drew random codec {entry['codec_index']}, and the stage has "
-                f"{len(self.random_codecs)}: give "
-                "CompressedLoader the settings of the mapper's random_compression"
-            )
-        image = entry["image"]
-        rgb = torch.empty(image.shape, dtype=image.dtype, pin_memory=self.device.type == "cuda")
-        return rgb.copy_(image.flip(0) if self.image_format == "BGR" else image)
-
     @torch.no_grad()
-    def _transform(self, picture: "_Picture") -> None:
-        decoded = picture.decoded
-        if (
-            decoded.device != self.device
-            and self.device.type == "cuda"
-            and decoded.device.type == "cpu"
-            and not decoded.is_pinned()
-        ):
+    def _transformed(self, picture: StagedPicture) -> Tensor:
+        """What the detector gets of a picture."""
+        decoded = picture.coding.pixels()
+        if self.device.type == "cuda" and decoded.device.type == "cpu" and not decoded.is_pinned():
             decoded = decoded.pin_memory()
-        image = apply_transforms(
-            decoded.to(self.device, non_blocking=True), picture.entry["transforms"]
-        )
-        picture.image = image.flip(0) if self.image_format == "BGR" else image.contiguous()
-        if not self.measure_distortion:
-            picture.decoded = picture.image  # lets go of the other's memory
+        moved = decoded.to(self.device, non_blocking=True)
+        image = apply_transforms(moved, picture.entry["transforms"])
+        return image.flip(0) if self.image_format == "BGR" else image.contiguous()
 
     @contextlib.contextmanager
     def _queued(self) -> Iterator[None]:
@@ -322,52 +258,18 @@ class CompressedLoader:
         return self._side.record_event() if self._side is not None else None
 
 
-class _Picture:
-    """One picture on its way.
+class _Batch(NamedTuple):
+    """A batch that was begun."""
 
-    Attributes:
-        original: RGB, on the host.
-        decoded: RGB of the original's size, (3, H, W); a future of a CodedImage while a thread
-            codes it.
-        image: What the detector gets.
-    """
-
-    def __init__(self, entry: dict[str, Any], original: Tensor):
-        self.entry, self.original, self.name = entry, original, entry.get("file_name")
-        self.decoded: Tensor | concurrent.futures.Future = original
-        self.image = original
-        self.num_bits: Callable[[], int] = lambda: 0
-        self.coded: CodedImage | None = None
-
-
-class _Batch:
-    """A batch that was begun; on CUDA, what is begun has happened after ``done``."""
-
-    def __init__(self, pictures: list[_Picture], done: "torch.cuda.Event | None"):
-        self.pictures, self.done = pictures, done
+    pictures: list[StagedPicture]
+    done: "torch.cuda.Event | None"
+    """After it, on CUDA, what was begun has happened."""
 
 
 def _family(codec: Codec) -> Any:
     """The same of settings of one learned codec that differ in quality alone: they go through the
     networks together.
     """
-    return (
-        (codec.device, codec.with_quality(0).fingerprint)
-        if isinstance(codec, SalientCodec)
-        else id(codec)
-    )
-
-
-def _code(
-    codec: Codec, image: np.ndarray | concurrent.futures.Future, name: str | None
-) -> CodedImage:
-    """Code an image, or what an earlier codec will make of one."""
-    with refusal_named(name):
-        return code(
-            codec, image.result().decoded if isinstance(image, concurrent.futures.Future) else image
-        )
-
-
-def _as_array(image: Tensor) -> np.ndarray:
-    """(3, H, W) to (H, W, 3), on the host."""
-    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+    if isinstance(codec, SalientCodec):
+        return codec.device, codec.with_quality(0).fingerprint
+    return id(codec)

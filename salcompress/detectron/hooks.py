@@ -9,17 +9,19 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from salcompress.detectron.model import CompressedDetector
-from salcompress.evaluation.round_trip import code
+from salcompress.detectron.picture_mapper import as_tensor
+from salcompress.evaluation.round_trip import CodedImage, code
+from salcompress.image import PLACE
 
 
 class CodecLogger(HookBase):
     """Measures the codec of the present weights on the last training image, by a real stream, and
     puts it into the event storage.
 
-    Scalars ``salcompress/real_bpp`` (length of the stream), ``real_psnr``, ``real_perceptual``;
-    pictures ``original``, ``decoded`` and ``bits`` (bits by place of 16x16 pixels, white is the
-    most). (Estimated rates and the share of the bits at salient places are logged by the model,
-    every iteration.)
+    The scalars are ``salcompress/real_bpp`` (the length of the stream), ``real_psnr`` and
+    ``real_perceptual``. The pictures are ``original``, ``decoded`` and ``bits``: the bits by place
+    of 16x16 pixels, where white is the most. The model itself logs what it estimates, at every
+    iteration.
 
     Args:
         model: What is trained.
@@ -30,36 +32,20 @@ class CodecLogger(HookBase):
         self.model, self.period = model, period
 
     def after_step(self) -> None:
-        iteration = self.trainer.iter + 1
-        if (
-            not self.period
-            or self.model.last is None
-            or (iteration % self.period and iteration != self.trainer.max_iter)
-        ):
+        iteration, last = self.trainer.iter + 1, self.model.last
+        if not self.period or last is None:
             return
-        last, storage = self.model.last, get_event_storage()
+        if iteration % self.period and iteration != self.trainer.max_iter:
+            return
         original = np.ascontiguousarray(last.original.permute(1, 2, 0).cpu().numpy())
-        found = code(
-            self.model.codec.deployed().with_quality(last.quality), original, with_maps=True
-        ).compared_to(original)
-        figures = {
-            "real_bpp": found.num_bits / original[..., 0].size,
-            "real_psnr": found.psnr,
-            "real_perceptual": found.perceptual,
-        }
-        storage.put_scalars(
-            smoothing_hint=False,
-            **{
-                f"salcompress/{name}": value for name, value in figures.items() if value is not None
-            },
-        )
-        bits = found.maps.bits / max(found.maps.bits.max(), 1e-9)
-        for name, picture in (
-            ("original", last.original.cpu()),
-            ("decoded", _chw(found.decoded)),
-            ("bits", torch.from_numpy(np.kron(bits, np.ones((16, 16)))).float().expand(3, -1, -1)),
-        ):
-            storage.put_image(f"salcompress/{name}", picture)
+        codec = self.model.codec.deployed().with_quality(last.quality)
+        coded = code(codec, original, with_maps=True).compared_to(original)
+        _put_figures(coded, num_pixels=original[..., 0].size)
+        storage = get_event_storage()
+        storage.put_image("salcompress/original", last.original.cpu())
+        storage.put_image("salcompress/decoded", as_tensor(coded.decoded))
+        if coded.maps is not None:
+            storage.put_image("salcompress/bits", _bits_picture(coded.maps.bits))
 
 
 class CodecExporter(HookBase):
@@ -92,5 +78,19 @@ class CodecExporter(HookBase):
             path.with_suffix(".part").replace(path)
 
 
-def _chw(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(image).permute(2, 0, 1)
+def _put_figures(coded: CodedImage, num_pixels: int) -> None:
+    figures = {
+        "real_bpp": coded.num_bits / num_pixels,
+        "real_psnr": coded.psnr,
+        "real_perceptual": coded.perceptual,
+    }
+    get_event_storage().put_scalars(
+        smoothing_hint=False,
+        **{f"salcompress/{name}": value for name, value in figures.items() if value is not None},
+    )
+
+
+def _bits_picture(bits: np.ndarray) -> Tensor:
+    """Bits by place as a grey picture, (3, H, W) in [0, 1]: white is the most."""
+    grey = np.kron(bits / max(bits.max(), 1e-9), np.ones((PLACE, PLACE)))
+    return torch.from_numpy(grey).float().expand(3, -1, -1)

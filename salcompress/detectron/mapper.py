@@ -4,43 +4,40 @@ from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode, configurable
-from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
-from detectron2.utils.file_io import PathManager
 
 from salcompress.codecs import Codec, load_codec
 from salcompress.codecs.identity import IdentityCodec
-from salcompress.detectron.augmentation import (
-    CodecTransform,
-    RandomCompression,
-    as_rgb,
-    check_image_format,
+from salcompress.codecs.salient.batched import refusal_named
+from salcompress.detectron.augmentation import RandomCompression
+from salcompress.detectron.config import configured_codec
+from salcompress.detectron.picture_mapper import (
+    PictureMapper,
+    SourcePicture,
+    as_tensor,
+    without_picture,
 )
-from salcompress.detectron.config import configured_codec, configured_random_compression
-from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.evaluation.round_trip import CodedImage, code
-from salcompress.files import read_file
 from salcompress.image import bits_per_pixel
 
 
-class CompressedDatasetMapper(DatasetMapper):
+class CompressedDatasetMapper(PictureMapper):
     """What :class:`detectron2.data.DatasetMapper` does, on the decoded picture.
 
-    The codec sees the original picture, before any resize or crop. To the stock mapper's keys it
-    adds ``num_bits`` (of the whole stream), ``bpp`` (per pixel of the original), ``original_size``
-    (height, width) and, with ``measure_distortion``, ``coded`` (a
-    :class:`~salcompress.evaluation.round_trip.CodedImage` without its picture).
+    The codec sees the original picture, before any resize or crop. The mapper adds to the stock
+    mapper's keys ``num_bits`` (of the whole stream), ``bpp`` (per pixel of the original) and
+    ``original_size`` (height, width). With ``measure_distortion`` it adds ``coded``, a
+    :class:`~salcompress.evaluation.round_trip.CodedImage` without its picture.
 
     Args:
-        codec: A codec or its specification. Under "none" the rate is that of the source file and
+        is_train: As of :class:`~salcompress.detectron.picture_mapper.PictureMapper`, as all that is
+            not named here.
+        codec: A codec or its specification. Under "none" the rate is that of the source file, and
             the pixels are untouched.
-        random_compression: Compress the original picture, after ``codec``, by a setting drawn at
-            random; where it does, the rate is that of the drawn setting.
-        measure_distortion: Also take PSNR and MS-SSIM, some 30 ms a picture.
-        is_train, augmentations, image_format, use_instance_mask, use_keypoint,
-        instance_mask_format, keypoint_hflip_indices, precomputed_proposal_topk, recompute_boxes: As
-        of the stock mapper; ``image_format``
-            must be "BGR" or "RGB".
+        random_compression: Compresses the picture after ``codec`` by a setting drawn at random.
+            Where it does, the rate is that of the drawn setting. Where it draws "none", it does
+            not.
+        measure_distortion: Also take PSNR, MS-SSIM and the perceptual metric: some 0.2 s a picture.
 
     Raises:
         SettingError: The codec or the format is wrong.
@@ -63,11 +60,11 @@ class CompressedDatasetMapper(DatasetMapper):
         precomputed_proposal_topk: int | None = None,
         recompute_boxes: bool = False,
     ):
-        check_image_format(image_format)
         super().__init__(
             is_train,
             augmentations=augmentations,
             image_format=image_format,
+            random_compression=random_compression,
             use_instance_mask=use_instance_mask,
             use_keypoint=use_keypoint,
             instance_mask_format=instance_mask_format,
@@ -75,10 +72,8 @@ class CompressedDatasetMapper(DatasetMapper):
             precomputed_proposal_topk=precomputed_proposal_topk,
             recompute_boxes=recompute_boxes,
         )
-        codec = load_codec(codec) if isinstance(codec, str) else codec
-        self.augmentations = _CodecFirst(
-            self.augmentations, codec, random_compression, image_format, measure_distortion
-        )
+        self.codec = load_codec(codec) if isinstance(codec, str) else codec
+        self.measure_distortion = measure_distortion
 
     @classmethod
     def from_config(
@@ -90,79 +85,40 @@ class CompressedDatasetMapper(DatasetMapper):
         arguments = super().from_config(cfg, is_train)
         arguments["codec"] = configured_codec(cfg, is_train)
         arguments["measure_distortion"] = measure_distortion
-        arguments["random_compression"] = configured_random_compression(cfg) if is_train else None
         return arguments
 
-    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """Map one picture.
-
-        Raises:
-            DataError: The codec cannot hold the picture; the message names the file.
-        """
-        path = dataset_dict["file_name"]
-        self.augmentations.path = path
-        try:
-            mapped = super().__call__(dataset_dict)
-        except (SettingError, BitstreamError) as error:
-            raise DataError(f"{path}: {error}") from error
-        coded, (height, width) = self.augmentations.coded, self.augmentations.original_size
-        mapped.update(
+    def _code(self, entry: dict[str, Any], source: SourcePicture) -> np.ndarray:
+        with refusal_named(source.path):
+            coded = self._coded(source)
+        height, width = source.rgb.shape[:2]
+        entry.update(
             num_bits=coded.num_bits,
             bpp=bits_per_pixel(coded.num_bits, height, width),
             original_size=(height, width),
         )
-        if self.augmentations.measure_distortion:
-            mapped["coded"] = coded._replace(decoded=None)
-        return mapped
-
-
-class _CodecFirst:
-    """The stock mapper's augmentations behind a codec.
-
-    The stock mapper reads the picture and at once calls ``self.augmentations`` on it, once for each
-    picture: the only place where a codec can stand without copying the mapper. What it measured
-    there waits here for the mapper, which is never used by two threads.
-    """
-
-    def __init__(
-        self,
-        augmentations: T.AugmentationList,
-        codec: Codec,
-        random_compression: RandomCompression | None,
-        image_format: str,
-        measure_distortion: bool,
-    ):
-        self.augmentations, self.codec, self.random_compression = (
-            augmentations,
-            codec,
-            random_compression,
-        )
-        self.image_format, self.measure_distortion = image_format, measure_distortion
-        self.path = ""
-        self.coded: CodedImage | None = None
-        self.original_size = (0, 0)
-
-    def __call__(self, aug_input: T.AugInput) -> T.TransformList:
-        original = as_rgb(aug_input.image, self.image_format)
-        self.original_size = original.shape[:2]
-        source = (
-            read_file(PathManager.get_local_path(self.path))
-            if isinstance(self.codec, IdentityCodec)
-            else None
-        )
-        self.coded = code(self.codec, original, source)
-        drawn = (
-            self.random_compression.get_transform(aug_input.image)
-            if self.random_compression
-            else None
-        )
-        if isinstance(drawn, CodecTransform):
-            self.coded = code(drawn.codec, self.coded.decoded)
-        if self.coded.decoded is not original:
-            aug_input.image = as_rgb(self.coded.decoded, self.image_format)
         if self.measure_distortion:
-            self.coded = self.coded.compared_to(original)
-        return self.augmentations(aug_input)
+            entry["coded"] = without_picture(coded.compared_to(source.rgb))
+        return coded.decoded
+
+    def _coded(self, source: SourcePicture) -> CodedImage:
+        coded = code(self.codec, source.rgb, source.content)
+        drawn = self.random_compression.draw() if self.random_compression else 0
+        if self.random_compression and drawn:
+            codec = self.random_compression.settings[drawn - 1]
+            if not isinstance(codec, IdentityCodec):  # which leaves picture and rate as they were
+                return code(codec, coded.decoded)
+        return coded
+
+    def _augment(
+        self, entry: dict[str, Any], picture: np.ndarray, labels: np.ndarray | None
+    ) -> tuple[T.AugInput, T.TransformList]:
+        augmented = T.AugInput(picture, sem_seg=labels)
+        transforms = self.augmentations(augmented)
+        entry["image"] = as_tensor(augmented.image)
+        return augmented, transforms
 
     def __repr__(self) -> str:
-        return f"[{self.codec.label}, {self.random_compression}, then {self.augmentations}]"
+        return (
+            f"CompressedDatasetMapper({self.codec.label}, {self.random_compression}, then "
+            f"{self.augmentations})"
+        )

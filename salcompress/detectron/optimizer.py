@@ -21,12 +21,14 @@ class ClippedAdamW(torch.optim.AdamW):
         model: A :class:`~salcompress.detectron.model.CompressedDetector`, or one within
             DistributedDataParallel.
         codec_lr: Learning rate of the codec.
-        detector_lr: Of the detector.
-        max_norm: Of the gradients, as the codec's own training has it; 0 does not clip.
+        detector_lr: Learning rate of the detector.
+        weight_decay: Weight decay of both.
+        max_norm: Bound on the norm of the gradients; 0 does not clip. 1 is what the codec's own
+            training has.
 
     Raises:
-        SettingError: The model is another.
-        DataError: (while training) Fifty steps on end had gradients that are not finite.
+        SettingError: The model is no CompressedDetector.
+        DataError: Fifty steps on end had gradients that are not finite; said while training.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """The synthetic scenes as data sets of Detectron2, drawn when first asked for."""
 
 import os
+import time
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from salcompress.data.scenes import CLASS_NAMES, write_scenes
+from salcompress.errors import SettingError
+from salcompress.files import exclusive_folder
 
 SCENE_SETS = {
     "salcompress_scenes_train": (1000, 11),
@@ -15,6 +18,9 @@ SCENE_SETS = {
     "salcompress_scenes_train_large": (4000, 13),
 }
 """Number of scenes and seed by name."""
+
+_POLL_S = 0.2
+"""Between looks at a set that another process draws."""
 
 
 def register_scenes() -> None:
@@ -35,5 +41,17 @@ def register_scenes() -> None:
 
 
 def _load(name: str, folder: Path, num_images: int, seed: int) -> list[dict]:
-    annotations = write_scenes(folder, num_images, seed)
+    annotations = _drawn_once(folder, num_images, seed)
     return load_coco_json(str(annotations), str(folder / "images"), name)
+
+
+def _drawn_once(folder: Path, num_images: int, seed: int) -> Path:
+    """Annotations of a set that one of several processes draws, while the others wait for it."""
+    while True:
+        try:
+            with exclusive_folder(folder):
+                return write_scenes(folder, num_images, seed)
+        except SettingError as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+            time.sleep(_POLL_S)

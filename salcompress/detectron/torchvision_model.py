@@ -11,7 +11,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from torch import Tensor, nn
 
 from salcompress.detectors.scenes import NUM_CLASSES, WEIGHTS, load_scene_network
-from salcompress.detectron.augmentation import check_image_format
+from salcompress.detectron.image_format import check_image_format
 from salcompress.errors import SettingError
 
 
@@ -19,9 +19,9 @@ class TorchvisionModel(nn.Module):
     """Takes Detectron2's list of dicts; gives a dict of losses in training, and at test a list of
     ``{"instances": Instances}``.
 
-    The model resizes for itself, so the mapper need not: pictures must come at the size that
-    results are wanted at. It has no ``backbone`` of Detectron2's kind, so its labels can teach a
-    codec, and its features cannot.
+    The model resizes for itself, so the mapper need not: pictures must come at the size at which
+    results are wanted. It has no ``backbone`` of Detectron2's kind, so that its labels can teach a
+    codec and its features cannot.
 
     Args:
         model: Takes a list of float RGB (3, H, W) in [0, 1]; gives boxes, labels from 1, scores and
@@ -45,6 +45,9 @@ class TorchvisionModel(nn.Module):
                 f"labels must be different numbers from 1, one for each class, got {list(labels)}"
             )
         self.model, self.image_format = model, image_format
+        self.input_format = image_format  # as Detectron2's models say it
+        self._labels: Tensor
+        self._classes: Tensor
         classes = torch.full((max(labels) + 1,), -1)
         classes[list(labels)] = torch.arange(len(labels))
         self.register_buffer("_labels", torch.tensor(list(labels)), persistent=False)

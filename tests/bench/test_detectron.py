@@ -10,17 +10,12 @@ import pytest
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the README")
 
-from salcompress.bench import (
-    detectron as bench,
-)
-from salcompress.bench import (
-    isolated_process as bench_process,
-)
-from salcompress.bench import (
-    scenes as bench_scenes,
-)
-from salcompress.bench.detectron import VARIANTS, BenchSettings, default_settings, run_bench
-from salcompress.detectron.config import check_stage
+from salcompress.bench import scenes as bench_scenes
+from salcompress.bench import stage as bench_stage
+from salcompress.bench.detectron import run_bench
+from salcompress.bench.settings import VARIANTS, BenchSettings, default_settings
+from salcompress.bench.training import config_of
+from salcompress.detectron.config import check_config
 from salcompress.errors import OutputError, SettingError
 
 TINY = {
@@ -46,7 +41,7 @@ def in_this_process(what):
 
 def test_of_the_stage(small_pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        bench_process, "process_of_its_own", in_this_process
+        bench_stage, "process_of_its_own", in_this_process
     )  # quicker; peak memory then is that of all tests so far
     settings = default_settings("cpu", **TINY)
     run_bench(["stage"], settings, tmp_path / "bench.json")
@@ -74,6 +69,7 @@ def test_of_the_stage(small_pictures, tmp_path, capsys, monkeypatch):
         assert 0 <= figure["above_mib"] < figure["peak_mib"]
 
 
+@pytest.mark.slow  # two processes that import Detectron2
 def test_of_training(small_pictures, tmp_path, capsys):
     settings = default_settings("cpu", **TINY, variants=["gpu"])
     run_bench(["training"], settings, tmp_path / "bench.json")
@@ -96,7 +92,7 @@ def test_of_training(small_pictures, tmp_path, capsys):
 
 
 def test_each_variant_has_the_codec_where_its_name_says():
-    configs = {name: bench._config(default_settings("cpu"), name).SALCOMPRESS for name in VARIANTS}
+    configs = {name: config_of(default_settings("cpu"), name).SALCOMPRESS for name in VARIANTS}
     assert [node.STAGE for node in configs.values()] == [
         "mapper",
         "mapper",
@@ -115,7 +111,7 @@ def test_each_variant_has_the_codec_where_its_name_says():
         configs["codec"].MODEL.TRAINS == "codec" and configs["detector"].MODEL.TRAINS == "detector"
     )
     for name in VARIANTS:
-        check_stage(bench._config(default_settings("cpu"), name))
+        check_config(config_of(default_settings("cpu"), name))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from detectron2.modeling import build_model
 from salcompress.codecs import load_codec, with_cache
 from salcompress.codecs.salient import SalientCodec
 from salcompress.detectron import CompressedDatasetMapper, RandomCompression, add_salcompress_config
-from salcompress.detectron.detector import load_config
+from salcompress.detectron.config import load_config
 from salcompress.detectron.gpu_stage import CompressedLoader
 from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.errors import DataError, SettingError
@@ -142,7 +142,7 @@ def test_drawn_codecs_follow_the_first_and_set_the_rate(dicts):
             expected = code(
                 load_codec(first), read_image(entry["file_name"]), read_file(entry["file_name"])
             )
-            if entry["codec_index"]:
+            if entry["codec_index"] in (1, 2):  # the third is "none": the first codec's rate stays
                 expected = code(
                     random_compression.settings[entry["codec_index"] - 1], expected.decoded
                 )
@@ -169,9 +169,12 @@ def test_distortion_is_measured_as_the_mapper_does(dicts):
             measure_distortion=True,
             real_streams=True,
         )[0]["coded"]
-        assert ours.decoded is None and (ours.psnr, ours.ms_ssim, ours.perceptual) == pytest.approx(
-            (theirs.psnr, theirs.ms_ssim, theirs.perceptual), rel=1e-3
-        )
+        assert ours.decoded is None
+        for figure in ("psnr", "ms_ssim", "perceptual"):
+            expected = getattr(theirs, figure)
+            if expected is not None:  # pytest 9.2 knows no tolerance of None
+                expected = pytest.approx(expected, rel=1e-3)
+            assert getattr(ours, figure) == expected
 
 
 def test_a_cache_is_used(dicts, tmp_path):
@@ -252,7 +255,7 @@ def test_a_corrupt_file_is_named(dicts, tmp_path):
     )
     batches = iter(CompressedLoader(loader, "jpeg:q=20", prefetch=2))
     assert next(batches)[0]["file_name"] == dicts[0]["file_name"]
-    with pytest.raises(DataError, match="broken.jpg: cannot identify image file"):
+    with pytest.raises(DataError, match="broken.jpg: not an image that Pillow can read"):
         next(batches)
 
 
@@ -281,6 +284,16 @@ def test_autocast_of_the_training_loop_changes_nothing(dicts):
     plain = staged(entries, "salient:q=0.3,device=cpu")
     with torch.autocast("cpu", torch.bfloat16):
         assert_same(staged(entries, "salient:q=0.3,device=cpu"), plain)
+
+
+def test_pictures_of_another_format_are_refused(dicts):
+    """BGR coded as RGB costs about a tenth more bits, and nothing fails."""
+    entries = mapped(OriginalImageMapper(False, augmentations=[], image_format="RGB"), dicts[:1])
+    with pytest.raises(SettingError, match="OriginalImageMapper has RGB pictures.*told BGR"):
+        staged(entries, "jpeg:q=20")
+    (found,) = staged(entries, "jpeg:q=20", image_format="RGB")
+    original = read_image(dicts[0]["file_name"])
+    assert found["num_bits"] == 8 * len(load_codec("jpeg:q=20").encode(original))
 
 
 def test_wrong_arguments_and_pictures_of_another_mapper(dicts):

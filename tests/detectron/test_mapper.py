@@ -13,7 +13,12 @@ from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BitMasks, BoxMode
 
 from salcompress.codecs import load_codec
-from salcompress.detectron import CompressedDatasetMapper, add_salcompress_config
+from salcompress.detectron import (
+    CompressedDatasetMapper,
+    OriginalImageMapper,
+    RandomCompression,
+    add_salcompress_config,
+)
 from salcompress.errors import DataError, SettingError
 from salcompress.image import encode_image, read_image
 
@@ -163,10 +168,57 @@ def test_random_compression_of_the_config_sees_the_original_picture(cfg, dicts):
     assert tested["num_bits"] > 10 * ours["num_bits"]  # the source file
 
 
-def test_no_codec_may_be_among_the_random_ones(cfg, dicts):
+@pytest.mark.parametrize("first", ["none", "webp:q=30"])
+def test_none_among_the_random_codecs_leaves_picture_and_rate_as_they_are(cfg, dicts, first):
+    cfg.SALCOMPRESS.TRAIN_CODEC = first
+    plain = CompressedDatasetMapper(cfg, is_train=True)
     cfg.SALCOMPRESS.RANDOM_CODECS = ["none", "jpeg:q=5"]
     mapper = CompressedDatasetMapper(cfg, is_train=True)
-    assert len({mapper(dicts[0])["num_bits"] for _ in range(20)}) == 2
+    rates = {mapped(mapper, dicts[0], seed)["num_bits"] for seed in range(20)}
+    assert len(rates) == 2
+    assert plain(dicts[0])["num_bits"] in rates  # of the source file, or of the first codec
+
+
+@pytest.mark.parametrize("kind", [CompressedDatasetMapper, OriginalImageMapper])
+def test_16_bit_grey_is_read_as_everywhere_else(kind, dicts, tmp_path):
+    """Detectron2's own reader clips it to white."""
+    grey = np.linspace(0, 65535, 240 * 320, dtype=np.uint16).reshape(240, 320)
+    path = tmp_path / "grey.png"
+    Image.fromarray(grey).save(path)
+    entry = dicts[0] | {"file_name": str(path)}
+    image = kind(False, augmentations=[], image_format="BGR")(entry)["image"]
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), read_image(path))
+    assert 120 < image.float().mean() < 135
+
+
+@pytest.mark.parametrize("kind", [CompressedDatasetMapper, OriginalImageMapper])
+def test_pictures_that_cannot_be_read_are_named(kind, dicts, tmp_path):
+    mapper = kind(False, augmentations=[], image_format="BGR")
+    (tmp_path / "cut.png").write_bytes(
+        encode_image(read_image(dicts[0]["file_name"]), "PNG")[:5000]
+    )
+    with pytest.raises(DataError, match="cut.png: .*truncated"):
+        mapper(dicts[0] | {"file_name": str(tmp_path / "cut.png")})
+    with pytest.raises(DataError, match="cannot read .*gone.png"):
+        mapper(dicts[0] | {"file_name": str(tmp_path / "gone.png")})
+    with pytest.raises(DataError, match=r"000001.png: .*got \(320, 240\), expect \(320, 100\)"):
+        mapper(dicts[0] | {"height": 100})
+
+
+def test_formats_that_differ_are_refused():
+    drawn = RandomCompression(["jpeg:q=5"], image_format="RGB")
+    with pytest.raises(SettingError, match="RandomCompression has RGB pictures.*told BGR"):
+        CompressedDatasetMapper(
+            True, augmentations=[], image_format="BGR", random_compression=drawn
+        )
+
+
+def test_the_dict_of_the_data_set_stays_as_it_is(cfg, dicts):
+    import copy
+
+    before = copy.deepcopy(dicts[0])
+    CompressedDatasetMapper(cfg, is_train=True)(dicts[0])
+    assert repr(before) == repr(dicts[0])
 
 
 def test_measured_distortion_is_that_of_the_original(cfg, dicts):

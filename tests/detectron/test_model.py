@@ -19,10 +19,11 @@ from torch import nn
 
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import SalientCodec
-from salcompress.detectron.detector import load_config
-from salcompress.detectron.model import CompressedDetector, LossWeights, QualitySchedule
+from salcompress.detectron.config import load_config
+from salcompress.detectron.model import CompressedDetector
 from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
+from salcompress.detectron.training_settings import LossWeights, QualitySchedule
 from salcompress.errors import DataError, SettingError
 from salcompress.models.compression_model import CONFIGS, CompressionModel, ModelConfig, save_model
 
@@ -325,6 +326,20 @@ def test_a_loaded_checkpoint_is_what_is_tested(entries, tmp_path):
     model.real_streams = True
     model([mapper(dict(entries[0]))])
     copy.deepcopy(model)([mapper(dict(entries[0]))])  # as averages of weights do
+
+
+def test_a_whole_model_is_saved_after_a_test(entries, tmp_path):
+    """What it made for the test, threads and files of its own, does not go along."""
+    mapper = OriginalImageMapper(False, augmentations=[], image_format="BGR")
+    model = CompressedDetector(Recorder(), UNIFORM, real_streams=True).eval()
+    (x,) = (mapper(dict(entry)) for entry in entries[:1])
+    model([x])
+    torch.save(model, tmp_path / "model.pth")
+    again = torch.load(tmp_path / "model.pth", weights_only=False)
+    y = mapper(dict(entries[0]))
+    again([y])
+    assert y["num_bits"] == x["num_bits"]
+    assert torch.equal(again.detector.seen[-1], model.detector.seen[-1])
 
 
 def test_checkpoints_of_another_head_load_what_fits(slim, tmp_path, caplog):
