@@ -21,7 +21,26 @@ PLACE = 16
 """Side in pixels of the square places by which maps of an image are kept: where bits went, where
 saliency lies.
 """
-IMAGE_ENDINGS = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_ENDINGS = frozenset(
+    {
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    }
+)
 """File names that are taken for images where a folder is given."""
 _DIRECT_MODES = {
     "RGB",

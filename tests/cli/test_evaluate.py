@@ -1,4 +1,4 @@
-"""The command line as a user meets it: results, exit codes, one-line errors."""
+"""``salcompress evaluate`` as a user meets it: results, exit codes, one-line errors."""
 
 import json
 import os
@@ -21,9 +21,15 @@ def build():
     import cv2
     def detect(image):
         time.sleep({pause})
-        solid = cv2.threshold(cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[:, :, 1], 0, 255, cv2.THRESH_OTSU)[1]
-        boxes = [cv2.boundingRect(c) for c in cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]]
-        return [dict(category_id=1, bbox=[float(v) for v in b], score=b[2] * b[3] / 76800) for b in boxes if b[2] * b[3] > 64]
+        saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[:, :, 1]
+        solid = cv2.threshold(saturation, 0, 255, cv2.THRESH_OTSU)[1]
+        contours = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+        boxes = [[float(v) for v in cv2.boundingRect(c)] for c in contours]
+        return [
+            dict(category_id=1, bbox=box, score=box[2] * box[3] / 76800)
+            for box in boxes
+            if box[2] * box[3] > 64
+        ]
     return detect
 """
 
@@ -61,20 +67,6 @@ def call(tmp_path, scenes):
     return arguments
 
 
-def fails(capsys, arguments, code, *words):
-    """The call ends with the exit code and one line that holds the words."""
-    capsys.readouterr()
-    assert main(arguments) == code
-    captured = capsys.readouterr()
-    line = captured.err.splitlines()[-1]
-    assert (
-        line.startswith("salcompress: ")
-        and sum(part.startswith("salcompress:") for part in captured.err.splitlines()) == 1
-    )
-    for word in words:
-        assert word in line, line
-
-
 def test_evaluate_writes_and_prints_everything(call, tmp_path, capsys):
     assert main(call()) == 0
     printed = capsys.readouterr()
@@ -103,7 +95,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, scenes):
     command = [
         sys.executable,
         "-m",
-        "salcompress.cli.main",
+        "salcompress",
         "evaluate",
         "--images",
         str(scenes.parent / "images"),
@@ -158,57 +150,52 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, scenes):
         ({"codec": "jpeg:q=300"}, ["an integer from 1 to 100", "'300'"]),
         ({"images": "nowhere"}, ["images folder nowhere does not exist"]),
         ({"annotations": "nowhere.json"}, ["annotations file nowhere.json does not exist"]),
-        ({"out": "/dev/null/out"}, ["/dev/null/out cannot be written", "choose another folder"]),
+        (
+            {"out": "/dev/null/out"},
+            ["/dev/null/out lies below /dev/null, which is a file", "choose another name"],
+        ),
     ],
 )
-def test_wrong_calls_exit_with_2(call, capsys, changes, words):
-    fails(capsys, call(**changes), 2, *words)
+def test_wrong_calls_exit_with_2(call, changes, words, fails):
+    fails(call(**changes), 2, *words)
 
 
-def test_wrong_options_exit_with_2(call, capsys, tmp_path):
-    fails(capsys, call("--limit", "0"), 2, "limit must be at least 1")
-    fails(capsys, call("--workers", "-1"), 2, "workers must be at least 0")
-    fails(capsys, call("--cache-gib", "1"), 2, "--cache-gib")
+def test_wrong_options_exit_with_2(call, tmp_path, fails):
     fails(
-        capsys,
+        call("--limit", "0"), 2, "--limit", "an integer of at least 1, got '0'", "evaluate --help"
+    )
+    fails(call("--workers", "-1"), 2, "--workers", "an integer of at least 0, got '-1'")
+    fails(call("--cache-gib", "1"), 2, "--cache-gib bounds the size of --cache", "give both")
+    fails(call("--cache-gib", "0"), 2, "--cache-gib", "a number above 0, got '0'")
+    fails(
         ["report", str(tmp_path)],
         2,
         "holds no finished evaluation",
         "salcompress evaluate --out",
     )
     fails(
-        capsys,
         ["bench", "everything"],
         2,
         "unknown bench part 'everything'; valid: codecs, large, harness, memory, workers",
     )
-    with pytest.raises(SystemExit, match="2"):
-        main(["evaluate"])
+    fails(["evaluate"], 2, "the following arguments are required", "evaluate --help")
 
 
-def test_a_codec_that_pillow_lacks_exits_with_2(call, capsys, monkeypatch):
+def test_a_codec_that_pillow_lacks_exits_with_2(call, monkeypatch, fails):
     from PIL import features
 
     real = features.check
     monkeypatch.setattr(features, "check", lambda name: name != "avif" and real(name))
-    fails(capsys, call(codec="avif:q=20"), 2, "codec avif: this Pillow", "install Pillow >= 11.3")
+    fails(call(codec="avif:q=20"), 2, "codec avif: this Pillow", "install Pillow >= 11.3")
 
 
-def test_a_cache_that_cannot_be_written_exits_with_1(call, capsys):
-    fails(
-        capsys,
-        call("--cache", "/dev/null/cache"),
-        1,
-        "cannot write /dev/null/cache",
-        "choose another folder",
-    )
+def test_a_cache_that_cannot_be_written_exits_with_2(call, fails):
+    fails(call("--cache", "/dev/null/cache"), 2, "--cache", "/dev/null", "choose another name")
 
 
-def test_another_runs_folder_exits_with_2(call, capsys):
+def test_another_runs_folder_exits_with_2(call, fails):
     assert main(call()) == 0
-    fails(
-        capsys, call("--limit", "3"), 2, "holds the results of another run", "choose another --out"
-    )
+    fails(call("--limit", "3"), 2, "holds the results of another run", "choose another --out")
 
 
 def test_detectron2_that_is_missing_says_what_to_install(call, capsys):
@@ -227,7 +214,7 @@ def test_detectron2_that_is_missing_says_what_to_install(call, capsys):
     )
     assert (
         run.returncode == 2
-        and "needs Detectron2, which is not installed: https://" in run.stderr.splitlines()[-1]
+        and "needs Detectron2, which is not installed; https://" in run.stderr.splitlines()[-1]
     )
 
 
@@ -248,13 +235,13 @@ def spoil(name):
 
 
 @pytest.mark.parametrize("what", ["corrupt", "truncated", "zero bytes", "another size", "missing"])
-def test_bad_images_exit_with_1_or_are_skipped(call, capsys, own_scenes, tmp_path, what):
+def test_bad_images_exit_with_1_or_are_skipped(call, capsys, own_scenes, tmp_path, what, fails):
     path = own_scenes.parent / "images" / "000002.png"
     path.unlink()
     if what != "missing":
         path.write_bytes(spoil(what))
     arguments = call(images=path.parent, annotations=own_scenes)
-    fails(capsys, arguments, 1, "000002.png", "--skip-bad")
+    fails(arguments, 1, "000002.png", "--skip-bad")
     assert not (tmp_path / "out" / "results.jsonl").exists()
     assert main([*arguments, "--skip-bad"]) == 0
     assert "left out 000002.png" in capsys.readouterr().out
@@ -286,9 +273,9 @@ def test_a_one_pixel_image_is_evaluated(call, tmp_path):
     assert row.box["AP"] is None and row.ms_ssim is None and row.bpp > 1000
 
 
-def test_damaged_annotations_exit_with_1(call, capsys, tmp_path):
+def test_damaged_annotations_exit_with_1(call, tmp_path, fails):
     (tmp_path / "bad.json").write_text('{"images": []')
-    fails(capsys, call(annotations=tmp_path / "bad.json"), 1, "bad.json: not a json file")
+    fails(call(annotations=tmp_path / "bad.json"), 1, "bad.json: not a json file")
 
 
 def test_a_full_disk_exits_with_1_and_goes_on_later(call, tmp_path):
@@ -319,144 +306,3 @@ def test_a_full_disk_exits_with_1_and_goes_on_later(call, tmp_path):
         if name.endswith(".part")
     ]
     assert main(call(codec="webp:q=5")) == 0
-
-
-def test_help_names_every_codec_and_option(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["evaluate", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    for word in (
-        "jpeg2000: bpp",
-        "subsampling",
-        "--skip-bad",
-        "--cache-gib",
-        "path/to/file.py:factory",
-    ):
-        assert word in text
-
-
-def test_encode_info_decode(tmp_path, scenes, capsys):
-    images = scenes.parent / "images"
-    assert (
-        main(
-            [
-                "encode",
-                str(images / "000001.png"),
-                str(images / "000002.png"),
-                "--out",
-                str(tmp_path / "s"),
-                "--codec",
-                "salient:q=0.3,device=cpu",
-            ]
-        )
-        == 0
-    )
-    assert "2 images" in capsys.readouterr().out
-    lines = (tmp_path / "s" / "summary.csv").read_text().splitlines()
-    assert lines[0].startswith("file,stream,height,width,num_bytes,bpp") and len(lines) == 3
-    assert main(["info", str(tmp_path / "s" / "000001.salc")]) == 0
-    text = capsys.readouterr().out
-    assert "320x240 pixels" in text and "base level 19 of 63" in text and "quality map: yes" in text
-    assert (
-        main(
-            [
-                "decode",
-                str(tmp_path / "s"),
-                "--out",
-                str(tmp_path / "d"),
-                "--codec",
-                "salient:device=cpu",
-            ]
-        )
-        == 0
-    )
-    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["000001.png", "000002.png"]
-
-
-def test_encode_to_a_target(tmp_path, scenes):
-    image = scenes.parent / "images" / "000001.png"
-    assert main(["encode", str(image), "--out", str(tmp_path), "--target-bpp", "0.6"]) == 0
-    size = (tmp_path / "000001.salc").stat().st_size
-    assert 0.9 * 0.6 < 8 * size / (320 * 240) <= 0.6
-
-
-def test_encode_with_effort(tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes(encode_image(make_scene(31, 1, 64, 64).image, "PNG"))
-    for name, given in {
-        "short": ["--effort", "2"],
-        "long": ["--codec", "salient:effort=2"],
-        "both": ["--codec", "salient:effort=2", "--effort", "2"],
-    }.items():
-        assert main(["encode", str(tmp_path / "a.png"), "--out", str(tmp_path / name), *given]) == 0
-        assert "effort=2" in (tmp_path / name / "summary.csv").read_text()
-    assert (
-        len({(tmp_path / name / "a.salc").read_bytes() for name in ("short", "long", "both")}) == 1
-    )
-    start = ["encode", str(tmp_path / "a.png"), "--out", str(tmp_path), "--effort"]
-    fails(
-        capsys,
-        [*start, "3", "--codec", "salient:effort=2"],
-        2,
-        "--effort 3 and 'salient:effort=2' contradict each other",
-    )
-    fails(capsys, [*start, "-1"], 2, "must be an integer from 0 to 10000, got '-1'")
-    fails(capsys, [*start, "1.5"], 2, "must be an integer from 0 to 10000, got '1.5'")
-    fails(
-        capsys, [*start, "2", "--codec", "jpeg"], 2, ".salc streams are those of the learned codec"
-    )
-
-
-def test_encode_and_decode_errors(tmp_path, scenes, capsys):
-    images = scenes.parent / "images"
-    fails(
-        capsys,
-        ["encode", str(tmp_path / "no.png"), "--out", str(tmp_path)],
-        2,
-        "no.png does not exist",
-    )
-    fails(
-        capsys,
-        ["encode", str(images), "--out", str(tmp_path), "--codec", "jpeg"],
-        2,
-        ".salc streams are those of the learned codec",
-    )
-    fails(capsys, ["encode", str(tmp_path), "--out", str(tmp_path)], 2, "no .avif", "files in")
-    (tmp_path / "000001.jpg").write_bytes((images / "000001.png").read_bytes())
-    fails(
-        capsys,
-        ["encode", str(images), str(tmp_path), "--out", str(tmp_path)],
-        2,
-        "would both become 000001.salc",
-    )
-    (tmp_path / "bad.salc").write_bytes(b"SALC but no more")
-    fails(
-        capsys,
-        ["decode", str(tmp_path / "bad.salc"), "--out", str(tmp_path)],
-        1,
-        "bad.salc: the stream ends within its header",
-    )
-    fails(
-        capsys,
-        ["info", str(tmp_path / "bad.salc")],
-        1,
-        "bad.salc: the stream ends within its header",
-    )
-
-
-def test_one_bad_image_does_not_stop_the_others(tmp_path, scenes, capsys):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name in ("000001.png", "000002.png", "000003.png"):
-        content = (scenes.parent / "images" / name).read_bytes()
-        (folder / name).write_bytes(content[:500] if name == "000002.png" else content)
-    fails(
-        capsys,
-        ["encode", str(folder), "--out", str(tmp_path / "s")],
-        1,
-        "2 images were encoded, 1 could not be:",
-        "000002.png",
-    )
-    assert len((tmp_path / "s" / "summary.csv").read_text().splitlines()) == 3
-    stream = tmp_path / "s" / "000001.salc"
-    stream.write_bytes(stream.read_bytes()[:60])
-    fails(capsys, ["info", str(stream)], 1, "000001.salc: the stream holds 24 of")

@@ -1,0 +1,73 @@
+"""One function over many files, in this process or in several."""
+
+import collections
+import concurrent.futures
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from salcompress.errors import DataError, SettingError
+from salcompress.process import end_with_parent
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def map_in_processes(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Iterator[Result]:
+    """Results of a function, in the order of the tasks.
+
+    Args:
+        function: It can be pickled, and returns its errors instead of raising them.
+        workers: Processes, of one thread each; 0 calls the function here.
+
+    Raises:
+        SettingError: ``workers`` is negative.
+        DataError: A worker process died.
+    """
+    if workers < 0:
+        raise SettingError(f"workers must be at least 0, got {workers}")
+    if workers == 0:
+        yield from map(function, tasks)
+        return
+    # spawn: a forked process cannot use CUDA, and hangs if torch's threads were running
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _prepare_worker, (function,)
+    )
+    try:
+        waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+        for task in tasks:
+            waiting.append(pool.submit(_call, task))
+            if len(waiting) >= 3 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker process died, perhaps for want of memory; run the same command again with "
+            "--resume and fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_function: Callable[[Any], Any]
+
+
+def _prepare_worker(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and ends its workers
+    end_with_parent()
+
+
+def _call(task: Any) -> Any:
+    return _function(task)
