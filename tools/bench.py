@@ -9,11 +9,13 @@ tools/bench.py stage --device cuda --batches 1 2 4 8 16
 import argparse
 from pathlib import Path
 
-from salcompress.bench.detectron import PARTS, VARIANTS, default_settings, run_bench
 from salcompress.cli.main import errors_in_one_line
 from salcompress.codecs.salient.networks import default_device
 
 if __name__ == "__main__":
+    with errors_in_one_line("tools/bench.py"):  # which says how to install Detectron2
+        from salcompress.bench.detectron import PARTS, VARIANTS, default_settings, run_bench
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -5,6 +5,7 @@
 #   tools/gpu_check.sh [--rehearse] [OPTION...]  options are tools/train_codec.py's; the log goes to $OUT (gpu_out if unset)
 #
 # Ends with 1 if a part failed.
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -uo pipefail
 cd "$(dirname "$0")/.." && source tools/gpu_common.sh
 failed=0

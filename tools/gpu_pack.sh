@@ -2,6 +2,7 @@
 # Pack what a run on a lent GPU needs into .pack/, which git ignores: photographs, evenly over the folders given, and wheels that such a machine lacks.
 #
 #   tools/gpu_pack.sh MEGABYTES FOLDER...        for example: tools/gpu_pack.sh 45 codec_train_fit photos
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 megabytes=${1:?megabytes of photographs, then folders}
 shift

@@ -5,6 +5,7 @@
 #
 # $OUT (gpu_out if unset) then holds codec.safetensors, finished weights, the log, and the state of the stable phase in parts of 15 MiB,
 # kept every two minutes: cat state/part* > codec.state joins them, and training goes on from that anywhere.
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -uo pipefail
 cd "$(dirname "$0")/.." && source tools/gpu_common.sh
 keep() {

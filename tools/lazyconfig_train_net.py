@@ -1,25 +1,29 @@
 #!/usr/bin/env python3
 """Train and evaluate Detectron2's LazyConfigs on compressed pictures.
 
-        tools/lazyconfig_train_net.py --config-file detectron_configs/random_compression_lazy.py \\
-        --num-gpus 8
-        tools/lazyconfig_train_net.py --config-file ... --eval-only \\
-        train.init_checkpoint=model_final.pth \\
-        "dataloader.test.mapper.codec='webp:q=20'"
+tools/lazyconfig_train_net.py --config-file detectron_configs/random_compression_lazy.py \\
+    --num-gpus 8
+tools/lazyconfig_train_net.py --config-file ... --eval-only \\
+    train.init_checkpoint=model_final.pth "dataloader.test.mapper.codec='webp:q=20'"
 """
 
-from detectron2.engine import default_argument_parser, launch
-
-from salcompress.detectron.lazy_engine import main
-from salcompress.detectron.trainer import run_and_leave
+from salcompress.cli.main import errors_in_one_line
 
 if __name__ == "__main__":
-    args = default_argument_parser().parse_args()
-    launch(
-        run_and_leave,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(main, args),
-    )
+    with errors_in_one_line(
+        "tools/lazyconfig_train_net.py"
+    ):  # which says how to install Detectron2
+        from detectron2.engine import default_argument_parser, launch
+
+        from salcompress.detectron.lazy_engine import main
+        from salcompress.detectron.trainer import run_and_leave
+
+        args = default_argument_parser().parse_args()
+        launch(
+            run_and_leave,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(main, args),
+        )

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train the perceptual metric, in as many runs as it takes: each goes on from the checkpoint and
 writes the weights so far.
 

@@ -1,23 +1,26 @@
 #!/usr/bin/env python3
 """Train and evaluate stock Detectron2 models on compressed pictures.
 
-    tools/train_net.py --config-file COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml \\
-        --codec-config detectron_configs/jpeg.yaml --num-gpus 8
-        tools/train_net.py ... --eval-only MODEL.WEIGHTS model_final.pth SALCOMPRESS.SWEEP \\
-        "['none', 'jpeg:q=10,30,50']"
+tools/train_net.py --config-file COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml \\
+    --codec-config detectron_configs/jpeg.yaml --num-gpus 8
+tools/train_net.py ... --eval-only MODEL.WEIGHTS model_final.pth SALCOMPRESS.SWEEP \\
+    "['none', 'jpeg:q=10,30,50']"
 """
 
-from detectron2.engine import launch
-
-from salcompress.detectron.trainer import argument_parser, main, run_and_leave
+from salcompress.cli.main import errors_in_one_line
 
 if __name__ == "__main__":
-    args = argument_parser().parse_args()
-    launch(
-        run_and_leave,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(main, args),
-    )
+    with errors_in_one_line("tools/train_net.py"):  # which says how to install Detectron2
+        from detectron2.engine import launch
+
+        from salcompress.detectron.trainer import argument_parser, main, run_and_leave
+
+        args = argument_parser().parse_args()
+        launch(
+            run_and_leave,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(main, args),
+        )

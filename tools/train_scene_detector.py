@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train the demo's Mask R-CNN on synthetic scenes and write its half-precision weights.
 
 python tools/train_scene_detector.py --minutes 60 --out \\

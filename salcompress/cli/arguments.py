@@ -19,9 +19,10 @@ class Parser(argparse.ArgumentParser):
         """Raise what argparse would print below the usage.
 
         Raises:
-            SettingError: Always.
+            SettingError: Always. Its message points to the help where it has no cure of its own.
         """
-        raise SettingError(f"{message}; {self.prog} --help says what is possible")
+        cure = "" if ";" in message else f"; {self.prog} --help says what is possible"
+        raise SettingError(message + cure)
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
