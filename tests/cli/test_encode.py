@@ -1,6 +1,7 @@
 """``salcompress encode``, ``decode`` and ``info`` as a user meets them."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -251,3 +252,24 @@ def test_a_name_that_is_no_text_is_kept_as_it_is(pictures, tmp_path):
     assert b"/caf\xe9.png,caf\xe9.salc," in (tmp_path / "s" / "summary.csv").read_bytes()
     assert (tmp_path / "s" / os.fsdecode(b"caf\xe9.salc")).is_file()
     assert encode(pictures / name, "--out", tmp_path / "s", "--resume") == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
+@pytest.mark.parametrize("after", [b"0/3", b"1/3"])
+def test_ctrl_c_ends_the_workers_in_one_line(pictures, tmp_path, after):
+    """While they import, and while they work."""
+    command = [sys.executable, "-m", "salcompress", "encode", pictures, "--out", tmp_path / "s"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "--effort", "20", *CPU],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    printed = b""
+    while after not in printed and (some := os.read(process.stderr.fileno(), 1000)):
+        printed += some
+    os.killpg(process.pid, signal.SIGINT)
+    printed += process.stderr.read()
+    process.stderr.close()
+    assert process.wait() in (130, -signal.SIGINT)
+    assert b"Traceback" not in printed
+    assert b"salcompress: interrupted; run the same command with --resume to go on" in printed

@@ -2,8 +2,10 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -37,21 +39,40 @@ def map_in_processes(
     pool = concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), _prepare_worker, (function,)
     )
+    others, is_over = multiprocessing.active_children(), False
     try:
         waiting: collections.deque[concurrent.futures.Future] = collections.deque()
         for task in tasks:
-            waiting.append(pool.submit(_call, task))
+            with _interrupts_ignored():  # by the processes that this starts, from their first line
+                waiting.append(pool.submit(_call, task))
             if len(waiting) >= 3 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        is_over = True
     except BrokenProcessPool as error:
         raise DataError(
             "a worker process died, perhaps for want of memory; run the same command again with "
-            "--resume and fewer --workers"
+            "fewer --workers"
         ) from error
     finally:
+        if not is_over:  # what the workers have begun may take a minute each
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which alone hears of interrupts, and may set what they do
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _function: Callable[[Any], Any]
@@ -65,7 +86,6 @@ def _prepare_worker(function: Callable[[Any], Any]) -> None:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and ends its workers
     end_with_parent()
 
 

@@ -122,9 +122,7 @@ def read_summary(folder: Path) -> dict[str, EncodedFile]:
     rows = {}
     for number, line in enumerate(lines):
         try:
-            row = EncodedFile(
-                *(kind(cell) for kind, cell in zip(_KINDS, line, strict=True))
-            )
+            row = EncodedFile(*(kind(cell) for kind, cell in zip(_KINDS, line, strict=True)))
         except ValueError as error:
             if number == len(lines) - 1:
                 break  # cut within a cell that holds a line break
