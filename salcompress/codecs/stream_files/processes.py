@@ -5,7 +5,6 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -43,7 +42,7 @@ def map_in_processes(
     try:
         waiting: collections.deque[concurrent.futures.Future] = collections.deque()
         for task in tasks:
-            with _interrupts_ignored():  # by the processes that this starts, from their first line
+            with _interrupts_blocked():  # in the workers, too, from their first line on
                 waiting.append(pool.submit(_call, task))
             if len(waiting) >= 3 * workers:
                 yield waiting.popleft().result()
@@ -64,15 +63,16 @@ def map_in_processes(
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # which alone hears of interrupts, and may set what they do
+def _interrupts_blocked() -> Iterator[None]:
+    """Within it, Ctrl-C waits. Processes that are started have it blocked for good."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _function: Callable[[Any], Any]
