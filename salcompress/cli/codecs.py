@@ -1,7 +1,8 @@
 """``salcompress codecs``: every codec, its options, their ranges and defaults."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from salcompress.cli.arguments import Commands, add_command
 
@@ -29,11 +30,12 @@ def run(args: argparse.Namespace) -> None:
         "A codec is written name:option=value,option=value. Options that are not given take their "
         "defaults.\nWhere several settings are allowed, q=10,30,50 gives three."
     )
-    for codec in CODECS.values():
-        print(f"\n{describe(codec)}")
+    rows = option_table()
+    for name, codec in CODECS.items():
+        print(f"\n{describe(codec, [row for row in rows if row.codec == name and row.option])}")
 
 
-def describe(codec: type["Codec"]) -> str:
+def describe(codec: type["Codec"], options: Sequence["OptionRow"]) -> str:
     """A codec class in lines: name, first sentence of the docstring, and each option."""
     import inspect
     import re
@@ -42,30 +44,49 @@ def describe(codec: type["Codec"]) -> str:
     text = " ".join((inspect.getdoc(codec) or "").replace("``", "").split())
     first = re.split(r"(?<=\.) (?=[A-Z])", text)[0]
     lines = [codec.name, *textwrap.wrap(first, 96, initial_indent="  ", subsequent_indent="  ")]
-    rows = [
-        (key, option.meaning, valid_values(option), _default(option))
-        for key, option in codec.OPTIONS.items()
+    cells = [
+        (row.option, row.meaning, row.valid, f"default {row.default}" if row.default else "")
+        for row in options
     ]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        cells = [text.ljust(width) for text, width in zip(row, widths)]
-        lines.append("    " + "  ".join(cells).rstrip())
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for line in cells:
+        padded = "  ".join(text.ljust(width) for text, width in zip(line, widths))
+        lines.append(f"    {padded.rstrip()}")
     return "\n".join(lines)
 
 
-def valid_values(option: "Option") -> str:
-    """What an option takes, in the words of its converter's error. Empty where any text is taken.
+class OptionRow(NamedTuple):
+    """One option of a codec, in words."""
 
-    >>> from salcompress.codecs import CODECS
-    >>> valid_values(CODECS["jpeg"].OPTIONS["q"])
-    'an integer from 1 to 100'
-    """
+    codec: str
+    option: str
+    meaning: str
+    valid: str
+    """Which values are valid: ``an integer from 1 to 100``. Empty where any text is."""
+    default: str
+
+
+def option_table() -> list[OptionRow]:
+    """The options of every codec, in the order of :data:`salcompress.codecs.CODECS`."""
+    from salcompress.codecs import CODECS
+
+    return [
+        OptionRow(
+            name,
+            key,
+            option.meaning,
+            _valid_values(option),
+            "" if option.default is None else str(option.default),
+        )
+        for name, codec in CODECS.items()
+        for key, option in codec.OPTIONS.items()
+    ]
+
+
+def _valid_values(option: "Option") -> str:
+    """What an option takes, in the words of its converter's error."""
     try:
         option.convert("not a value of any option")
     except ValueError as error:
         return str(error)
     return ""
-
-
-def _default(option: "Option") -> str:
-    return "" if option.default is None else f"default {option.default}"

@@ -1,6 +1,7 @@
 """``salcompress info``: what streams hold."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,30 +81,37 @@ def _paragraph(stream: _Stream) -> str:
     )
 
 
-def _table(streams: list[_Stream]) -> str:
-    rows = [("stream", "width", "height", "bytes", "bpp", "q", "quality map", "model")]
-    for path, num_bytes, header in streams:
-        rows.append(
-            (
-                str(path),
-                str(header.width),
-                str(header.height),
-                str(num_bytes),
-                f"{8 * num_bytes / (header.height * header.width):.4f}",
-                f"{header.level / _LAST_LEVEL:.3f}",
-                "no" if header.map_table is None else "yes",
-                header.fingerprint.hex(),
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows)]
+def _table(streams: Sequence[_Stream]) -> str:
+    """A line for each stream, and the total."""
+    titles = ("stream", "width", "height", "bytes", "bpp", "q", "quality map", "model")
     lines = [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
+        (
+            str(stream.path),
+            str(stream.header.width),
+            str(stream.header.height),
+            str(stream.num_bytes),
+            f"{stream.bpp:.4f}",
+            f"{stream.header.level / _LAST_LEVEL:.3f}",
+            "no" if stream.header.map_table is None else "yes",
+            stream.header.fingerprint.hex(),
         )
-        for row in rows
+        for stream in streams
     ]
     num_bytes = sum(stream.num_bytes for stream in streams)
     pixels = sum(stream.header.height * stream.header.width for stream in streams)
-    total = f"{len(streams)} streams, {num_bytes:,} bytes, {8 * num_bytes / pixels:.4f} bpp pooled"
-    return "\n".join([*lines, total])
+    return (
+        f"{text_table(titles, lines)}\n"
+        f"{len(streams)} streams, {num_bytes:,} bytes, {8 * num_bytes / pixels:.4f} bpp pooled"
+    )
+
+
+def text_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal: the first column starts at the left, the others end at the right."""
+    widths = [max(map(len, column)) for column in zip(titles, *lines)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths))
+        )
+        for cells in (titles, *lines)
+    )

@@ -34,6 +34,14 @@ def test_help_of_every_command(command, capsys):
     assert "None" not in text and "%(" not in text
 
 
+def test_help_of_evaluate_names_every_codec(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"The codecs are {', '.join(list(CODECS)[:-1])} and {list(CODECS)[-1]}" in text
+    for word in ("--skip-bad", "--cache-gib", "path/to/file.py:factory", "detectron2:CONFIG"):
+        assert word in text
+
+
 def test_help_lists_every_command(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
