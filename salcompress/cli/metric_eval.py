@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> None:
 
     if not (args.images or args.triplets or args.bapps or args.scores):
         raise SettingError(
-            "there is nothing to measure on; give --images, --triplets, --bapps or --scores"
+            "metric-eval needs --images, --triplets, --bapps or --scores; give what there is to "
+            "measure on"
         )
     from salcompress.cli.inputs import image_files
     from salcompress.training.metric.report import print_report
