@@ -40,6 +40,8 @@ def add_command(
     """A new command.
 
     Args:
+        commands: The table that it joins.
+        name: What follows ``salcompress`` in a shell.
         run: What the command does with its parsed arguments.
         summary: One clause, which ``salcompress --help`` shows.
         goes_on: What a user who interrupted the command can do to go on.

@@ -109,6 +109,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, scenes):
         "webp:q=10",
         "--workers",
         "1",
+        "--no-perceptual",
     ]
     records = tmp_path / "killed" / "records"
     process = subprocess.Popen(
@@ -116,9 +117,8 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, scenes):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
     while (
-        time.monotonic() < deadline
+        process.poll() is None
         and sum(len(p.read_bytes().splitlines()) for p in records.glob("*")) < 4
     ):
         time.sleep(0.01)

@@ -36,11 +36,14 @@ def decode_files(
 
     Args:
         files: The streams.
-        codec: With the weights that encoded them.
+        codec: A codec with the weights that encoded them.
         out: Folder of the images.
         keep_tree: Keep the sub-folders of the folders given.
         overwrite: Write images anew that exist already.
-        workers: Processes that decode; 0 decodes here, with all threads.
+        workers: Processes that decode. 0 decodes here, with all threads.
+
+    Returns:
+        The image files that were written.
 
     Raises:
         SettingError: Nothing was done: two streams would have one image, or images exist and
@@ -71,7 +74,7 @@ def decode_files(
 
 
 def _decode_or_error(codec: Codec, task: _Task) -> DataError | BitstreamError | None:
-    """Why a stream could not be decoded; None where it was."""
+    """Why a stream could not be decoded. None means that it was."""
     try:
         image = codec.decode(read_file(task.path))
     except (DataError, BitstreamError) as error:

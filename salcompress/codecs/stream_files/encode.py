@@ -23,12 +23,12 @@ from salcompress.image import bits_per_pixel, decode_named_image, read_size
 
 
 class Target(NamedTuple):
-    """What the quality of each image is searched for; at most one of the two is given."""
+    """What the quality of each image is searched for. At most one of the two is given."""
 
     bpp: float | None = None
-    """Highest quality of at most so many bits per pixel."""
+    """The quality is the highest one that costs at most so many bits per pixel."""
     psnr: float | None = None
-    """Lowest quality of at least so many dB."""
+    """The quality is the lowest one that reaches so many dB."""
 
 
 class _Task(NamedTuple):
@@ -37,7 +37,7 @@ class _Task(NamedTuple):
     path: Path
     stream: Path
     name: str
-    """Of the stream, in the summary."""
+    """What the summary calls the stream."""
     saliency_map: Path | None
 
 
@@ -66,7 +66,10 @@ def encode_files(
         overwrite: Write streams anew that exist already.
         resume: Keep a stream that the summary says this call would make again, byte by byte: it has
             the same source file, codec, target and map. Make the others.
-        workers: Processes that encode; 0 encodes here, with all threads.
+        workers: Processes that encode. 0 encodes here, with all threads.
+
+    Returns:
+        The rows of what was encoded, and of what ``resume`` kept.
 
     Raises:
         SettingError: Nothing was done: an option cannot be used, the codec is not the learned one,

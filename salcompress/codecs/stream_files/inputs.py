@@ -13,7 +13,7 @@ class InputFile(NamedTuple):
 
     path: Path
     below: Path
-    """Its path below the folder that was given; its name alone where the file itself was."""
+    """Its path below the folder that was given. It is the name alone where the file was given."""
 
 
 class FoundFiles(NamedTuple):
@@ -32,7 +32,7 @@ def find_files(inputs: Iterable[Path], endings: Collection[str]) -> FoundFiles:
 
     Args:
         inputs: Files and folders.
-        endings: Endings of file names, in small letters, with their dots.
+        endings: What the names of files end in, in small letters, with the dots.
 
     Raises:
         SettingError: A file or folder does not exist, or nothing is found.
@@ -69,7 +69,9 @@ def output_paths(
     names: ``a.jpg.salc`` and ``a.png.salc``.
 
     Args:
-        ending: Of the new files, with its dot.
+        files: The inputs.
+        out: Folder of the new files.
+        ending: What the names of the new files end in, with its dot.
         keep_tree: Keep the sub-folders of the folders given.
 
     Raises:

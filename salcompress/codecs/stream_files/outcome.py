@@ -14,10 +14,10 @@ _NAMED = 3
 
 
 class Outcome(NamedTuple, Generic[Done]):
-    """Files that were worked on, in the order in which they were given."""
+    """What was made of many files, in the order in which they were given."""
 
     done: list[Done]
-    """What was made in this call, a record for each file."""
+    """What this call made, a record for each file."""
     kept: list[Done]
     """What an earlier call had made, and this one left as it was."""
 
@@ -26,7 +26,7 @@ class PartlyDoneError(DataError):
     """Some files could not be done; all others were.
 
     Attributes:
-        outcome: What could be done.
+        outcome: What was made of the others.
     """
 
     def __init__(self, message: str, outcome: Outcome):
@@ -35,10 +35,10 @@ class PartlyDoneError(DataError):
 
 
 class Failures:
-    """Files that could not be done, each said on stderr when it is met.
+    """Files that could not be done. Each is said on stderr when it is met.
 
     Args:
-        verb: What was to be done: "encoded".
+        verb: What was to be done with the files, as a participle: "encoded".
     """
 
     def __init__(self, verb: str):
@@ -46,7 +46,7 @@ class Failures:
         self._messages: list[str] = []
 
     def add(self, path: Path, error: Exception) -> None:
-        """Note a failure; the message names the file once."""
+        """Note a failure. The message names the file once."""
         message = str(error) if str(path) in str(error) else f"{path}: {error}"
         self._messages.append(message)
         tqdm.write(" ".join(message.split()), file=sys.stderr)

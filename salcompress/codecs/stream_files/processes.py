@@ -22,8 +22,10 @@ def map_in_processes(
     """Results of a function, in the order of the tasks.
 
     Args:
-        function: It can be pickled, and returns its errors instead of raising them.
-        workers: Processes, of one thread each; 0 calls the function here.
+        function: What is called with each task. It can be pickled, and returns the errors that
+            should not stop the others.
+        tasks: Its arguments.
+        workers: How many processes work, with one thread each. 0 calls the function here.
 
     Raises:
         SettingError: ``workers`` is negative.

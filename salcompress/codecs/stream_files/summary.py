@@ -15,24 +15,25 @@ class EncodedFile(NamedTuple):
     """One row of the summary."""
 
     file: str
-    """The image file, as it was given."""
+    """Path of the image file, as it was given."""
     stream: str
-    """Its stream, below the folder of the summary, with forward slashes."""
+    """Path of its stream below the folder of the summary, with forward slashes."""
     height: int
     width: int
     num_bytes: int
-    """Length of the stream."""
+    """Length of the stream, headers included."""
     bpp: float
     """Bits of the stream per pixel of the image."""
     setting: str
-    """Codec and setting; after a search for a target, what was found."""
+    """Codec and setting. After a search for a target it is what the search chose."""
     encode_s: float
+    """Seconds that encoding took, without reading, writing and a search for a target."""
     source_bytes: int
     """Length of the image file."""
     source_digest: str
-    """Of the image file's content."""
+    """Digest of the image file's content."""
     recipe: str
-    """Digest of what made the stream: codec, weights, target and the map that was given."""
+    """Digest of what made the stream of the image: codec, weights, target and saliency map."""
 
 
 class Summary:
@@ -43,7 +44,7 @@ class Summary:
 
     Args:
         folder: Where the streams lie, and ``summary.csv``.
-        order: Streams of this call, in the order that their rows get in the end.
+        order: Names of this call's streams. Their rows get this order in the end.
 
     Raises:
         DataError: An older ``summary.csv`` is damaged.
@@ -102,9 +103,10 @@ class Summary:
 
 
 def read_summary(folder: Path) -> dict[str, EncodedFile]:
-    """Rows of a folder's ``summary.csv`` by stream; none where there is no such file.
+    """Rows of a folder's ``summary.csv``, by stream. Without such a file there are none.
 
-    A last row that a kill cut short does not count. Of several rows of a stream the last one does.
+    A last row that a kill cut short does not count. Of several rows of a stream the last one
+    counts.
 
     Raises:
         DataError: The file is damaged, or of another version.
