@@ -260,7 +260,7 @@ def test_ctrl_c_ends_the_workers_in_one_line(pictures, tmp_path, after):
     """While they import, and while they work."""
     command = [sys.executable, "-m", "salcompress", "encode", pictures, "--out", tmp_path / "s"]
     process = subprocess.Popen(
-        [*command, "--workers", "2", "--effort", "5", *CPU],
+        [*command, "--workers", "1", "--effort", "5", *CPU],
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
