@@ -73,5 +73,5 @@ setup(
             "pytorch-msssim",  # second opinion on our MS-SSIM
         ],
     },
-    entry_points={"console_scripts": ["salcompress=salcompress.cli.main:main"]},
+    entry_points={"console_scripts": ["salcompress=salcompress.__main__:main"]},
 )

@@ -25,8 +25,8 @@ PLACE = 16
 saliency lies.
 """
 IMAGE_ENDINGS = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"}
-    | {".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png"}
+    | {".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """File names that are taken for images where a folder is given."""
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})

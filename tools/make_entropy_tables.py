@@ -5,7 +5,8 @@ the format.
 python tools/make_entropy_tables.py salcompress/bitstream/entropy_tables.npy
 """
 
-import sys
+import argparse
+from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtr
@@ -28,4 +29,8 @@ def make_tables() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    np.save(sys.argv[1], make_tables())
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, metavar="FILE.npy", help="where the tables are written")
+    np.save(parser.parse_args().out, make_tables())

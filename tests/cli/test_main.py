@@ -1,462 +1,158 @@
-"""The command line as a user meets it: results, exit codes, one-line errors."""
+"""How the command line starts and ends, whatever the command."""
 
-import json
 import os
-import resource
+import re
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 
-from salcompress.cli.main import main
-from salcompress.data.scenes import make_scene, write_scenes
-from salcompress.evaluation.rate_point import read_jsonl
-from salcompress.image import encode_image
+from salcompress.cli.main import COMMANDS, errors_in_one_line, main
+from salcompress.codecs import CODECS
+from salcompress.errors import DataError, SettingError
 
-BLOBS = """
-import time
-def build():
-    import cv2
-    def detect(image):
-        time.sleep({pause})
-        solid = cv2.threshold(cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[:, :, 1], 0, 255, cv2.THRESH_OTSU)[1]
-        boxes = [cv2.boundingRect(c) for c in cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]]
-        return [dict(category_id=1, bbox=[float(v) for v in b], score=b[2] * b[3] / 76800) for b in boxes if b[2] * b[3] > 64]
-    return detect
-"""
+HEAVY = {"torch", "numpy", "cv2", "PIL", "scipy", "pycocotools", "plotly", "detectron2"}
 
 
-@pytest.fixture
-def call(tmp_path, scenes):
-    """Arguments of a small evaluation, as a function of what a test changes."""
-    detector = tmp_path / "blobs.py"
-    detector.write_text(BLOBS.format(pause=0))
-
-    def arguments(
-        *more,
-        images=scenes.parent / "images",
-        annotations=scenes,
-        out=tmp_path / "out",
-        codec="jpeg:q=10,40",
-    ):
-        return [
-            "evaluate",
-            "--images",
-            str(images),
-            "--annotations",
-            str(annotations),
-            "--detector",
-            f"{detector}:build",
-            "--codec",
-            codec,
-            "--out",
-            str(out),
-            "--workers",
-            "0",
-            *more,
-        ]
-
-    return arguments
+def names_of_commands():
+    return [module.__name__.rpartition(".")[2].replace("_", "-") for module in COMMANDS]
 
 
-def fails(capsys, arguments, code, *words):
-    """The call ends with the exit code and one line that holds the words."""
-    capsys.readouterr()
-    assert main(arguments) == code
-    captured = capsys.readouterr()
-    line = captured.err.splitlines()[-1]
-    assert (
-        line.startswith("salcompress: ")
-        and sum(part.startswith("salcompress:") for part in captured.err.splitlines()) == 1
-    )
-    for word in words:
-        assert word in line, line
+def test_the_table_of_commands_is_the_folder_of_commands():
+    shared = {"__init__", "main", "arguments", "inputs"}
+    files = {path.stem for path in Path(main.__code__.co_filename).parent.glob("*.py")} - shared
+    assert files == {name.replace("-", "_") for name in names_of_commands()}
 
 
-def test_evaluate_writes_and_prints_everything(call, tmp_path, capsys):
-    assert main(call()) == 0
-    printed = capsys.readouterr()
-    rows = read_jsonl(tmp_path / "out" / "results.jsonl")
-    assert [r.setting for r in rows] == ["q=10,subsampling=420", "q=40,subsampling=420"]
-    assert f"{rows[0].bpp:.3f}" in printed.out and "report.html" in printed.out
-    assert "12/12" in printed.err and "image/s" in printed.err  # progress with a rate
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert (
-        page.count("data:image/webp;base64,") == 3 * 3
-        and "they say nothing about photographs" in page
-    )
-    assert (tmp_path / "out" / "summary.csv").read_text().startswith("codec,setting")
-    assert main(["report", str(tmp_path / "out")]) == 0
+@pytest.mark.parametrize("command", names_of_commands())
+def test_help_of_every_command(command, capsys):
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: salcompress {command} ")
+    assert "None" not in text and "%(" not in text
 
 
-def test_limit_and_cache(call, tmp_path):
-    assert main(call("--limit", "2", "--cache", str(tmp_path / "cache"), "--cache-gib", "0.1")) == 0
-    assert read_jsonl(tmp_path / "out" / "results.jsonl")[0].num_images == 2
-    assert len(list((tmp_path / "cache").glob("??/*"))) == 4
-
-
-def test_killed_at_any_moment_it_goes_on(tmp_path, scenes):
-    detector = tmp_path / "slow.py"
-    detector.write_text(BLOBS.format(pause=0.15))
-    command = [
-        sys.executable,
-        "-m",
-        "salcompress.cli.main",
-        "evaluate",
-        "--images",
-        str(scenes.parent / "images"),
-        "--annotations",
-        str(scenes),
-        "--detector",
-        f"{detector}:build",
-        "--codec",
-        "jpeg:q=10",
-        "--codec",
-        "webp:q=10",
-        "--workers",
-        "1",
-    ]
-    records = tmp_path / "killed" / "records"
-    process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "killed")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while (
-        time.monotonic() < deadline
-        and sum(len(p.read_bytes().splitlines()) for p in records.glob("*")) < 4
-    ):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    left = {p.name: p.read_bytes() for p in records.glob("*")}
-    assert 4 <= sum(len(text.splitlines()) for text in left.values()) < 12
-    for out in ("killed", "unbroken"):
-        subprocess.run([*command, "--out", str(tmp_path / out)], check=True, capture_output=True)
-    for name, text in left.items():
-        assert (records / name).read_bytes().startswith(text[: text.rfind(b"\n") + 1]), (
-            "done images were measured again"
-        )
-    rows = [
-        [
-            r._replace(encode_s=None, decode_s=None)
-            for r in read_jsonl(tmp_path / out / "results.jsonl")
-        ]
-        for out in ("killed", "unbroken")
-    ]
-    assert rows[0] == rows[1]
-
-
-@pytest.mark.parametrize(
-    "changes, words",
-    [
-        ({"codec": "jpg:q=3"}, ["unknown codec 'jpg'", "valid codecs: jpeg"]),
-        ({"codec": "jpeg:k=3"}, ["no option 'k'", "subsampling"]),
-        ({"codec": "jpeg:q=300"}, ["an integer from 1 to 100", "'300'"]),
-        ({"images": "nowhere"}, ["images folder nowhere does not exist"]),
-        ({"annotations": "nowhere.json"}, ["annotations file nowhere.json does not exist"]),
-        ({"out": "/dev/null/out"}, ["/dev/null/out cannot be written", "choose another folder"]),
-    ],
-)
-def test_wrong_calls_exit_with_2(call, capsys, changes, words):
-    fails(capsys, call(**changes), 2, *words)
-
-
-def test_wrong_options_exit_with_2(call, capsys, tmp_path):
-    fails(capsys, call("--limit", "0"), 2, "limit must be at least 1")
-    fails(capsys, call("--workers", "-1"), 2, "workers must be at least 0")
-    fails(capsys, call("--cache-gib", "1"), 2, "--cache-gib")
-    fails(
-        capsys,
-        ["report", str(tmp_path)],
-        2,
-        "holds no finished evaluation",
-        "salcompress evaluate --out",
-    )
-    fails(
-        capsys,
-        ["bench", "everything"],
-        2,
-        "unknown bench part 'everything'; valid: codecs, large, harness, memory, workers",
-    )
-    with pytest.raises(SystemExit, match="2"):
-        main(["evaluate"])
-
-
-def test_a_codec_that_pillow_lacks_exits_with_2(call, capsys, monkeypatch):
-    from PIL import features
-
-    real = features.check
-    monkeypatch.setattr(features, "check", lambda name: name != "avif" and real(name))
-    fails(capsys, call(codec="avif:q=20"), 2, "codec avif: this Pillow", "install Pillow >= 11.3")
-
-
-def test_a_cache_that_cannot_be_written_exits_with_1(call, capsys):
-    fails(
-        capsys,
-        call("--cache", "/dev/null/cache"),
-        1,
-        "cannot write /dev/null/cache",
-        "choose another folder",
-    )
-
-
-def test_another_runs_folder_exits_with_2(call, capsys):
-    assert main(call()) == 0
-    fails(
-        capsys, call("--limit", "3"), 2, "holds the results of another run", "choose another --out"
-    )
-
-
-def test_detectron2_that_is_missing_says_what_to_install(call, capsys):
-    code = (
-        "import sys; sys.modules['detectron2'] = None; from salcompress.cli.main import main; "
-        "sys.exit(main(['evaluate', '--images', sys.argv[1], '--annotations', sys.argv[2], "
-        "'--detector', "
-        "'detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml', '--codec', 'png', '--out', "
-        "sys.argv[3]]))"
-    )
-    _, _, images, _, annotations, *_ = call()
-    run = subprocess.run(
-        [sys.executable, "-c", code, images, annotations, call()[10]],
-        capture_output=True,
-        text=True,
-    )
-    assert (
-        run.returncode == 2
-        and "needs Detectron2, which is not installed: https://" in run.stderr.splitlines()[-1]
-    )
-
-
-@pytest.fixture
-def own_scenes(tmp_path):
-    """A set of three scenes that a test may spoil."""
-    return write_scenes(tmp_path / "own", 3, seed=31)
-
-
-def spoil(name):
-    whole = encode_image(make_scene(31, 1).image, "JPEG")
-    return {
-        "corrupt": b"\x89PNG\r\n\x1a\n" + bytes(99),
-        "truncated": whole[: len(whole) // 2],
-        "zero bytes": b"",
-        "another size": encode_image(make_scene(31, 1, 100, 100).image, "PNG"),
-    }[name]
-
-
-@pytest.mark.parametrize("what", ["corrupt", "truncated", "zero bytes", "another size", "missing"])
-def test_bad_images_exit_with_1_or_are_skipped(call, capsys, own_scenes, tmp_path, what):
-    path = own_scenes.parent / "images" / "000002.png"
-    path.unlink()
-    if what != "missing":
-        path.write_bytes(spoil(what))
-    arguments = call(images=path.parent, annotations=own_scenes)
-    fails(capsys, arguments, 1, "000002.png", "--skip-bad")
-    assert not (tmp_path / "out" / "results.jsonl").exists()
-    assert main([*arguments, "--skip-bad"]) == 0
-    assert "left out 000002.png" in capsys.readouterr().out
-    assert "000002.png" in (tmp_path / "out" / "report.html").read_text()
-
-
-def test_a_one_pixel_image_is_evaluated(call, tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "dot.png").write_bytes(
-        encode_image(make_scene(1, 1).image[:1, :1], "PNG")
-    )
-    annotations = {
-        "images": [{"id": 1, "file_name": "dot.png", "height": 1, "width": 1}],
-        "annotations": [],
-        "categories": [{"id": 1, "name": "thing"}],
-    }
-    (tmp_path / "dot.json").write_text(json.dumps(annotations))
-    assert (
-        main(
-            call(
-                images=tmp_path / "images",
-                annotations=tmp_path / "dot.json",
-                codec="jpeg:q=10,20,30,40",
-            )
-        )
-        == 0
-    )
-    row = read_jsonl(tmp_path / "out" / "results.jsonl")[0]
-    assert row.box["AP"] is None and row.ms_ssim is None and row.bpp > 1000
-
-
-def test_damaged_annotations_exit_with_1(call, capsys, tmp_path):
-    (tmp_path / "bad.json").write_text('{"images": []')
-    fails(capsys, call(annotations=tmp_path / "bad.json"), 1, "bad.json: not a json file")
-
-
-def test_a_full_disk_exits_with_1_and_goes_on_later(call, tmp_path):
-    script = "import sys; from salcompress.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    main(call(codec="png"))  # so that the original pictures are there, which are larger
-    records = sorted((tmp_path / "out" / "records").iterdir())
-    size = records[0].stat().st_size // 2
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
-    run = subprocess.run(
-        [sys.executable, "-c", script, *call(codec="webp:q=5")],
-        preexec_fn=limit,
-        capture_output=True,
-        text=True,
-    )
-    assert (
-        run.returncode == 1
-        and len([x for x in run.stderr.splitlines() if x.startswith("salcompress:")]) == 1
-    )
-    assert (
-        "cannot write" in run.stderr
-        and "File too large" in run.stderr
-        and "make room" in run.stderr
-    )
-    assert not [
-        name
-        for _, _, names in os.walk(tmp_path / "out")
-        for name in names
-        if name.endswith(".part")
-    ]
-    assert main(call(codec="webp:q=5")) == 0
-
-
-def test_help_names_every_codec_and_option(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["evaluate", "--help"])
+def test_help_of_evaluate_names_every_codec(capsys):
+    assert main(["evaluate", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for word in (
-        "jpeg2000: bpp",
-        "subsampling",
-        "--skip-bad",
-        "--cache-gib",
-        "path/to/file.py:factory",
-    ):
+    assert f"The codecs are {', '.join(list(CODECS)[:-1])} and {list(CODECS)[-1]}" in text
+    for word in ("--skip-bad", "--cache-gib", "path/to/file.py:factory", "detectron2:CONFIG"):
         assert word in text
 
 
-def test_encode_info_decode(tmp_path, scenes, capsys):
-    images = scenes.parent / "images"
-    assert (
-        main(
-            [
-                "encode",
-                str(images / "000001.png"),
-                str(images / "000002.png"),
-                "--out",
-                str(tmp_path / "s"),
-                "--codec",
-                "salient:q=0.3,device=cpu",
-            ]
-        )
-        == 0
-    )
-    assert "2 images" in capsys.readouterr().out
-    lines = (tmp_path / "s" / "summary.csv").read_text().splitlines()
-    assert lines[0].startswith("file,stream,height,width,num_bytes,bpp") and len(lines) == 3
-    assert main(["info", str(tmp_path / "s" / "000001.salc")]) == 0
+def test_help_lists_every_command(capsys):
+    assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert "320x240 pixels" in text and "base level 19 of 63" in text and "quality map: yes" in text
-    assert (
-        main(
-            [
-                "decode",
-                str(tmp_path / "s"),
-                "--out",
-                str(tmp_path / "d"),
-                "--codec",
-                "salient:device=cpu",
-            ]
-        )
-        == 0
-    )
-    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["000001.png", "000002.png"]
+    assert re.findall(r"^    ([a-z-]+)", text, re.MULTILINE) == names_of_commands()
 
 
-def test_encode_to_a_target(tmp_path, scenes):
-    image = scenes.parent / "images" / "000001.png"
-    assert main(["encode", str(image), "--out", str(tmp_path), "--target-bpp", "0.6"]) == 0
-    size = (tmp_path / "000001.salc").stat().st_size
-    assert 0.9 * 0.6 < 8 * size / (320 * 240) <= 0.6
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["encode", "--help"], ["decode"]])
+def test_nothing_heavy_is_imported_before_it_is_known_what_is_asked(arguments):
+    """So that --version and --help take a tenth of a second."""
+    code = (
+        "import sys, salcompress; before = set(sys.modules)\n"
+        "from salcompress.cli.main import main\n"
+        f"main({arguments!r}); print(*(set(sys.modules) - before), sep=chr(10))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in run.stdout.splitlines()}
+    assert not imported & HEAVY
+    rooms = {name for name in run.stdout.splitlines() if name.startswith("salcompress.")}
+    assert all(name.startswith("salcompress.cli") for name in rooms - {"salcompress.errors"})
 
 
-def test_encode_with_effort(tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes(encode_image(make_scene(31, 1, 64, 64).image, "PNG"))
-    for name, given in {
-        "short": ["--effort", "2"],
-        "long": ["--codec", "salient:effort=2"],
-        "both": ["--codec", "salient:effort=2", "--effort", "2"],
-    }.items():
-        assert main(["encode", str(tmp_path / "a.png"), "--out", str(tmp_path / name), *given]) == 0
-        assert "effort=2" in (tmp_path / name / "summary.csv").read_text()
-    assert (
-        len({(tmp_path / name / "a.salc").read_bytes() for name in ("short", "long", "both")}) == 1
+def test_python_m_salcompress_is_the_command():
+    run = subprocess.run(
+        [sys.executable, "-m", "salcompress", "--version"], capture_output=True, text=True
     )
-    start = ["encode", str(tmp_path / "a.png"), "--out", str(tmp_path), "--effort"]
-    fails(
-        capsys,
-        [*start, "3", "--codec", "salient:effort=2"],
-        2,
-        "--effort 3 and 'salient:effort=2' contradict each other",
-    )
-    fails(capsys, [*start, "-1"], 2, "must be an integer from 0 to 10000, got '-1'")
-    fails(capsys, [*start, "1.5"], 2, "must be an integer from 0 to 10000, got '1.5'")
-    fails(
-        capsys, [*start, "2", "--codec", "jpeg"], 2, ".salc streams are those of the learned codec"
-    )
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", run.stdout) and run.returncode == 0
 
 
-def test_encode_and_decode_errors(tmp_path, scenes, capsys):
-    images = scenes.parent / "images"
-    fails(
-        capsys,
-        ["encode", str(tmp_path / "no.png"), "--out", str(tmp_path)],
-        2,
-        "no.png does not exist",
+@pytest.mark.parametrize("module", ["argparse", "torch.types", "salcompress.codecs.stream_files"])
+def test_ctrl_c_while_importing_gives_no_traceback(module, tmp_path):
+    command = ["-m", "salcompress", "encode", str(tmp_path), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", *command], stderr=subprocess.PIPE, text=True
     )
-    fails(
-        capsys,
-        ["encode", str(images), "--out", str(tmp_path), "--codec", "jpeg"],
-        2,
-        ".salc streams are those of the learned codec",
-    )
-    fails(capsys, ["encode", str(tmp_path), "--out", str(tmp_path)], 2, "no .avif", "files in")
-    (tmp_path / "000001.jpg").write_bytes((images / "000001.png").read_bytes())
-    fails(
-        capsys,
-        ["encode", str(images), str(tmp_path), "--out", str(tmp_path)],
-        2,
-        "would both become 000001.salc",
-    )
-    (tmp_path / "bad.salc").write_bytes(b"SALC but no more")
-    fails(
-        capsys,
-        ["decode", str(tmp_path / "bad.salc"), "--out", str(tmp_path)],
-        1,
-        "bad.salc: the stream ends within its header",
-    )
-    fails(
-        capsys,
-        ["info", str(tmp_path / "bad.salc")],
-        1,
-        "bad.salc: the stream ends within its header",
-    )
+    lines = []
+    for line in process.stderr:
+        if not line.startswith("import time:"):
+            lines.append(line)
+        elif line.rpartition("|")[2].strip() == module:
+            process.send_signal(signal.SIGINT)
+    # where a string was being executed, Python ends as if the signal had killed it
+    assert process.wait() in (130, -signal.SIGINT)
+    assert len(lines) == 1 and lines[0].startswith("salcompress: interrupted"), lines
 
 
-def test_one_bad_image_does_not_stop_the_others(tmp_path, scenes, capsys):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name in ("000001.png", "000002.png", "000003.png"):
-        content = (scenes.parent / "images" / name).read_bytes()
-        (folder / name).write_bytes(content[:500] if name == "000002.png" else content)
-    fails(
-        capsys,
-        ["encode", str(folder), "--out", str(tmp_path / "s")],
-        1,
-        "2 images were encoded, 1 could not be:",
-        "000002.png",
+def test_a_reader_that_has_seen_enough_ends_the_command_in_silence():
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = subprocess.run(
+        [sys.executable, "-m", "salcompress", "codecs"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
     )
-    assert len((tmp_path / "s" / "summary.csv").read_text().splitlines()) == 3
-    stream = tmp_path / "s" / "000001.salc"
-    stream.write_bytes(stream.read_bytes()[:60])
-    fails(capsys, ["info", str(stream)], 1, "000001.salc: the stream holds 24 of")
+    os.close(writing)
+    assert run.returncode == 1 and run.stderr == b""
+
+
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (SettingError("of the\n call"), 2, "tool: of the call"),
+        (DataError("of the data"), 1, "tool: of the data"),
+        (
+            ModuleNotFoundError(name="detectron2.engine"),
+            2,
+            "tool: this needs Detectron2, which is not installed; https://",
+        ),
+        (ModuleNotFoundError(name="ray"), 2, "tool: this needs Ray, which is not installed"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(error, code, line, capsys):
+    with pytest.raises(SystemExit, match=str(code)), errors_in_one_line("tool"):
+        raise error
+    printed = capsys.readouterr().err
+    assert printed.startswith(line) and printed.count("\n") == 1
+
+
+def test_a_missing_module_that_is_not_optional_is_no_fault_of_the_call():
+    with pytest.raises(ModuleNotFoundError, match="salcompressed"), errors_in_one_line("tool"):
+        import salcompressed  # noqa: F401
+
+
+def test_an_unknown_command_and_option_are_one_line(fails):
+    fails(["compress"], 2, "invalid choice: 'compress'", "salcompress --help")
+    fails(["info", "--all", "x.salc"], 2, "unrecognized arguments: --all", "--help")
+
+
+def test_codecs_lists_every_option_with_range_and_default(capsys):
+    assert main(["codecs"]) == 0
+    text = capsys.readouterr().out
+    paragraphs = {block.split()[0]: block for block in text.split("\n\n")[1:]}
+    assert list(paragraphs) == list(CODECS)
+    for name, codec in CODECS.items():
+        assert all(f"    {key} " in paragraphs[name] for key in codec.OPTIONS)
+    assert re.search(r"q +quality +an integer from 1 to 100 +default 75", paragraphs["jpeg"])
+    assert re.search(r"a number above 0 and at most 24 +default 0.5", paragraphs["jpeg2000"])
+    assert "one of 420, 422, 444" in paragraphs["avif"]
+
+
+def test_demo_is_refused_where_it_could_not_write(tmp_path, fails):
+    (tmp_path / "file").write_text("not a folder")
+    fails(["demo", "--out", tmp_path / "file"], 2, "is a file, and a folder is wanted")
+    fails(["demo", "--out", tmp_path / "file" / "x"], 2, "which is a file, and a folder is wanted")
+    fails(["demo", "--workers", "-1"], 2, "--workers", "an integer of at least 0, got '-1'")
+
+
+def test_demo_leaves_another_demo_as_it_is(tmp_path, fails):
+    from salcompress.data.scenes import write_scenes
+
+    annotations = write_scenes(tmp_path / "scenes", 2, seed=3)
+    before = annotations.read_bytes()
+    words = ("holds a demo of 2 scenes, and 3 are wanted now", "--limit 2")
+    fails(["demo", "--out", tmp_path, "--limit", "3"], 2, *words)
+    assert annotations.read_bytes() == before

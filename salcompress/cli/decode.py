@@ -1,0 +1,66 @@
+"""``salcompress decode``: streams to images."""
+
+import argparse
+from pathlib import Path
+
+from salcompress.cli.arguments import (
+    Commands,
+    add_command,
+    add_workers,
+    leave_cores_to_workers,
+    output_folder,
+)
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the table."""
+    parser = add_command(
+        commands,
+        "decode",
+        run,
+        "decompress .salc files into PNG images",
+        goes_on="run the same command with --overwrite to begin again",
+        example="salcompress decode streams --out decoded --keep-tree",
+    )
+    parser.add_argument(
+        "inputs", type=Path, nargs="+", metavar="STREAM", help="streams, and folders of streams"
+    )
+    parser.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder of the images"
+    )
+    parser.add_argument(
+        "--codec",
+        default="salient",
+        metavar="SPEC",
+        help="codec with the weights that encoded, as salient:weights=FILE (default: salient)",
+    )
+    parser.add_argument(
+        "--keep-tree",
+        action="store_true",
+        help="keep the sub-folders of the folders given (default: all images in one folder)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write images anew that exist already (default: stop before any work)",
+    )
+    add_workers(parser, 0, "processes that decode, of one thread each")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Decode, and say how many images there are."""
+    leave_cores_to_workers(args.workers)
+    from salcompress.cli.inputs import stream_files
+    from salcompress.codecs import load_codec
+    from salcompress.codecs.stream_files import decode_files
+
+    outcome = decode_files(
+        stream_files(args.inputs),
+        load_codec(args.codec),
+        args.out,
+        keep_tree=args.keep_tree,
+        overwrite=args.overwrite,
+        workers=args.workers,
+    )
+    images = "1 image" if len(outcome.done) == 1 else f"{len(outcome.done)} images"
+    print(f"{images} in {args.out}")

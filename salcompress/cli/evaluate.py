@@ -1,0 +1,174 @@
+"""``salcompress evaluate``: average precision against bits per pixel."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from salcompress.cli.arguments import (
+    CODECS_HELP,
+    Commands,
+    Parser,
+    add_command,
+    add_workers,
+    leave_cores_to_workers,
+    output_folder,
+    positive_integer,
+    positive_number,
+)
+
+if TYPE_CHECKING:
+    from salcompress.codecs import Codec
+    from salcompress.data.coco import CocoDataset
+    from salcompress.detectors import Detector
+
+GOES_ON = "run the same command again to go on"
+WORKERS = "processes that encode and decode beside the detector"
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the table."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        run,
+        "measure AP against bits per pixel of any codecs, any detector, any COCO data set",
+        goes_on=GOES_ON,
+        example="salcompress evaluate --images val2017 --annotations instances_val2017.json "
+        "--detector torchvision:maskrcnn_resnet50_fpn --codec none --codec jpeg:q=10,30,50 "
+        "--out results",
+    )
+    _add_inputs(parser)
+    parser.add_argument(
+        "--out",
+        type=output_folder,
+        required=True,
+        metavar="DIR",
+        help="folder of the results; the same command goes on where a stopped one was, and "
+        "another --codec adds its rows later",
+    )
+    parser.add_argument(
+        "--limit", type=positive_integer, metavar="N", help="use only the first N images"
+    )
+    parser.add_argument(
+        "--cache",
+        type=output_folder,
+        metavar="DIR",
+        help="keep compressed streams in this folder and use them again",
+    )
+    parser.add_argument(
+        "--cache-gib",
+        type=positive_number,
+        metavar="G",
+        help="bound on the size of --cache in GiB (default: none)",
+    )
+    add_workers(parser, 1, WORKERS)
+    parser.add_argument(
+        "--no-perceptual",
+        action="store_true",
+        help="leave out the learned metric, which takes some 0.15 s of a core for 640x480 pixels",
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out damaged or missing images, and list them in the report",
+    )
+
+
+def _add_inputs(parser: Parser) -> None:
+    parser.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="folder of the images"
+    )
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="JSON", help="COCO instances file"
+    )
+    parser.add_argument(
+        "--detector",
+        required=True,
+        metavar="SPEC",
+        help="scenes | torchvision:NAME[,weights=FILE] | detectron2:CONFIG[,weights=FILE] | "
+        "path/to/file.py:factory; the first three also take device=cpu, cuda:1, ...",
+    )
+    parser.add_argument(
+        "--codec",
+        action="append",
+        required=True,
+        metavar="SPEC",
+        help="codec and settings, as jpeg:q=10,30,50; may be repeated. The codecs are jpeg, "
+        f"jpeg2000, webp, avif, png, salient, compressai and none; {CODECS_HELP}",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate, print the table, and write the report."""
+    from salcompress.errors import SettingError
+
+    if args.cache_gib is not None and args.cache is None:
+        raise SettingError("--cache-gib bounds the size of --cache, which is missing; give both")
+    leave_cores_to_workers(args.workers)
+    from salcompress.codecs import load_codecs
+    from salcompress.data.coco import load_dataset
+
+    codecs = load_codecs(*args.codec)
+    evaluate_and_report(
+        load_dataset(args.images, args.annotations, args.limit, args.skip_bad),
+        args.detector,
+        codecs,
+        args.out,
+        workers=args.workers,
+        skip_bad=args.skip_bad,
+        with_perceptual=not args.no_perceptual,
+        cache=args.cache,
+        cache_bytes=None if args.cache_gib is None else int(args.cache_gib * 2**30),
+    )
+
+
+def evaluate_and_report(
+    dataset: "CocoDataset",
+    detector_spec: str,
+    codecs: Sequence["Codec"],
+    out: Path,
+    **options: Any,
+) -> None:
+    """Evaluate codecs on a data set, print their rows, and write the page.
+
+    Args:
+        out: Folder of the results.
+        options: Those of :func:`salcompress.evaluation.evaluate.evaluate`.
+    """
+    from salcompress.cli.report import write_report
+    from salcompress.evaluation.evaluate import evaluate
+    from salcompress.evaluation.rate_point import to_table
+
+    detector, fingerprint = _load_detector(detector_spec)
+    rows = evaluate(
+        dataset,
+        detector,
+        detector_spec,
+        fingerprint,
+        codecs,
+        out,
+        show_progress=True,
+        **options,
+    )
+    print(
+        f"\n{detector_spec} on {dataset.name}, {rows[0].num_images} images; brackets are 95 % "
+        "intervals over images"
+    )
+    print(to_table(rows))
+    page, skipped = write_report(out)
+    for name, why in skipped.items():
+        print(f"left out {name}: {why}")
+    print(f"\nresults: {out / 'results.jsonl'}, {out / 'summary.csv'}\nreport:  {page}")
+
+
+def _load_detector(spec: str) -> tuple["Detector", str]:
+    """The detector of a specification, and its fingerprint."""
+    if spec.startswith("detectron2:"):
+        from salcompress.detectron.detector import load_detectron2_detector
+
+        detector = load_detectron2_detector(spec)
+        return detector, detector.fingerprint
+    from salcompress.detectors import detector_fingerprint, load_detector
+
+    return load_detector(spec), detector_fingerprint(spec)
