@@ -117,11 +117,10 @@ def leave_cores_to_workers(workers: int) -> None:
     """Give this process the cores that its workers leave.
 
     Two busy processes with a thread a core each slow each other down several times over. The
-    libraries read these variables when they are imported, so this must come before torch. A user's
+    libraries read this variable when they are imported, so this must come before torch. A user's
     own setting stands.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - workers)))
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _integer(text: str, least: int) -> int:

@@ -2,12 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from salcompress.cli.arguments import Commands, add_command
 
 if TYPE_CHECKING:
-    from salcompress.codecs.base import Codec, Option
+    from salcompress.codecs import Codec, OptionRow
 
 
 def add_to(commands: Commands) -> None:
@@ -24,7 +24,7 @@ def add_to(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a paragraph for each codec."""
-    from salcompress.codecs import CODECS
+    from salcompress.codecs import CODECS, option_table
 
     print(
         "A codec is written name:option=value,option=value. Options that are not given take their "
@@ -53,40 +53,3 @@ def describe(codec: type["Codec"], options: Sequence["OptionRow"]) -> str:
         padded = "  ".join(text.ljust(width) for text, width in zip(line, widths))
         lines.append(f"    {padded.rstrip()}")
     return "\n".join(lines)
-
-
-class OptionRow(NamedTuple):
-    """One option of a codec, in words."""
-
-    codec: str
-    option: str
-    meaning: str
-    valid: str
-    """Which values are valid: ``an integer from 1 to 100``. Empty where any text is."""
-    default: str
-
-
-def option_table() -> list[OptionRow]:
-    """The options of every codec, in the order of :data:`salcompress.codecs.CODECS`."""
-    from salcompress.codecs import CODECS
-
-    return [
-        OptionRow(
-            name,
-            key,
-            option.meaning,
-            _valid_values(option),
-            "" if option.default is None else str(option.default),
-        )
-        for name, codec in CODECS.items()
-        for key, option in codec.OPTIONS.items()
-    ]
-
-
-def _valid_values(option: "Option") -> str:
-    """What an option takes, in the words of its converter's error."""
-    try:
-        option.convert("not a value of any option")
-    except ValueError as error:
-        return str(error)
-    return ""

@@ -20,7 +20,6 @@ from salcompress.cli.arguments import (
 if TYPE_CHECKING:
     from salcompress.codecs import Codec
     from salcompress.data.coco import CocoDataset
-    from salcompress.detectors import Detector
 
 GOES_ON = "run the same command again to go on"
 WORKERS = "processes that encode and decode beside the detector"
@@ -137,38 +136,18 @@ def evaluate_and_report(
         options: Those of :func:`salcompress.evaluation.evaluate.evaluate`.
     """
     from salcompress.cli.report import write_report
+    from salcompress.detectors import load_detector
     from salcompress.evaluation.evaluate import evaluate
-    from salcompress.evaluation.rate_point import to_table
+    from salcompress.reporting.tables import results_table
 
-    detector, fingerprint = _load_detector(detector_spec)
-    rows = evaluate(
-        dataset,
-        detector,
-        detector_spec,
-        fingerprint,
-        codecs,
-        out,
-        show_progress=True,
-        **options,
-    )
+    detector = load_detector(detector_spec, dataset.category_ids)
+    rows = evaluate(dataset, detector, codecs, out, show_progress=True, **options)
     print(
-        f"\n{detector_spec} on {dataset.name}, {rows[0].num_images} images; brackets are 95 % "
+        f"\n{detector.label} on {dataset.name}, {rows[0].num_images} images; brackets are 95 % "
         "intervals over images"
     )
-    print(to_table(rows))
+    print(results_table(rows))
     page, skipped = write_report(out)
     for name, why in skipped.items():
         print(f"left out {name}: {why}")
     print(f"\nresults: {out / 'results.jsonl'}, {out / 'summary.csv'}\nreport:  {page}")
-
-
-def _load_detector(spec: str) -> tuple["Detector", str]:
-    """The detector of a specification, and its fingerprint."""
-    if spec.startswith("detectron2:"):
-        from salcompress.detectron.detector import load_detectron2_detector
-
-        detector = load_detectron2_detector(spec)
-        return detector, detector.fingerprint
-    from salcompress.detectors import detector_fingerprint, load_detector
-
-    return load_detector(spec), detector_fingerprint(spec)

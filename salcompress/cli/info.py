@@ -83,6 +83,8 @@ def _paragraph(stream: _Stream) -> str:
 
 def _table(streams: Sequence[_Stream]) -> str:
     """A line for each stream, and the total."""
+    from salcompress.reporting.tables import text_table
+
     titles = ("stream", "width", "height", "bytes", "bpp", "q", "quality map", "model")
     lines = [
         (
@@ -102,16 +104,4 @@ def _table(streams: Sequence[_Stream]) -> str:
     return (
         f"{text_table(titles, lines)}\n"
         f"{len(streams)} streams, {num_bytes:,} bytes, {8 * num_bytes / pixels:.4f} bpp pooled"
-    )
-
-
-def text_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table for a terminal: the first column starts at the left, the others end at the right."""
-    widths = [max(map(len, column)) for column in zip(titles, *lines)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths))
-        )
-        for cells in (titles, *lines)
     )

@@ -32,6 +32,7 @@ def write_report(folder: Path) -> tuple[Path, dict[str, str]]:
 
     from salcompress.errors import DataError, SettingError
     from salcompress.evaluation.rate_point import read_jsonl
+    from salcompress.evaluation.resamples import read_resamples
     from salcompress.files import read_file, write_atomically
     from salcompress.reporting.html import render
     from salcompress.reporting.pictures import load_strips
@@ -47,5 +48,5 @@ def write_report(folder: Path) -> tuple[Path, dict[str, str]]:
     except ValueError as error:
         raise DataError(f"{folder / 'skipped.json'} is damaged; evaluate again") from error
     page = folder / "report.html"
-    write_atomically(page, render(rows, load_strips(folder, rows), skipped))
+    write_atomically(page, render(rows, load_strips(folder, rows), skipped, read_resamples(folder)))
     return page, skipped
