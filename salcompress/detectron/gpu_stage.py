@@ -14,8 +14,8 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
 from salcompress.codecs import Codec, SalientCodec, load_codec, load_codecs
-from salcompress.codecs.identity import IdentityCodec
 from salcompress.codecs.classical import PillowCodec
+from salcompress.codecs.identity import IdentityCodec
 from salcompress.codecs.salient.batched import BatchedCodec, enough_memory
 from salcompress.codecs.salient.networks import default_device
 from salcompress.detectron.device_transforms import apply_transforms

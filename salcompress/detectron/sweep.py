@@ -15,7 +15,8 @@ from salcompress.detectron.config import configured_cache
 from salcompress.detectron.detector import MOST_COUNTED, Detectron2Detector, model_label
 from salcompress.detectron.model import CompressedDetector
 from salcompress.errors import SettingError
-from salcompress.evaluation.evaluate import choose_pictures, evaluate
+from salcompress.evaluation.evaluate import evaluate
+from salcompress.evaluation.kept_pictures import choose_pictures
 from salcompress.evaluation.rate_point import RatePoint
 from salcompress.files import digest, write_atomically
 from salcompress.reporting.html import render
@@ -99,8 +100,6 @@ def _evaluate(
     return evaluate(
         dataset,
         detector,
-        detector.label,
-        detector.fingerprint,
         codecs,
         folder,
         workers=cfg.DATALOADER.NUM_WORKERS,

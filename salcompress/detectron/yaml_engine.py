@@ -22,7 +22,7 @@ from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.detectron.sweep import sweep
 from salcompress.detectron.trainer import CompressionTrainer
 from salcompress.errors import SettingError
-from salcompress.evaluation.rate_point import to_table
+from salcompress.reporting.tables import results_table
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> Any:
         for name in cfg.DATASETS.TEST:
             rows = sweep(cfg, model, name)
             if comm.is_main_process():
-                print(to_table(rows))
+                print(results_table(rows))
         return OrderedDict()
     results = CompressionTrainer.test(cfg, model)
     if comm.is_main_process():

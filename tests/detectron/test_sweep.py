@@ -62,9 +62,7 @@ def test_a_sweep_is_evaluate_of_the_model(scenes_name, scene_dataset, random_wei
     codecs = ["none", "jpeg:q=10,40", "salient:q=0.2,saliency=uniform,device=cpu"]
     cfg, model, rows = swept(tmp_path / "sweep", random_weights, codecs)
     detector = Detectron2Detector(model, cfg, (1, 2, 3, 4, 5, 6))
-    expected = evaluate(
-        scene_dataset, detector, "", "", load_codecs(*codecs), tmp_path / "evaluate"
-    )
+    expected = evaluate(scene_dataset, detector, load_codecs(*codecs), tmp_path / "evaluate")
     assert comparable(rows) == comparable(expected)
     assert rows[-1].object_bits is not None
     folder = tmp_path / "sweep" / "sweep" / scenes_name
