@@ -47,7 +47,7 @@ class Summary(NamedTuple):
 
 def summarize(
     dataset: CocoDataset,
-    records: Mapping[int, ImageRecord],
+    records: Mapping[int | str, ImageRecord],
     codec: CodecSetting,
     identity: RunIdentity,
     gives_masks: bool,

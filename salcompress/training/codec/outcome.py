@@ -48,9 +48,9 @@ def validate(
         Rate and distortion at each quality.
     """
     return measure_curve(
-        (
+        [
             SalientCodec(q, saliency="uniform", weights=weights, device=device)
             for q in (0.0, 0.25, 0.5, 0.75, 1.0)
-        ),
+        ],
         images,
     )
