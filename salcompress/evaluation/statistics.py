@@ -51,7 +51,7 @@ def summarize(
     codec: CodecSetting,
     identity: RunIdentity,
     gives_masks: bool,
-    left_out: Collection[int] = (),
+    left_out: Collection[int | str] = (),
 ) -> Summary:
     """The row of one codec setting from the records of its images.
 
