@@ -12,11 +12,11 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from salcompress.data.storage import Storage
 from salcompress.errors import CorruptError, DataError
-from salcompress.files import digest, read_file, write_atomically
+from salcompress.files import digest
 
 _BLOCK = 512
 """Bytes of a block of a tar file."""
@@ -55,14 +55,14 @@ def key_of(number: int) -> str:
     return f"{number:09d}"
 
 
-def shard_path(folder: Path, number: int) -> Path:
-    """The shard with a number."""
-    return folder / "shards" / f"{number:06d}.tar"
+def shard_name(number: int) -> str:
+    """File of a shard, below the data set's folder."""
+    return f"shards/{number:06d}.tar"
 
 
-def index_path(folder: Path, number: int) -> Path:
-    """The index beside a shard."""
-    return folder / "shards" / f"{number:06d}.index.json"
+def index_name(number: int) -> str:
+    """File of the index beside a shard."""
+    return f"shards/{number:06d}.index.json"
 
 
 class ShardWriter:
@@ -70,7 +70,8 @@ class ShardWriter:
 
     Example:
         >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
+        >>> from salcompress.data.storage import LocalFolder
+        >>> folder = LocalFolder(tempfile.mkdtemp())
         >>> shard = ShardWriter(first=0)
         >>> shard.add("a.png", ".jpg", 4, 6, b"a stream")
         >>> shard.skip("b.png", "it is damaged")
@@ -111,7 +112,7 @@ class ShardWriter:
         self._next += 1
         self._skipped[file_name] = reason
 
-    def write(self, folder: Path, number: int) -> None:
+    def write(self, storage: Storage, number: int) -> None:
         """Write the shard, then its index. Without its index a shard does not count.
 
         Raises:
@@ -119,8 +120,8 @@ class ShardWriter:
         """
         self._tar.close()
         content = self._file.getvalue()
-        write_atomically(shard_path(folder, number), content)
-        write_index(folder, number, Shard(tuple(self._images), self._skipped), len(content))
+        storage.write(shard_name(number), content)
+        write_index(storage, number, Shard(tuple(self._images), self._skipped), len(content))
 
     def _add_member(self, name: str, content: bytes) -> None:
         member = tarfile.TarInfo(name)
@@ -128,7 +129,7 @@ class ShardWriter:
         self._tar.addfile(member, io.BytesIO(content))
 
 
-def write_index(folder: Path, number: int, shard: Shard, num_bytes: int) -> None:
+def write_index(storage: Storage, number: int, shard: Shard, num_bytes: int) -> None:
     """Write the index of a shard.
 
     Args:
@@ -137,30 +138,30 @@ def write_index(folder: Path, number: int, shard: Shard, num_bytes: int) -> None
     Raises:
         OutputError: It cannot be written.
     """
-    write_atomically(
-        index_path(folder, number),
+    storage.write(
+        index_name(number),
         json.dumps(
             {"num_bytes": num_bytes, "images": shard.images, "skipped": shard.skipped}, indent=0
         ),
     )
 
 
-def read_shard(folder: Path, number: int) -> Shard:
+def read_shard(storage: Storage, number: int) -> Shard:
     """The index of a shard.
 
     Raises:
         DataError: Shard or index is missing, cut short or damaged.
     """
-    path, shard = index_path(folder, number), shard_path(folder, number)
-    if not path.is_file():
+    path, shard = f"{storage.label}/{index_name(number)}", f"{storage.label}/{shard_name(number)}"
+    if storage.size(index_name(number)) is None:
         raise DataError(f"{path} is missing; {_REBUILD_CURE}")
     try:
-        content = json.loads(read_file(path))
+        content = json.loads(storage.read(index_name(number)))
         index = Shard(tuple(StoredImage(*entry) for entry in content["images"]), content["skipped"])
         num_bytes = content["num_bytes"]
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error}); {_REBUILD_CURE}") from error
-    there = shard.stat().st_size if shard.is_file() else 0
+    there = storage.size(shard_name(number)) or 0
     if there != num_bytes:
         raise DataError(
             f"{shard} has {there} bytes, not the {num_bytes} of its index: it is cut short or "
@@ -169,7 +170,7 @@ def read_shard(folder: Path, number: int) -> Shard:
     return index
 
 
-def rebuild_index(folder: Path, number: int, numbers: range) -> Shard:
+def rebuild_index(storage: Storage, number: int, numbers: range) -> Shard:
     """Make the index of a shard again from the shard. Why images were left out is lost.
 
     Args:
@@ -179,12 +180,13 @@ def rebuild_index(folder: Path, number: int, numbers: range) -> Shard:
         DataError: The shard is missing or damaged.
         OutputError: The index cannot be written.
     """
-    path = shard_path(folder, number)
+    path = f"{storage.label}/{shard_name(number)}"
     keys = [key_of(k) for k in numbers]
     images: dict[str, StoredImage] = {}
     places: dict[str, tuple[str, int, int]] = {}
     try:
-        with tarfile.open(path) as tar:
+        file = storage.read(shard_name(number))
+        with tarfile.open(fileobj=io.BytesIO(file)) as tar:
             for member in tar:
                 key, suffix = os.path.splitext(member.name)
                 content = tar.extractfile(member)
@@ -201,35 +203,28 @@ def rebuild_index(folder: Path, number: int, numbers: range) -> Shard:
                         offset,
                         length,
                     )
-        num_bytes = path.stat().st_size
-    except (tarfile.TarError, OSError, ValueError, KeyError) as error:
+    except (tarfile.TarError, DataError, ValueError, KeyError) as error:
         raise DataError(f"{path} is missing or damaged ({error}); {_AGAIN_CURE}") from error
     lost = "it was left out, for a reason that the lost index had"
     shard = Shard(
         tuple(images.values()), {f"number {key}": lost for key in keys if key not in images}
     )
-    write_index(folder, number, shard, num_bytes)
+    write_index(storage, number, shard, len(file))
     return shard
 
 
-def read_stream(folder: Path, number: int, image: StoredImage) -> bytes:
+def read_stream(storage: Storage, number: int, image: StoredImage) -> bytes:
     """The stream of an image of a shard, checked.
 
     Raises:
         DataError: The shard cannot be read.
         CorruptError: The stream is not what was stored.
     """
-    path = shard_path(folder, number)
-    try:
-        with open(path, "rb") as file:
-            file.seek(image.offset)
-            stream = file.read(image.length)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    stream = storage.read(shard_name(number), image.offset, image.length)
     if _checksum(stream) != image.checksum:
         raise CorruptError(
-            f"{path}: the stream of {image.file_name} does not match its checksum, so the shard is "
-            f"damaged; {_AGAIN_CURE}"
+            f"{storage.label}/{shard_name(number)}: the stream of {image.file_name} does not match "
+            f"its checksum, so the shard is damaged; {_AGAIN_CURE}"
         )
     return stream
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from salcompress.data.shards import Shard, StoredImage, read_shard, read_stream
+from salcompress.data.storage import Storage, open_storage
 from salcompress.errors import DataError, SettingError
-from salcompress.files import digest, read_file, write_atomically
+from salcompress.files import digest
 
 _FORMAT = "salcompress stored data set 1"
 _SHARDS_IN_MEMORY = 128
@@ -64,31 +65,30 @@ def images_digest(file_names: Iterable[str]) -> str:
     return digest(*file_names)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(storage: Storage, manifest: Manifest) -> None:
     """Write the manifest.
 
     Raises:
         OutputError: It cannot be written.
     """
-    write_atomically(
-        folder / "manifest.json", json.dumps({"format": _FORMAT, **asdict(manifest)}, indent=1)
-    )
+    storage.write("manifest.json", json.dumps({"format": _FORMAT, **asdict(manifest)}, indent=1))
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(storage: Storage) -> Manifest:
     """The manifest of a stored data set.
 
     Raises:
         SettingError: The folder holds no stored data set.
         DataError: The manifest is damaged, or of another version.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
+    path = f"{storage.label}/manifest.json"
+    if storage.size("manifest.json") is None:
         raise SettingError(
-            f"{folder} holds no stored data set; make one with salcompress compress --out {folder}"
+            f"{storage.label} holds no stored data set; make one with salcompress compress --out "
+            f"{storage.label}"
         )
     try:
-        content = json.loads(read_file(path))
+        content = json.loads(storage.read("manifest.json"))
         if content.pop("format") != _FORMAT:
             raise DataError(f"{path} is of another version of salcompress")
         return Manifest(**content)
@@ -103,26 +103,26 @@ class StoredStreams(Sequence[StoredImage]):
     Files are opened for each stream anew, so an object may be used in forked and spawned processes.
 
     Args:
-        folder: A complete stored data set.
+        location: A complete stored data set: a folder, or an address such as s3://bucket/folder.
 
     Raises:
         SettingError: The folder holds no stored data set, or one that is not complete.
         DataError: Its manifest is damaged.
     """
 
-    def __init__(self, folder: Path | str):
-        self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
+    def __init__(self, location: Path | str | Storage):
+        self.storage = open_storage(location)
+        self.manifest = read_manifest(self.storage)
         if not self.manifest.is_complete:
             raise SettingError(
-                f"{self.folder} is not complete; run its salcompress compress command again, which "
-                "goes on where it stopped"
+                f"{self.storage.label} is not complete; run its salcompress compress command "
+                "again, which goes on where it stopped"
             )
         self._shard = functools.lru_cache(_SHARDS_IN_MEMORY)(self._read_shard)
         self._ends: list[int] | None = None
 
-    def __reduce__(self) -> tuple[type["StoredStreams"], tuple[Path]]:
-        return type(self), (self.folder,)
+    def __reduce__(self) -> tuple[type["StoredStreams"], tuple[Storage]]:
+        return type(self), (self.storage,)
 
     def __len__(self) -> int:
         return self.manifest.num_stored
@@ -140,7 +140,7 @@ class StoredStreams(Sequence[StoredImage]):
             CorruptError: The stream is not what was stored.
         """
         number, image = self._locate(k)
-        return read_stream(self.folder, number, image)
+        return read_stream(self.storage, number, image)
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -167,10 +167,10 @@ class StoredStreams(Sequence[StoredImage]):
         return number, self._shard(number).images[k - start]
 
     def _read_shard(self, number: int) -> Shard:
-        return read_shard(self.folder, number)
+        return read_shard(self.storage, number)
 
 
-def complete(folder: Path, manifest: Manifest) -> Manifest:
+def complete(storage: Storage, manifest: Manifest) -> Manifest:
     """Write the manifest of a data set whose shards are all there, with its counts and rates.
 
     Raises:
@@ -180,7 +180,7 @@ def complete(folder: Path, manifest: Manifest) -> Manifest:
     stored = skipped = bits = pixels = 0
     sum_bpp = 0.0
     for number in range(manifest.num_shards):
-        shard = read_shard(folder, number)
+        shard = read_shard(storage, number)
         stored, skipped = stored + len(shard.images), skipped + len(shard.skipped)
         for image in shard.images:
             bits += 8 * image.length
@@ -195,5 +195,5 @@ def complete(folder: Path, manifest: Manifest) -> Manifest:
         bpp=bits / pixels if pixels else None,
         bpp_mean=sum_bpp / stored if stored else None,
     )
-    write_manifest(folder, manifest)
+    write_manifest(storage, manifest)
     return manifest
