@@ -1,13 +1,14 @@
 """Images compressed into the shards of a stored data set."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from salcompress.codecs.base import Codec, IdentityCodec
 from salcompress.codecs.encoder_pool import EncodedImage, encoded_files
+from salcompress.data.coco import load_annotations, load_dataset
 from salcompress.data.shards import ShardWriter, index_name
-from salcompress.data.storage import Storage
+from salcompress.data.storage import LocalFolder, Storage
 from salcompress.data.stored import (
     Manifest,
     complete,
@@ -16,6 +17,7 @@ from salcompress.data.stored import (
     write_manifest,
 )
 from salcompress.errors import DataError, SettingError
+from salcompress.image import IMAGE_ENDINGS
 
 IMAGES_PER_SHARD = 1000
 """Default. A thousand streams of COCO's size are some 20 MB."""
@@ -38,6 +40,29 @@ class Sources(NamedTuple):
     """Names below ``images``, with ``/`` between folders. They are stored, too."""
     problems: Mapping[str, str] = {}
     """Why some are known already to be unusable, by file name."""
+
+
+def find_sources(images: Storage, annotations: Path | None = None) -> Sources:
+    """The images of a folder, or those that annotations list.
+
+    Args:
+        annotations: A COCO instances file. Images that it lists and that are missing, or of another
+            size than it says, become problems. In a folder that is not on this machine that shows
+            when they are encoded.
+
+    Raises:
+        SettingError: The folder or the file does not exist, or no image is there.
+        DataError: The annotations cannot be read.
+    """
+    if annotations is None:
+        names = [n for n in images.names() if PurePosixPath(n).suffix.lower() in IMAGE_ENDINGS]
+        return Sources(images, names)
+    if isinstance(images, LocalFolder):
+        dataset = load_dataset(images.folder, annotations, skip_bad=True)
+        names = [entry["file_name"] for entry in dataset.coco.dataset["images"]]
+        return Sources(images, names, dataset.skipped)
+    coco, _ = load_annotations(annotations)
+    return Sources(images, [entry["file_name"] for entry in coco.dataset["images"]])
 
 
 def compress_images(

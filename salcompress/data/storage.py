@@ -31,6 +31,13 @@ class Storage(Protocol):
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where it is missing."""
 
+    def names(self) -> list[str]:
+        """Names of all files, those in folders within it, too, sorted, with ``/`` between folders.
+
+        Raises:
+            SettingError: There is no such folder.
+        """
+
 
 class LocalFolder:
     """A folder on this machine, or on one that is mounted here."""
@@ -56,6 +63,12 @@ class LocalFolder:
         with contextlib.suppress(OSError):
             return (self.folder / name).stat().st_size
         return None
+
+    def names(self) -> list[str]:
+        if not self.folder.is_dir():
+            raise SettingError(f"folder {self.folder} does not exist")
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.folder).as_posix() for path in files)
 
 
 class ArrowFolder:
@@ -109,6 +122,16 @@ class ArrowFolder:
     def size(self, name: str) -> int | None:
         found: Any = self._filesystem.get_file_info(f"{self._folder}/{name}")
         return found.size if found.is_file else None
+
+    def names(self) -> list[str]:
+        from pyarrow import fs
+
+        try:
+            files = self._filesystem.get_file_info(fs.FileSelector(self._folder, recursive=True))
+        except OSError as error:
+            raise SettingError(f"{self.label} cannot be listed: {error}") from error
+        start = len(self._folder) + 1
+        return sorted(file.path[start:] for file in files if file.is_file)
 
 
 def open_storage(location: Path | str | Storage) -> Storage:
