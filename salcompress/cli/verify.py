@@ -1,0 +1,54 @@
+"""``salcompress verify``: is a stored data set whole?"""
+
+import argparse
+
+from salcompress.cli.arguments import Commands, add_command, count
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the table."""
+    parser = add_command(
+        commands,
+        "verify",
+        run,
+        "compare every stream of a stored data set with its checksum, and decode some",
+        example="salcompress verify train2017_salient --decode 100",
+    )
+    parser.add_argument("stored", metavar="OUT", help="what salcompress compress wrote")
+    decoded = parser.add_mutually_exclusive_group()
+    decoded.add_argument(
+        "--decode",
+        type=count,
+        default=16,
+        metavar="N",
+        help="streams that are decoded, too, evenly spread (default: 16)",
+    )
+    decoded.add_argument("--decode-all", action="store_true", help="decode every stream")
+    parser.add_argument(
+        "--rebuild-index",
+        action="store_true",
+        help="first make the indices again from the shards, where one is missing or damaged",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check, and say what was checked."""
+    from tqdm import tqdm
+
+    from salcompress.codecs.stored_images import verify
+    from salcompress.errors import CorruptError
+
+    with tqdm(unit="image") as bar:
+        found = verify(
+            args.stored,
+            None if args.decode_all else args.decode,
+            args.rebuild_index,
+            on_image=lambda num_done: bar.update(num_done - bar.n),
+        )
+    if found.problems:
+        shown = "; ".join(found.problems[:10])
+        more = f"; and {len(found.problems) - 10} more" if len(found.problems) > 10 else ""
+        raise CorruptError(
+            f"{len(found.problems)} of {found.num_streams} streams are damaged: {shown}{more}"
+        )
+    print(f"{found.num_streams} streams match their checksums, and {found.num_decoded} decode")

@@ -1,0 +1,121 @@
+"""Stored data sets as images, and the check of one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from salcompress.codecs import load_codec
+from salcompress.data.shards import rebuild_index
+from salcompress.data.storage import Storage, open_storage
+from salcompress.data.stored import StoredStreams, complete, read_manifest
+from salcompress.errors import BitstreamError, DataError, ModelMismatchError
+
+
+class StoredImages:
+    """A stored data set as a map-style data set of torch: image k is ``dataset[k]``.
+
+    It may be used in loader workers, forked or spawned.
+
+    Args:
+        location: A complete stored data set: a folder, or an address such as s3://bucket/folder.
+        device: Where a learned codec decodes; None takes CUDA where there is one, but not in
+            loader workers.
+
+    Attributes:
+        streams: The :class:`~salcompress.data.stored.StoredStreams`.
+        codec: What decodes.
+
+    Raises:
+        SettingError: The folder holds no stored data set, or one that is not complete.
+        DataError: Its manifest is damaged.
+        ModelMismatchError: The codec of the manifest has other weights here, or another version.
+    """
+
+    def __init__(self, location: Path | str | Storage, device: str | None = None):
+        self.streams = StoredStreams(location)
+        manifest = self.streams.manifest
+        self.codec = load_codec(_on_device(manifest.codec, device))
+        if self.codec.fingerprint != manifest.fingerprint:
+            raise ModelMismatchError(
+                f"{self.streams.storage.label} was made by {manifest.codec} with fingerprint "
+                f"{manifest.fingerprint}, and here that codec has {self.codec.fingerprint}; install what it was made with, "
+                "or compress again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.streams)
+
+    def __getitem__(self, k: int) -> np.ndarray:
+        """Image k, uint8 (H, W, 3), RGB.
+
+        Raises:
+            DataError: The shard cannot be read.
+            BitstreamError: The stream is damaged.
+        """
+        return self.codec.decode(self.streams.stream(k))
+
+
+def _on_device(spec: str, device: str | None) -> str:
+    if device is None or not spec.startswith("salient"):
+        return spec
+    return f"{spec}{',' if ':' in spec else ':'}device={device}"
+
+
+class Verification(NamedTuple):
+    """What a check of a stored data set found."""
+
+    num_streams: int
+    """Whose checksums were compared."""
+    num_decoded: int
+    problems: tuple[str, ...]
+    """A sentence each; none if all is well."""
+
+
+def verify(
+    location: Path | str | Storage,
+    num_decoded: int | None = 16,
+    rebuild_indices: bool = False,
+    device: str | None = None,
+    on_image: Callable[[int], None] = lambda num_done: None,
+) -> Verification:
+    """Compare every stream with its checksum, and decode some.
+
+    Args:
+        num_decoded: How many streams are decoded, evenly spread; None decodes all.
+        rebuild_indices: First make the index of every shard again.
+        device: As of :class:`StoredImages`.
+        on_image: Called with the number of streams that are checked.
+
+    Raises:
+        SettingError: The folder holds no stored data set, or one that is not complete.
+        DataError: An index is missing or damaged, and is not to be rebuilt.
+    """
+    storage = open_storage(location)
+    if rebuild_indices:
+        manifest = read_manifest(storage)
+        for number in range(manifest.num_shards):
+            rebuild_index(storage, number, manifest.numbers(number))
+        complete(storage, manifest)
+    images = StoredImages(storage, device)
+    step = 1 if num_decoded is None else max(1, len(images) // max(1, num_decoded))
+    decodes = range(0, len(images), step) if num_decoded != 0 else range(0)
+    problems, decoded = [], 0
+    for k, image in enumerate(images.streams):
+        try:
+            stream = images.streams.stream(k)
+            if k in decodes:
+                shape = images.codec.decode(stream).shape[:2]
+                decoded += 1
+                if shape != (image.height, image.width):
+                    problems.append(
+                        f"{image.file_name}: decoded to {shape[1]}x{shape[0]} pixels, and the "
+                        f"index says {image.width}x{image.height}"
+                    )
+        except (DataError, BitstreamError) as error:
+            message = str(error)
+            name = image.file_name
+            problems.append(message if name in message else f"{name}: {message}")
+        on_image(k + 1)
+    return Verification(len(images), decoded, tuple(problems))
