@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "salcompress"
 LAYERS = (
     {"errors"},
     {"files", "spec", "process"},
-    {"image"},
+    {"image", "workers"},
     {"bitstream"},
     {"models", "data"},
     {"saliency", "metrics"},
@@ -17,7 +17,7 @@ LAYERS = (
     {"evaluation"},
     {"reporting"},
     {"training"},  # prints tables
-    {"detectron"},
+    {"detectron", "distributed"},
     {"bench"},
     {"cli"},
     {"__main__"},
@@ -50,6 +50,8 @@ def test_imports_point_downwards(path):
         parts = name.split(".")
         if parts[0] == "detectron2":
             assert room in ("detectron", "bench"), f"{path} imports {name}"
+        if parts[0] == "ray":
+            assert room == "distributed", f"{path} imports {name}"
         if parts[0] != "salcompress" or room == "__init__" or parts[1] in (room, "__version__"):
             continue
         assert RANK[parts[1]] < RANK[room], f"{room} imports {name}, which is not below it"

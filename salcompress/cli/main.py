@@ -9,6 +9,7 @@ from salcompress import __version__
 from salcompress.cli import (
     bench,
     codecs,
+    compress,
     decode,
     demo,
     encode,
@@ -17,16 +18,30 @@ from salcompress.cli import (
     metric_eval,
     report,
     saliency,
+    verify,
 )
 from salcompress.cli.arguments import Parser
 from salcompress.errors import SalcompressError, SettingError
 
-COMMANDS = (demo, encode, decode, info, codecs, saliency, evaluate, report, metric_eval, bench)
+COMMANDS = (
+    demo,
+    encode,
+    decode,
+    info,
+    codecs,
+    saliency,
+    compress,
+    verify,
+    evaluate,
+    report,
+    metric_eval,
+    bench,
+)
 """Modules of the commands, in the order of ``salcompress --help``."""
 _INSTALL = {
     "detectron2": "Detectron2, which is not installed; "
     "https://detectron2.readthedocs.io/en/latest/tutorials/install.html says how to install it",
-    "ray": "Ray, which is not installed; install it with: pip install ray",
+    "ray": "Ray, which is not installed; install it with: pip install 'salcompress[ray]'",
 }
 """What is optional, by the name that is imported, and how to get it."""
 

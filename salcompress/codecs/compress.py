@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from salcompress.codecs.base import Codec, IdentityCodec
+from salcompress.codecs.base import Codec
 from salcompress.codecs.encoder_pool import EncodedImage, encoded_files
+from salcompress.codecs.identity import IdentityCodec
 from salcompress.data.coco import load_annotations, load_dataset
 from salcompress.data.shards import ShardWriter, index_name
 from salcompress.data.storage import LocalFolder, Storage

@@ -1,26 +1,22 @@
 """Image files to streams, here or in several processes, in order."""
 
-import collections
-import concurrent.futures
 import contextlib
+import functools
 import itertools
-import multiprocessing
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from salcompress.codecs.base import Codec, IdentityCodec
+from salcompress.codecs.base import Codec
+from salcompress.codecs.identity import IdentityCodec
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.networks import default_device
 from salcompress.data.storage import Storage
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.image import decode_named_image
-from salcompress.process import end_with_parent
+from salcompress.workers import map_in_processes
 
-_TASKS_A_WORKER = 3
-"""Images in work or waiting for each worker: enough to keep it busy, and a bound on memory."""
 _BATCH_ON_GPU = 16
 """Images that a learned codec takes at once on a GPU. On a CPU a batch saves nothing."""
 
@@ -98,7 +94,7 @@ def encoded_files(
     """Within the context, the files' streams in order, or why one could not be made.
 
     Args:
-        codec: It is sent to each worker, and must be one that can be pickled.
+        codec: What encodes. It is sent to each worker, and must be one that can be pickled.
         images: Where the files are.
         names: Which files. They are taken as the reader goes on.
         workers: Processes that work ahead of the reader; 0 encodes here, when the reader asks.
@@ -107,55 +103,8 @@ def encoded_files(
         SettingError: ``workers`` is negative.
         DataError: (while reading) A worker process died.
     """
-    if workers < 0:
-        raise SettingError(f"workers must be at least 0, got {workers}")
-    names = iter(names)
-    batches = iter(lambda: list(itertools.islice(names, batch_size(codec))), [])
-    if workers == 0:
-        yield itertools.chain.from_iterable(encode_files(codec, images, b) for b in batches)
-        return
-    # spawn: a forked process cannot use CUDA, and hangs if torch's threads were running
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _prepare_worker, (codec, images)
-    )
-    try:
-        yield _ahead(pool, batches, _TASKS_A_WORKER * workers)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ahead(
-    pool: concurrent.futures.Executor, batches: Iterator[list[str]], most: int
-) -> Iterator[EncodedImage | DataError]:
-    waiting: collections.deque[concurrent.futures.Future[list[EncodedImage | DataError]]]
-    waiting = collections.deque()
-    try:
-        waiting.extend(pool.submit(_encode_in_worker, b) for b in itertools.islice(batches, most))
-        while waiting:
-            results = waiting.popleft().result()
-            waiting.extend(pool.submit(_encode_in_worker, b) for b in itertools.islice(batches, 1))
-            yield from results
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise DataError(
-            "a worker process died (out of memory?); run the same command again with fewer "
-            "--workers: it goes on with what is left"
-        ) from error
-
-
-_of_worker: tuple[Codec, Storage]
-
-
-def _prepare_worker(codec: Codec, images: Storage) -> None:
-    global _of_worker
-    _of_worker = codec, images
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends these
-    end_with_parent()
-
-
-def _encode_in_worker(names: list[str]) -> list[EncodedImage | DataError]:
-    return encode_files(*_of_worker, names)
+    names, size = iter(names), batch_size(codec)
+    batches = iter(lambda: list(itertools.islice(names, size)), [])
+    function = functools.partial(encode_files, codec, images)
+    with map_in_processes(function, batches, workers) as encoded:
+        yield itertools.chain.from_iterable(encoded)

@@ -40,8 +40,8 @@ class StoredImages:
         if self.codec.fingerprint != manifest.fingerprint:
             raise ModelMismatchError(
                 f"{self.streams.storage.label} was made by {manifest.codec} with fingerprint "
-                f"{manifest.fingerprint}, and here that codec has {self.codec.fingerprint}; install what it was made with, "
-                "or compress again"
+                f"{manifest.fingerprint}, and here that codec has {self.codec.fingerprint}; "
+                "install what it was made with, or compress again"
             )
 
     def __len__(self) -> int:

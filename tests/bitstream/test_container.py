@@ -54,8 +54,8 @@ def forged(**changes) -> bytes:
 
 def test_golden_bytes():
     assert (
-        STREAM.hex()
-        == "53414c430201e0010000810200001f11616263640800000004030201080706055cfc7df87061796c6f616421"
+        STREAM.hex() == "53414c430201e0010000810200001f1161626364"
+        "0800000004030201080706055cfc7df87061796c6f616421"
     )
     assert HEADER_BYTES == 36 and STREAM[36:] == b"payload!"
     assert read_header(STREAM) == HEADER and read_stream(STREAM, b"abcd") == (HEADER, b"payload!")

@@ -10,10 +10,10 @@ from tqdm import tqdm
 from salcompress.codecs.base import Codec
 from salcompress.codecs.stream_files.inputs import InputFile, output_paths
 from salcompress.codecs.stream_files.outcome import Failures, Outcome
-from salcompress.codecs.stream_files.processes import map_in_processes
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.files import read_file, write_atomically
 from salcompress.image import encode_image
+from salcompress.workers import map_in_processes
 
 
 class _Task(NamedTuple):
@@ -62,12 +62,12 @@ def decode_files(
     work = functools.partial(_decode_or_error, codec)
     done: list[Path] = []
     failures = Failures("decoded")
-    errors = map_in_processes(work, tasks, workers)
-    for error, task in zip(tqdm(errors, total=len(tasks), unit="image"), tasks):
-        if error is None:
-            done.append(task.image)
-        else:
-            failures.add(task.path, error)
+    with map_in_processes(work, tasks, workers) as errors:
+        for error, task in zip(tqdm(errors, total=len(tasks), unit="image"), tasks):
+            if error is None:
+                done.append(task.image)
+            else:
+                failures.add(task.path, error)
     outcome = Outcome(done, [])
     failures.raise_if_any(outcome)
     return outcome

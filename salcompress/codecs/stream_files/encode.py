@@ -14,12 +14,12 @@ from salcompress.codecs.base import Codec
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.stream_files.inputs import InputFile, output_paths
 from salcompress.codecs.stream_files.outcome import Failures, Outcome
-from salcompress.codecs.stream_files.processes import map_in_processes
 from salcompress.codecs.stream_files.steering_maps import find_maps, read_map
 from salcompress.codecs.stream_files.summary import EncodedFile, Summary
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest, read_file, write_atomically
 from salcompress.image import bits_per_pixel, decode_named_image, read_size
+from salcompress.workers import map_in_processes
 
 
 class Target(NamedTuple):
@@ -101,8 +101,12 @@ def encode_files(
     left = [task for task in tasks if task.name not in kept]
     done: list[EncodedFile] = []
     failures = Failures("encoded")
-    with summary, tqdm(total=len(tasks), initial=len(kept), unit="image") as progress:
-        for row, task in zip(map_in_processes(work, left, workers), left):
+    with (
+        summary,
+        tqdm(total=len(tasks), initial=len(kept), unit="image") as progress,
+        map_in_processes(work, left, workers) as rows,
+    ):
+        for row, task in zip(rows, left):
             if isinstance(row, Exception):
                 failures.add(task.path, row)
             else:
