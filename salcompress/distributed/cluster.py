@@ -12,8 +12,7 @@ import ray.data
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import salcompress
-from salcompress import errors
+from salcompress import __version__, errors
 from salcompress.errors import DataError, SalcompressError, SettingError
 
 _ANSWER_S = 5.0
@@ -143,9 +142,9 @@ def _no_answer(address: str, error: Exception) -> str:
 
 
 def _version() -> str:
-    import salcompress as there
+    from salcompress import __version__ as there  # on the node that runs this
 
-    return there.__version__
+    return there
 
 
 def _check_versions() -> None:
@@ -165,10 +164,10 @@ def _check_versions() -> None:
         except RayError as error:
             raise SettingError(
                 f"node {where} of the cluster cannot import salcompress; install version "
-                f"{salcompress.__version__} there"
+                f"{__version__} there"
             ) from error
-        if version != salcompress.__version__:
+        if version != __version__:
             raise SettingError(
                 f"node {where} of the cluster has salcompress {version}, and this machine has "
-                f"{salcompress.__version__}; install one version everywhere"
+                f"{__version__}; install one version everywhere"
             )

@@ -22,7 +22,7 @@ def test_addresses_that_do_not_answer():
 
 
 def test_another_version_on_a_node_is_refused(two_nodes, monkeypatch):
-    monkeypatch.setattr("salcompress.__version__", "0.0.1")
+    monkeypatch.setattr("salcompress.distributed.cluster.__version__", "0.0.1")
     other = r"has salcompress .*, and this machine has 0.0.1"
     with pytest.raises(SettingError, match=other), cluster("auto"):
         pass
