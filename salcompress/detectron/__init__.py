@@ -13,6 +13,7 @@ from salcompress.detectron.model import CompressedDetector
 from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
+from salcompress.detectron.stored_dataset import register_stored, stored_dicts
 from salcompress.detectron.torchvision_model import TorchvisionModel, load_scene_model
 from salcompress.detectron.trainer import CompressionTrainer
 from salcompress.detectron.training_settings import LossWeights, QualitySchedule
@@ -33,4 +34,6 @@ __all__ = [
     "add_salcompress_config",
     "load_scene_model",
     "register_scenes",
+    "register_stored",
+    "stored_dicts",
 ]

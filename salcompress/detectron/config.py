@@ -33,6 +33,9 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     # How often an image is compressed by one of RANDOM_CODECS, in [0, 1]. Write 1.0, not 1: it is
     # a float.
     node.RANDOM_PROB = 1.0
+    # Data sets that ``salcompress compress`` stored as streams, to be registered at start:
+    # [name, folder, annotations] each.
+    node.STORED = []
     # Folder that keeps the streams of TRAIN_CODEC, TEST_CODEC and SWEEP; empty for none. Stage
     # "mapper" alone keeps streams.
     node.CACHE_DIR = ""

@@ -15,7 +15,8 @@ from torch import Tensor
 from salcompress.detectron.augmentation import RandomCompression
 from salcompress.detectron.config import configured_random_compression
 from salcompress.detectron.image_format import as_rgb, check_image_format, check_same_format
-from salcompress.errors import DataError
+from salcompress.detectron.stored_dataset import STORED_KEY, stored_images
+from salcompress.errors import BitstreamError, DataError
 from salcompress.evaluation.round_trip import CodedImage
 from salcompress.files import read_file
 from salcompress.image import decode_named_image
@@ -27,7 +28,7 @@ class SourcePicture(NamedTuple):
     rgb: np.ndarray
     """uint8 (H, W, 3), upright."""
     content: bytes
-    """The whole file."""
+    """The whole file, or the stream of a stored data set."""
     path: str
     """As the data set names it."""
 
@@ -147,11 +148,20 @@ def without_picture(coded: CodedImage) -> CodedImage:
 
 def _read_picture(entry: dict[str, Any]) -> SourcePicture:
     path = entry["file_name"]
-    try:
-        content = read_file(PathManager.get_local_path(path))
-    except OSError as error:  # of a remote file
-        raise DataError(f"cannot read {path}: {error}") from error
-    rgb = decode_named_image(content, path)
+    if STORED_KEY in entry:
+        location, number = entry.pop(STORED_KEY)
+        images = stored_images(location)
+        content = images.streams.stream(number)
+        try:
+            rgb = images.codec.decode(content)
+        except BitstreamError as error:
+            raise DataError(f"{path}: {error}") from error
+    else:
+        try:
+            content = read_file(PathManager.get_local_path(path))
+        except OSError as error:  # of a remote file
+            raise DataError(f"cannot read {path}: {error}") from error
+        rgb = decode_named_image(content, path)
     try:
         utils.check_image_size(entry, rgb)
     except utils.SizeMismatchError as error:

@@ -85,6 +85,11 @@ def registered_dataset(name: str) -> tuple[CocoDataset, tuple[int, ...]]:
             f"data set {name} has no COCO json: a sweep is of data sets that "
             "register_coco_instances registers"
         )
+    if metadata.get("stored"):
+        raise SettingError(
+            f"data set {name} is stored as streams, and a sweep compresses original pictures: "
+            "name the data set of these"
+        )
     classes = metadata.thing_dataset_id_to_contiguous_id
     category_ids = tuple(sorted(classes, key=lambda category_id: classes[category_id]))
     return load_dataset(metadata.image_root, metadata.json_file), category_ids

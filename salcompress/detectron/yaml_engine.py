@@ -19,6 +19,7 @@ from salcompress.detectron.config import (
     merge_options,
 )
 from salcompress.detectron.scenes_dataset import register_scenes
+from salcompress.detectron.stored_dataset import register_configured
 from salcompress.detectron.sweep import sweep
 from salcompress.detectron.trainer import CompressionTrainer
 from salcompress.errors import SettingError
@@ -55,6 +56,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     default_setup(cfg, args)
     register_scenes()
+    register_configured(cfg)
     return cfg
 
 
