@@ -31,7 +31,7 @@ def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:
     return pool[step // 2 :: step][:NUM_PICTURES]
 
 
-def keep_originals(folder: Path, dataset: CocoDataset) -> set[int]:
+def keep_originals(folder: Path, dataset: CocoDataset) -> set[int | str]:
     """Store what the report shows of the data set itself.
 
     Returns:

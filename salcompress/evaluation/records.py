@@ -12,7 +12,7 @@ from salcompress.errors import DataError, OutputError
 class ImageRecord(NamedTuple):
     """What one codec setting did to one image. None was not measured."""
 
-    image_id: int
+    image_id: int | str
     file_name: str
     """As in the annotations."""
     height: int
@@ -62,7 +62,7 @@ class RecordFile:
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
         self.gives_masks = False
-        self.done: dict[int, ImageRecord] = {}
+        self.done: dict[int | str, ImageRecord] = {}
         whole = 0
         for record, end in _read_lines(path):
             self._note(record)
@@ -104,7 +104,9 @@ class RecordFile:
         self.done[record.image_id] = record._replace(detections=None)
 
 
-def read_records(path: Path, image_ids: Collection[int] | None = None) -> dict[int, ImageRecord]:
+def read_records(
+    path: Path, image_ids: Collection[int | str] | None = None
+) -> dict[int | str, ImageRecord]:
     """Records of a codec setting by image id.
 
     Args:

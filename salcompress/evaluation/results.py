@@ -26,7 +26,7 @@ class _Setting(NamedTuple):
     fingerprint: str
     path: Path
     """File of its records."""
-    records: Mapping[int, ImageRecord]
+    records: Mapping[int | str, ImageRecord]
     """Its records by image id, without detections."""
     row: RatePoint | None
     """Its row, if it was measured before this run and not in it."""

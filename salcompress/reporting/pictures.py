@@ -100,7 +100,7 @@ def _original(folder: Path, entry: dict[str, Any], names: dict[int, str]) -> Pic
 def _tile(
     folder: Path,
     row: RatePoint,
-    records: Mapping[int, ImageRecord],
+    records: Mapping[int | str, ImageRecord],
     entry: dict[str, Any],
     names: dict[int, str],
 ) -> Picture | None:
