@@ -93,7 +93,7 @@ def evaluate(
             tqdm(
                 total=total,
                 initial=total - num_left,
-                unit="picture",
+                unit="image",
                 disable=not show_progress,
                 smoothing=0.05,
             )

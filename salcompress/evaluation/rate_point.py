@@ -64,8 +64,9 @@ class RatePoint(NamedTuple):
     def figure(self, name: str) -> float | None:
         """A figure by its name in ``ci95``: ``box_AP``, ``mask_AP``, ``psnr``, ...
 
-        >>> row.figure("box_AP") == row.box["AP"]
-        True
+        >>> row = RatePoint._make([None] * 18)._replace(psnr=30.5, box={"AP": 41.5})
+        >>> row.figure("psnr"), row.figure("box_AP"), row.figure("mask_AP")
+        (30.5, 41.5, None)
         """
         if name.endswith("_AP"):
             part = getattr(self, name.removesuffix("_AP"))

@@ -69,7 +69,9 @@ def summarize(
         DataError: No image is left.
     """
     # sorted, since resamples must not depend on the order of a file
-    ids = sorted(image.image_id for image in dataset.images)
+    ids = sorted(
+        (image.image_id for image in dataset.images), key=lambda i: (isinstance(i, str), i)
+    )
     measured = [
         records[i] for i in ids if i not in left_out and i in records and records[i].skipped is None
     ]
