@@ -26,7 +26,9 @@ from salcompress.detectron.staged_picture import (
     InBatch,
     StagedPicture,
     as_array,
+    by_drawn_codec,
     code_on_host,
+    family_of,
     stage_picture,
 )
 from salcompress.errors import SettingError
@@ -148,7 +150,7 @@ class CompressedLoader:
             ]
         with self._queued(), enough_memory(self.device, [p.original for p in pictures]):
             self._compress([self.codec] * len(pictures), pictures)
-            for codecs, drawn in self._drawn(pictures):
+            for codecs, drawn in by_drawn_codec(pictures, self.random_codecs):
                 self._compress(codecs, drawn)
             for picture in pictures:
                 if picture.coding.is_ready:
@@ -195,19 +197,6 @@ class CompressedLoader:
             entry["coded"] = without_picture(coded.compared_to(as_array(picture.original)))
         return entry
 
-    def _drawn(
-        self, pictures: Sequence[StagedPicture]
-    ) -> Iterable[tuple[list[Codec], list[StagedPicture]]]:
-        """Pictures that drew a codec, with what they drew; of one family each."""
-        groups: dict[Any, tuple[list[Codec], list[StagedPicture]]] = {}
-        for picture in pictures:
-            if picture.entry["codec_index"]:
-                codec = self.random_codecs[picture.entry["codec_index"] - 1]
-                codecs, members = groups.setdefault(_family(codec), ([], []))
-                codecs.append(codec)
-                members.append(picture)
-        return groups.values()
-
     def _compress(self, codecs: Sequence[Codec], pictures: Sequence[StagedPicture]) -> None:
         """Send pictures through codecs of one family, each after what it went through before."""
         codec = codecs[0]
@@ -228,7 +217,7 @@ class CompressedLoader:
             picture.coding = code_on_host(own, picture, pool)
 
     def _batched_codec(self, codec: SalientCodec) -> BatchedCodec:
-        family = _family(codec)
+        family = family_of(codec)
         if family not in self._batched:
             self._batched[family] = BatchedCodec(
                 codec,
@@ -264,12 +253,3 @@ class _Batch(NamedTuple):
     pictures: list[StagedPicture]
     done: "torch.cuda.Event | None"
     """After it, on CUDA, what was begun has happened."""
-
-
-def _family(codec: Codec) -> Any:
-    """The same of settings of one learned codec that differ in quality alone: they go through the
-    networks together.
-    """
-    if isinstance(codec, SalientCodec):
-        return codec.device, codec.with_quality(0).fingerprint
-    return id(codec)
