@@ -13,8 +13,7 @@ import torch
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
-from salcompress.codecs import Codec, SalientCodec, load_codec, load_codecs
-from salcompress.codecs.base import IdentityCodec
+from salcompress.codecs import Codec, IdentityCodec, SalientCodec, load_codec, load_codecs
 from salcompress.codecs.classical import PillowCodec
 from salcompress.codecs.salient.batched import BatchedCodec, enough_memory
 from salcompress.codecs.salient.networks import default_device

@@ -6,8 +6,7 @@ import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from salcompress.codecs import Codec, load_codec
-from salcompress.codecs.base import IdentityCodec
+from salcompress.codecs import Codec, IdentityCodec, load_codec
 from salcompress.codecs.salient.batched import refusal_named
 from salcompress.detectron.augmentation import RandomCompression
 from salcompress.detectron.config import configured_codec
