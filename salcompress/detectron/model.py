@@ -1,7 +1,7 @@
 """Any Detectron2 model behind the learned codec: differentiable in training, real at test."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from detectron2.config import CfgNode
@@ -15,7 +15,7 @@ from salcompress.detectron.detector_losses import Teaching, detector_losses, tas
 from salcompress.detectron.device_transforms import apply_transforms
 from salcompress.detectron.image_format import check_image_format, check_model_format, rgb_of
 from salcompress.detectron.model_state import adapt_state
-from salcompress.detectron.training_figures import log_batch
+from salcompress.detectron.training_figures import LastImage, log_batch
 from salcompress.detectron.training_settings import (
     LossWeights,
     QualitySchedule,
@@ -282,11 +282,3 @@ class CompressedDetector(nn.Module):
         """
         adapt_state(state_dict, self.state_dict(), prefix)
         super()._load_from_state_dict(state_dict, prefix, *others)
-
-
-class LastImage(NamedTuple):
-    """The last training image that went through the codec, for the logs."""
-
-    original: Tensor
-    """uint8 (3, H, W), RGB."""
-    quality: float

@@ -2,13 +2,14 @@
 
 import concurrent.futures
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.codecs import Codec
+from salcompress.codecs import Codec, SalientCodec
 from salcompress.codecs.salient.batched import CompressedBatch, refusal_named
 from salcompress.detectron.image_format import check_same_format
 from salcompress.errors import SettingError
@@ -143,6 +144,29 @@ def stage_picture(
     original = torch.empty(image.shape, dtype=image.dtype, pin_memory=pinned)
     original.copy_(image.flip(0) if image_format == "BGR" else image)
     return StagedPicture(entry, original, FromFile(original, entry["source_bits"]))
+
+
+def by_drawn_codec(
+    pictures: Sequence[StagedPicture], random_codecs: Sequence[Codec]
+) -> Iterable[tuple[list[Codec], list[StagedPicture]]]:
+    """Pictures that drew a codec, with what each drew, in groups that go through it together."""
+    groups: dict[Any, tuple[list[Codec], list[StagedPicture]]] = {}
+    for picture in pictures:
+        if picture.entry["codec_index"]:
+            codec = random_codecs[picture.entry["codec_index"] - 1]
+            codecs, members = groups.setdefault(family_of(codec), ([], []))
+            codecs.append(codec)
+            members.append(picture)
+    return groups.values()
+
+
+def family_of(codec: Codec) -> Any:
+    """The same of settings of one learned codec that differ in quality alone: they go through the
+    networks together.
+    """
+    if isinstance(codec, SalientCodec):
+        return codec.device, codec.with_quality(0).fingerprint
+    return id(codec)
 
 
 def code_on_host(

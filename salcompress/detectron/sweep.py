@@ -72,11 +72,13 @@ def sweep(cfg: CfgNode, model: nn.Module, dataset_name: str) -> list[RatePoint]:
 def registered_dataset(name: str) -> tuple[CocoDataset, tuple[int, ...]]:
     """A data set of Detectron2's catalog as this package reads it, and the id of each class.
 
+    Its images are those that the catalog lists, which may be some of those of its json.
+
     Raises:
         SettingError: It is not registered, or not by COCO's json and a folder of images.
     """
     try:
-        DatasetCatalog.get(name)  # which may draw it, and numbers the classes
+        listed = DatasetCatalog.get(name)  # which may draw it, and numbers the classes
     except KeyError as error:
         raise SettingError(str(error.args[0])) from error
     metadata = MetadataCatalog.get(name)
@@ -92,7 +94,17 @@ def registered_dataset(name: str) -> tuple[CocoDataset, tuple[int, ...]]:
         )
     classes = metadata.thing_dataset_id_to_contiguous_id
     category_ids = tuple(sorted(classes, key=lambda category_id: classes[category_id]))
-    return load_dataset(metadata.image_root, metadata.json_file), category_ids
+    dataset = load_dataset(metadata.image_root, metadata.json_file)
+    paths = {Path(entry["file_name"]).resolve() for entry in listed}
+    images = tuple(image for image in dataset.images if image.path.resolve() in paths)
+    if not images:
+        raise SettingError(
+            f"data set {name} lists no image of {metadata.json_file} in {metadata.image_root}"
+        )
+    if len(images) < len(dataset.images):
+        names = (image.file_name for image in images)
+        dataset = dataset._replace(images=images, fingerprint=digest(dataset.fingerprint, *names))
+    return dataset, category_ids
 
 
 def _evaluate(

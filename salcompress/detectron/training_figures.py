@@ -1,12 +1,21 @@
 """What a training step with the codec in the model says of itself in Detectron2's logs."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
 from salcompress.training.differentiable_codec import SoftlyCoded
+
+
+class LastImage(NamedTuple):
+    """The last training image that went through the codec; it is coded for real, for the logs."""
+
+    original: Tensor
+    """uint8 (3, H, W), RGB."""
+    quality: float
 
 
 def log_batch(coded: SoftlyCoded, originals: Sequence[Tensor], with_perceptual: bool) -> None:

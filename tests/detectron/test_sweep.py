@@ -9,7 +9,7 @@ from torch import nn
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the README")
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -108,6 +108,20 @@ def test_class_k_is_the_kth_category_id(gaps_name, scenes, random_weights, tmp_p
     )
     assert rows[0].box["AP"] == pytest.approx(100)
     assert comparable(rows) == comparable(expected)
+
+
+def test_a_data_set_has_the_images_that_the_catalog_lists(scenes_name, scenes):
+    name = "test_scenes_in_part"
+    if name not in DatasetCatalog:
+        DatasetCatalog.register(name, lambda: DatasetCatalog.get(scenes_name)[:2])
+    known = MetadataCatalog.get(scenes_name)
+    MetadataCatalog.get(name).set(
+        json_file=known.json_file,
+        image_root=known.image_root,
+        thing_dataset_id_to_contiguous_id={k + 1: k for k in range(6)},
+    )
+    whole, part = (registered_dataset(each)[0] for each in (scenes_name, name))
+    assert part.images == whole.images[:2] and part.fingerprint != whole.fingerprint
 
 
 def test_a_sweep_goes_on_and_one_of_another_model_begins_anew(
