@@ -9,10 +9,10 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 
 from salcompress.detectors.scenes import build_model
 from salcompress.files import write_atomically
+from salcompress.models.weight_file import weight_file
 from salcompress.training.loop import StepResult, TrainSettings, train
 from salcompress.training.scene_detector import scene_batches
 from salcompress.training.schedule import Cosine
@@ -54,7 +54,7 @@ def main() -> None:
         name: value.half() if value.is_floating_point() else value
         for name, value in result.weights.items()
     }
-    write_atomically(args.out, save({name: value.contiguous() for name, value in half.items()}))
+    write_atomically(args.out, weight_file(half))
     print(
         f"{result.step} of {args.steps} steps done; {args.out}: "
         f"{args.out.stat().st_size / 1e6:.2f} MB"

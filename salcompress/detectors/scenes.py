@@ -11,7 +11,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from salcompress.data.coco import category_ids
-from salcompress.detectors.torchvision import TorchvisionDetector, load_state, read_state_dict
+from salcompress.detectors.torchvision import TorchvisionDetector
+from salcompress.models.weight_file import load_tensors, read_tensors
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "scene_detector.safetensors"
 NUM_CLASSES = 6
@@ -90,7 +91,7 @@ def load_scene_network(weights: Path | str = WEIGHTS) -> MaskRCNN:
         DataError: The file is damaged or of another model.
     """
     model = build_model()
-    load_state(model, read_state_dict(weights), weights)
+    load_tensors(model, read_tensors(weights), weights)
     return model
 
 

@@ -2,20 +2,18 @@
 
 import urllib.error
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
 from pycocotools import mask as mask_util
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from salcompress.data.coco import category_ids
 from salcompress.errors import DataError, SettingError
 from salcompress.image import check_image, to_tensor
+from salcompress.models.weight_file import load_tensors, read_tensors
 
 MODEL_NAMES = (
     "fasterrcnn_mobilenet_v3_large_320_fpn",
@@ -107,58 +105,14 @@ def load_torchvision(
                 f"torchvision:{name},weights=FILE"
             ) from error
         return TorchvisionDetector(model, category_ids(90), device)
-    state = read_state_dict(weights)
+    state = read_tensors(weights)
     key = "roi_heads.box_predictor.cls_score.weight"
     if key not in state:
         raise DataError(f"{weights} holds no weights of torchvision's {name}: it lacks {key}")
     num_classes = len(state[key])
     model = build(weights=None, weights_backbone=None, num_classes=num_classes)
-    load_state(model, state, weights)
+    load_tensors(model, state, weights)
     return TorchvisionDetector(model, category_ids(num_classes - 1), device)
-
-
-def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
-    """Tensors of a .safetensors or a torch file, as float32; nothing is unpickled but tensors.
-
-    Raises:
-        SettingError: The file is missing.
-        DataError: It is damaged, or holds more than tensors.
-    """
-    if not Path(path).is_file():
-        raise SettingError(f"weights file {path} does not exist")
-    try:
-        if str(path).endswith(".safetensors"):
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("model", state)
-        return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    except (
-        SafetensorError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        AttributeError,
-        ModuleNotFoundError,
-    ) as error:
-        raise DataError(f"{path}: not a weights file: {_first_line(error)}") from error
-    except Exception as error:  # pickle.UnpicklingError and its kin carry a page of advice
-        raise DataError(f"{path}: not a weights file: {type(error).__name__}") from error
-
-
-def load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path | str) -> None:
-    """Load a state dict that must fit exactly.
-
-    Raises:
-        DataError: Names the file and what does not fit.
-    """
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise DataError(
-            f"{path} does not fit the model: {' '.join(str(error).split())[:200]}"
-        ) from error
 
 
 def _first_line(error: Exception) -> str:

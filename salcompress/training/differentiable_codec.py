@@ -21,7 +21,7 @@ from salcompress.codecs.salient.grouping import by_shape
 from salcompress.errors import SettingError
 from salcompress.files import write_atomically
 from salcompress.image import PLACE
-from salcompress.models.compression_model import save_model
+from salcompress.models.compression_model import TrainedWith, save_model
 from salcompress.models.lagrangian import (
     Perceptual,
     RateDistortion,
@@ -97,6 +97,7 @@ class DifferentiableCodec(nn.Module):
             mixed_precision,
         )
         self.networks = copy.deepcopy(start.model).to(device)
+        self.networks.trained_with = TrainedWith(saliency_weight, perceptual_weight)
         self._helpers: dict[torch.device, _Helpers] = {}
         self._deployed: tuple[Any, SalientCodec] | None = None
 

@@ -98,9 +98,9 @@ def refine(
 
     The loss of an image in bits has the terms of training: bits from likelihoods, plus lambda of
     each cell times the squared error in 8-bit units and the perceptual distance, with the weights
-    :data:`ERROR_WEIGHT` and :data:`PERCEPTUAL_WEIGHT`. Both are of the reconstruction cut off at
-    [0, 1], as decoding cuts it off. Images do not influence each other, and the noise is the same
-    for all of them and in every call.
+    :data:`ERROR_WEIGHT` and :data:`PERCEPTUAL_SHARE` over those in training. Both are of the
+    reconstruction cut off at [0, 1], as decoding cuts it off. Images do not influence each other,
+    and the noise is the same for all of them and in every call.
 
     Call it with autocast off and products in full precision, as when coding.
 
@@ -169,7 +169,9 @@ def _refine_in_tiles(
     """Refine the latents of one image, in place, tile after tile; each sees those before it as
     refined.
     """
-    error_cost = error_bits(cell_levels, search.sizes, search.saliency)
+    error_cost = error_bits(
+        cell_levels, search.sizes, search.saliency, model.trained_with.saliency_weight
+    )
     whole = None
     if search.loss is not None:
         with torch.no_grad():
@@ -230,9 +232,13 @@ class _Window:
             self.callers = CallersBits(search.loss, search.sizes[0], tile, whole)
             return
         if error_cost is None:
-            error_cost = error_bits(cell_levels, search.sizes, search.saliency)
+            error_cost = error_bits(
+                cell_levels, search.sizes, search.saliency, model.trained_with.saliency_weight
+            )
         self._error_cost = error_cost
-        self._perceptual = PerceptualBits(self.image, cell_levels, error_cost > 0)
+        self._perceptual = PerceptualBits(
+            self.image, cell_levels, error_cost > 0, model.trained_with.perceptual_weight
+        )
 
     def loss(
         self, latent: Tensor, hyper: Tensor, quantise: Quantise, mixed_precision: bool = False

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from salcompress.errors import SettingError
-from salcompress.models.compression_model import CompressionModel
+from salcompress.models.compression_model import CompressionModel, TrainedWith
 from salcompress.models.lagrangian import rate_distortion, saliency_weights
 from salcompress.training.codec.recipe import Crops, Recipe, crops_of, random_levels
 from salcompress.training.loop import StepResult, TrainResult, TrainSettings, train
@@ -58,6 +58,9 @@ def train_codec(
             "a smaller crop"
         )
     model.to(memory_format=torch.channels_last)
+    model.trained_with = TrainedWith(
+        recipe.saliency_weight, recipe.perceptual.weight if recipe.perceptual else 0.0
+    )
     settings = settings._replace(
         identity=f"codec {model.config} saliency_weight={recipe.saliency_weight:g} "
         f"perceptual_weight={recipe.perceptual.weight if recipe.perceptual else 0:g}"
