@@ -420,7 +420,8 @@ def _decode(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    from salcompress.bitstream.container import HEADER_BYTES, check_length, read_header
+    from salcompress.bitstream.container import check_length, read_header
+    from salcompress.bitstream.format import HEADER_BYTES
 
     stream = read_file(args.stream)
     try:

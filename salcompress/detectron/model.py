@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
+from salcompress.bitstream.format import NUM_LEVELS
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.batched import BatchedCodec
@@ -19,7 +20,6 @@ from salcompress.detectron.device_transforms import apply_transforms
 from salcompress.errors import SettingError
 from salcompress.image import bits_per_pixel
 from salcompress.models.lagrangian import lambda_of
-from salcompress.models.quality_map import NUM_LEVELS
 from salcompress.training.differentiable_codec import DifferentiableCodec, SoftlyCoded
 from salcompress.training.losses import feature_distance
 

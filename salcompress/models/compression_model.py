@@ -11,10 +11,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from salcompress.bitstream.format import (
+    CELL,
+    EDGE,
+    LARGEST_SCALE,
+    MAX_SYMBOL,
+    NUM_TABLES,
+    PRECISION,
+    SMALLEST_SCALE,
+)
 from salcompress.errors import DataError
 from salcompress.models.batch_extent import Extent
-from salcompress.models.prior import MAX_SYMBOL, GroupParameters, Prior, put_group, take_group
-from salcompress.models.quality_map import CELL, Gain
+from salcompress.models.prior import GroupParameters, Prior, put_group, take_group
+from salcompress.models.quality_map import Gain
 from salcompress.models.transforms import STRIDE, Analysis, HyperAnalysis, Synthesis
 from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file
 
@@ -46,12 +55,6 @@ class ModelConfig:
                     raise ValueError(f"{name} must be an integer from 1 to 32, got {value!r}")
             elif type(value) is not int or not 4 <= value <= 1024 or value % 4:
                 raise ValueError(f"{name} must be a multiple of 4 from 4 to 1024, got {value!r}")
-
-
-_SMALLEST_SCALE, _LARGEST_SCALE = (
-    0.11,
-    64.0,
-)  # of the entropy coder's tables, which are part of the format
 
 
 @dataclass(frozen=True)
@@ -190,8 +193,8 @@ class CompressionModel(nn.Module):
         """Bits of symbols under the continuous form of the tables, which no symbol of the tables
         costs more than 24.
         """
-        scale = _SMALLEST_SCALE * torch.exp(
-            table * (math.log(_LARGEST_SCALE / _SMALLEST_SCALE) / 63)
+        scale = SMALLEST_SCALE * torch.exp(
+            table * (math.log(LARGEST_SCALE / SMALLEST_SCALE) / (NUM_TABLES - 1))
         )
         distance = symbols.abs()
         likelihood = torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr(
@@ -200,9 +203,9 @@ class CompressionModel(nn.Module):
         # Every symbol has a frequency of at least 1 in the tables. The slope keeps symbols far out
         # in a tail, whose likelihood has no gradient left, moving towards where they are coded
         # cheaply.
-        floor = 2.0**-24
+        floor = 2.0**-PRECISION
         tail = (likelihood < 2 * floor) * 1e-2 * (distance / scale - (distance / scale).detach())
-        return -torch.log2((1 - 255 * floor) * likelihood + floor) + tail
+        return -torch.log2((1 - (2 * EDGE + 1) * floor) * likelihood + floor) + tail
 
 
 def save_model(model: CompressionModel) -> bytes:

@@ -21,28 +21,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from salcompress.bitstream.format import MEAN_STEPS, NUM_LEVELS, NUM_TABLES
 from salcompress.models.batch_extent import Extent
+from salcompress.models.full_precision import full_precision
 from salcompress.models.integer_layers import (
     HIDDEN_MAX,
     RESIDUAL_MAX,
     DyadicBlock,
     DyadicConv,
     LevelEmbedding,
-    full_precision,
     project,
     relu,
     residual,
     round_to,
     rounded_together,
 )
-from salcompress.models.quality_map import NUM_LEVELS, spread
+from salcompress.models.quality_map import spread
 
-MAX_SYMBOL = 381
-"""Largest symbol, as of the entropy coder."""
-NUM_TABLES = 64
 NUM_COARSE_GROUPS, NUM_GROUPS = 2, 4
 """Of level 2 and of level 1."""
-_MEAN_STEPS = 16
 _PHASES = ((0, 0), (0, 1), (1, 1), (1, 0))
 
 
@@ -155,7 +152,7 @@ def _as_input(values: Tensor) -> Tensor:
 def _table_and_mean(raw: Tensor) -> tuple[Tensor, Tensor]:
     """Raw outputs (N, 2C, h, w), table halves first, to table and mean."""
     table, mean = raw.chunk(2, 1)
-    return round_to(4 * table + 20, 1).clamp(0, NUM_TABLES - 1), round_to(mean, _MEAN_STEPS)
+    return round_to(4 * table + 20, 1).clamp(0, NUM_TABLES - 1), round_to(mean, MEAN_STEPS)
 
 
 class Level2Step(nn.Module):
@@ -338,15 +335,15 @@ class Prior(nn.Module):
             seen += 1
             table, mean = group.table.cpu().float(), group.mean.cpu().float()
             state.update(table.to(torch.int16).numpy().tobytes())
-            state.update((mean * _MEAN_STEPS).to(torch.int32).numpy().tobytes())
+            state.update((mean * MEAN_STEPS).to(torch.int32).numpy().tobytes())
             symbols = torch.randint(
                 -127, 128, table.shape, generator=torch.Generator().manual_seed(seen)
             )
             return (
                 (symbols.float() * 2.0 ** -(seen % 5) + mean)
-                .mul(_MEAN_STEPS)
+                .mul(MEAN_STEPS)
                 .round()
-                .div(_MEAN_STEPS)
+                .div(MEAN_STEPS)
                 .to(device)
             )
 

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salcompress.bitstream.format import NUM_LEVELS
 from salcompress.errors import SettingError
 
-NUM_LEVELS = 64
-CELL = 64
-"""Pixels along the side of a cell, which has one level."""
 _NUM_ANCHORS = 16
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.models.batch_extent import Extent
+from salcompress.models.full_precision import Conv2d
 
 STRIDE = 16
 """Pixels of the image per position of the latent, along each side."""
@@ -29,11 +30,11 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.spatial_in = nn.Conv2d(channels, channels, 1)
-        self.spatial = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.spatial_out = nn.Conv2d(channels, channels, 1)
-        self.wide = nn.Conv2d(channels, 2 * channels, 1)
-        self.narrow = nn.Conv2d(2 * channels, channels, 1)
+        self.spatial_in = Conv2d(channels, channels, 1)
+        self.spatial = Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.spatial_out = Conv2d(channels, channels, 1)
+        self.wide = Conv2d(channels, 2 * channels, 1)
+        self.narrow = Conv2d(2 * channels, channels, 1)
         for last in (
             self.spatial_out,
             self.narrow,
@@ -77,13 +78,13 @@ class Analysis(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(8),
-            nn.Conv2d(192, channels_8, 1),
+            Conv2d(192, channels_8, 1),
             *(ResidualBlock(channels_8) for _ in range(blocks_8)),
         )
-        self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels_8, channels_16, 1))
+        self.down = nn.Sequential(nn.PixelUnshuffle(2), Conv2d(4 * channels_8, channels_16, 1))
         self.head = nn.Sequential(
             *(ResidualBlock(channels_16) for _ in range(blocks_16)),
-            nn.Conv2d(channels_16, latent_channels, 1),
+            Conv2d(channels_16, latent_channels, 1),
         )
 
     def forward(self, image: Tensor, feature_gain: Tensor, extent: Extent | None = None) -> Tensor:
@@ -109,13 +110,13 @@ class Synthesis(nn.Module):
     ):
         super().__init__()
         self.head = nn.Sequential(
-            nn.Conv2d(latent_channels, channels_16, 1),
+            Conv2d(latent_channels, channels_16, 1),
             *(ResidualBlock(channels_16) for _ in range(blocks_16)),
         )
-        self.up = nn.Sequential(nn.Conv2d(channels_16, 4 * channels_8, 1), nn.PixelShuffle(2))
+        self.up = nn.Sequential(Conv2d(channels_16, 4 * channels_8, 1), nn.PixelShuffle(2))
         self.tail = nn.Sequential(
             *(ResidualBlock(channels_8) for _ in range(blocks_8)),
-            nn.Conv2d(channels_8, 192, 1),
+            Conv2d(channels_8, 192, 1),
             nn.PixelShuffle(8),
         )
 
@@ -207,10 +208,10 @@ class HyperAnalysis(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * latent_channels, width, 1),
+            Conv2d(4 * latent_channels, width, 1),
             ResidualBlock(width),
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * width, hyper_channels, 1),
+            Conv2d(4 * width, hyper_channels, 1),
         )
 
     def forward(self, latent: Tensor, extent: Extent | None = None) -> Tensor:

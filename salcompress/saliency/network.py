@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.errors import DataError, SettingError
+from salcompress.models.full_precision import Conv2d
 from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file
 
 STRIDE = 32
@@ -53,12 +54,12 @@ class SaliencyNet(nn.Module):
         )
         self.context = nn.Linear(w32, _SIDE_WIDTH)
         widths = (w32, w16, w8, w4)
-        self.lateral = nn.ModuleList(nn.Conv2d(width, _SIDE_WIDTH, 1) for width in widths)
+        self.lateral = nn.ModuleList(Conv2d(width, _SIDE_WIDTH, 1) for width in widths)
         self.mix = nn.ModuleList(
             _convolution(_SIDE_WIDTH + k, _SIDE_WIDTH) for k in range(len(widths))
         )
-        self.side = nn.ModuleList(nn.Conv2d(_SIDE_WIDTH, 1, 3, padding=1) for _ in widths)
-        self.fusion = nn.Conv2d(len(widths), 1, 1)
+        self.side = nn.ModuleList(Conv2d(_SIDE_WIDTH, 1, 3, padding=1) for _ in widths)
+        self.fusion = Conv2d(len(widths), 1, 1)
         nn.init.constant_(self.fusion.weight, 1 / len(widths))
         nn.init.zeros_(self.fusion.bias)
 
@@ -155,7 +156,7 @@ def _convolution(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
@@ -168,7 +169,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             _convolution(width, width),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
         )
 
@@ -187,7 +188,7 @@ class _InvertedResidual(nn.Module):
         self.body = nn.Sequential(
             _convolution(width, wide, 1),
             _convolution(wide, wide, 5, groups=wide),
-            nn.Conv2d(wide, width, 1, bias=False),
+            Conv2d(wide, width, 1, bias=False),
             nn.BatchNorm2d(width),
         )
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.bitstream.container import check_size
-from salcompress.bitstream.format import cells_of
+from salcompress.bitstream.format import CELL, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.batched import enough_memory, refusal_named
 from salcompress.codecs.salient.grouping import by_shape
@@ -28,7 +28,6 @@ from salcompress.models.lagrangian import (
     rate_distortion,
     saliency_weights,
 )
-from salcompress.models.quality_map import CELL
 from salcompress.saliency.functions import NetworkSaliency, network_saliency, uniform_saliency
 from salcompress.training.losses import shipped_perceptual
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from salcompress.bitstream.container import check_size
-from salcompress.bitstream.format import cells_of
+from salcompress.bitstream.format import CELL, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.bit_counter import BitCounter
 from salcompress.codecs.salient.coder import (
@@ -27,7 +27,7 @@ from salcompress.codecs.salient.refine import Search
 from salcompress.codecs.salient.refine import cells_at_once as cells_at_once_in_search
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.models.batch_extent import Extent
-from salcompress.models.quality_map import CELL, allocate_levels_of_batch
+from salcompress.models.quality_map import allocate_levels_of_batch
 from salcompress.saliency.batched import DeviceSaliency
 from salcompress.saliency.functions import (
     SHIPPED_NETWORK,

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.bitstream.entropy_coder import EDGE, MAX_SYMBOL, NUM_TABLES, TABLE_BITS, count_bits
+from salcompress.bitstream.entropy_coder import TABLE_BITS, count_bits
+from salcompress.bitstream.format import EDGE, MAX_SYMBOL, NUM_TABLES
 from salcompress.codecs.salient.coder import OVERHEAD_BITS, SymbolTensors
 from salcompress.models.prior import NUM_COARSE_GROUPS
 

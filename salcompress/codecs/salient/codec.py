@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from salcompress.bitstream.container import CELL, NUM_LEVELS, check_size, read_stream
-from salcompress.bitstream.format import cells_of
+from salcompress.bitstream.container import check_size, read_stream
+from salcompress.bitstream.format import CELL, NUM_LEVELS, cells_of
 from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
 from salcompress.codecs.salient.grouping import by_shape
 from salcompress.codecs.salient.networks import (

@@ -12,30 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.bitstream.container import (
-    HEADER_BYTES,
-    Header,
-    read_stream,
-    symbol_checksum,
-    write_stream,
-)
-from salcompress.bitstream.entropy_coder import (
-    EDGE,
-    TABLE_BITS,
-    GroupDecoder,
-    count_bits,
-    encode_groups,
-)
-from salcompress.bitstream.format import cells_of
+from salcompress.bitstream.container import Header, read_stream, symbol_checksum, write_stream
+from salcompress.bitstream.entropy_coder import TABLE_BITS, GroupDecoder, count_bits, encode_groups
+from salcompress.bitstream.format import CELL, EDGE, HEADER_BYTES, MAX_SYMBOL, NUM_LEVELS, cells_of
 from salcompress.codecs.base import CodingMaps
 from salcompress.codecs.salient.refine import Search, refine
 from salcompress.errors import CorruptError
 from salcompress.image import PLACE
 from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
-from salcompress.models.integer_layers import full_precision
+from salcompress.models.full_precision import full_precision
 from salcompress.models.prior import (
-    MAX_SYMBOL,
     NUM_COARSE_GROUPS,
     NUM_GROUPS,
     GroupParameters,
@@ -43,7 +30,7 @@ from salcompress.models.prior import (
     quarters,
     take_group,
 )
-from salcompress.models.quality_map import CELL, NUM_LEVELS, block_means
+from salcompress.models.quality_map import block_means
 
 Group = tuple[np.ndarray, np.ndarray]
 """Symbols int32 (n,) and tables uint8 (n,)."""
@@ -426,7 +413,7 @@ def _read_levels(decoder: GroupDecoder, header: Header, shape: tuple[int, int]) 
     levels = differences.astype(np.int64)
     levels[:, 0] = header.level + np.cumsum(levels[:, 0])
     levels = np.cumsum(levels, 1)
-    if levels.min() < 0 or levels.max() > 63:
+    if levels.min() < 0 or levels.max() >= NUM_LEVELS:
         raise CorruptError("the quality map is damaged: a level is out of range")
     return levels.astype(np.uint8)
 

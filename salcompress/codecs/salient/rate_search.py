@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from salcompress.bitstream.container import NUM_LEVELS
+from salcompress.bitstream.format import NUM_LEVELS
 from salcompress.errors import SettingError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salcompress.bitstream.container import HEADER_BYTES, read_header
+from salcompress.bitstream.container import read_header
+from salcompress.bitstream.format import HEADER_BYTES
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import WEIGHTS, SalientCodec
 from salcompress.codecs.salient.grouping import by_shape
