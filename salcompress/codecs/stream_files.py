@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from salcompress.bitstream.container import check_size
 from salcompress.codecs.base import Codec
 from salcompress.codecs.salient import SalientCodec
+from salcompress.codecs.salient.rate_search import check_target
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.files import read_file, write_atomically
-from salcompress.image import encode_image, read_image
+from salcompress.image import encode_image, read_image, read_size
 
 
 class EncodedFile(NamedTuple):
@@ -44,8 +46,8 @@ def encode_files(
         then be a learned one.
 
     Raises:
-        SettingError: Two images would have one stream, a target is out of reach, or the codec is
-            not the learned one.
+        SettingError: Two images would have one stream, a target cannot be one, or the codec is not
+            the learned one.
         DataError: Images could not be read, or the codec could not hold them; the others were
             encoded, the message names these.
         OutputError: ``out`` cannot be written.
@@ -55,6 +57,9 @@ def encode_files(
         raise SettingError(
             f".salc streams are those of the learned codec, salient; got {codec.name}"
         )
+    for name, value in (("bpp", target_bpp), ("psnr", target_psnr)):
+        if value is not None:
+            check_target(name, value)
     rows, failed = [], []
     try:
         for path in tqdm(paths, unit="image"):
@@ -78,6 +83,7 @@ def encode_files(
 def _encode_file(
     path: Path, codec: SalientCodec, out: Path, target_bpp: float | None, target_psnr: float | None
 ) -> EncodedFile:
+    check_size(*read_size(path))  # before the pixels are decoded, which takes gigabytes
     image = read_image(path)
     chosen = codec
     if target_bpp is not None:

@@ -76,6 +76,15 @@ class TrainedWith:
             if type(value) not in (int, float) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
 
+    def departures(self) -> list[str]:
+        """What is not as with the shipped file, for fingerprints.
+
+        >>> TrainedWith(perceptual_weight=0.0).departures()
+        ['perceptual_weight=0']
+        """
+        usual = asdict(TrainedWith())
+        return [f"{name}={value:g}" for name, value in asdict(self).items() if value != usual[name]]
+
 
 CONFIGS = {
     "small": ModelConfig(128, 192, 192, 48, 128),

@@ -28,6 +28,7 @@ from salcompress.models.lagrangian import (
     rate_distortion,
     saliency_weights,
 )
+from salcompress.models.weight_file import fingerprint
 from salcompress.saliency.functions import NetworkSaliency, network_saliency, uniform_saliency
 from salcompress.training.losses import shipped_perceptual
 
@@ -227,15 +228,24 @@ class DifferentiableCodec(nn.Module):
 
     def deployed(self) -> SalientCodec:
         """The codec of the present weights as its users will have it: rounded as in a weight file,
-        and exact. Kept until a weight changes.
+        and exact. Kept until a weight changes, which its values alone tell.
         """
-        state = self.device, *((id(value), value._version) for value in self.networks.parameters())
+        device = str(self.device)
+        state = fingerprint(self.networks.state_dict()), device
         if self._deployed is None or self._deployed[0] != state:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "codec.safetensors"
                 self.export(path)
-                self._deployed = state, self.start.with_weights(path, str(self.device))
+                self._deployed = state, self.start.with_weights(path, device)
         return self._deployed[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What can be loaded again elsewhere.
+
+        The deployed copy goes by a temporary file that is gone, and the helpers are frozen networks
+        on this process's device; both are made again when they are wanted.
+        """
+        return {**self.__dict__, "_deployed": None, "_helpers": {}}
 
     def export(self, path: Path | str) -> None:
         """Write the present weights as a file for ``load_codec("salient:weights=PATH,q=...")``.

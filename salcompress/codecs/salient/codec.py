@@ -116,21 +116,32 @@ class SalientCodec(Codec):
 
     @property
     def setting(self) -> str:
+        weights = [] if self.weights == WEIGHTS else [f"weights={self.weights}"]
+        return ",".join([*self._coding_options(), *weights])
+
+    def _coding_options(self) -> list[str]:
+        """What of the setting is no path."""
         parts = [f"q={self.quality!r}", f"saliency={self._steering}"]
         if self.saliency is not uniform_saliency:
             parts.append(f"saliency_strength={_short(self.saliency_strength)}")
-        if (
-            self.effort
-        ):  # what is not searched has the fingerprint that it had before there was a search
+        if self.effort:
             parts.append(f"effort={self.effort}")
-        if self.weights != WEIGHTS:
-            parts.append(f"weights={self.weights}")
-        return ",".join(parts)
+        return parts
 
     @property
     def fingerprint(self) -> str:
-        steered_by = f"+{network_fingerprint()}" if self.saliency is network_saliency else ""
-        return f"salient:{self.setting}@{self.model_fingerprint.hex()}{steered_by}"
+        used = [self.model_fingerprint.hex()]
+        if self.saliency is network_saliency:
+            used.append(network_fingerprint())
+        if self.effort:
+            used += self._loaded.trained_with.departures()
+        return f"salient:{','.join(self._coding_options())}@{'+'.join(used)}"
+
+    def __repr__(self) -> str:
+        options = self.setting.split(",")
+        if self.device is not None:
+            options.append(f"device={self.device}")
+        return f"SalientCodec({', '.join(options)})"
 
     def __reduce__(self):
         arguments = {
