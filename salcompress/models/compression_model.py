@@ -22,7 +22,8 @@ from salcompress.bitstream.format import (
 )
 from salcompress.errors import DataError
 from salcompress.models.batch_extent import Extent
-from salcompress.models.prior import GroupParameters, Prior, put_group, take_group
+from salcompress.models.groups import GroupParameters, put_group, take_group
+from salcompress.models.prior import Prior
 from salcompress.models.quality_map import Gain
 from salcompress.models.transforms import STRIDE, Analysis, HyperAnalysis, Synthesis
 from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file

@@ -7,13 +7,14 @@ import torch
 
 from salcompress.errors import DataError
 from salcompress.models.batch_extent import Extent
+from salcompress.models.groups import put_group, take_group
 from salcompress.models.integer_layers import (
     HIDDEN_MAX,
     RESIDUAL_MAX,
     DyadicConv,
     project,
 )
-from salcompress.models.prior import Prior, put_group, take_group
+from salcompress.models.prior import Prior
 
 
 def random_prior(seed=0, gain=1.5) -> Prior:

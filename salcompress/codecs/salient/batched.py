@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from salcompress.bitstream.container import check_size
-from salcompress.bitstream.format import CELL, cells_of
+from salcompress.bitstream.format import cells_of
 from salcompress.codecs.salient import SalientCodec
-from salcompress.codecs.salient.bit_counter import BitCounter
+from salcompress.codecs.salient.bit_counter import stream_bits
 from salcompress.codecs.salient.coder import (
-    SymbolTensors,
     analyse_padded,
-    split,
+    padded,
     synthesise_padded,
     write,
 )
@@ -25,6 +24,7 @@ from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape, in_one_
 from salcompress.codecs.salient.networks import default_device
 from salcompress.codecs.salient.refine import Search
 from salcompress.codecs.salient.refine import cells_at_once as cells_at_once_in_search
+from salcompress.codecs.salient.symbols import HostSymbols, SymbolTensors
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.models.batch_extent import Extent
 from salcompress.models.quality_map import allocate_levels_of_batch
@@ -121,7 +121,6 @@ class BatchedCodec:
         self._pool = pool or (
             concurrent.futures.ThreadPoolExecutor(1, "salcompress-coder") if real_streams else None
         )
-        self._count = BitCounter(self.device)
         network = SHIPPED_NETWORK if codec.saliency is network_saliency else codec.saliency
         # a search weighs the errors by maps of the image's size, and beside it the time of the
         # network on the host is little
@@ -173,7 +172,7 @@ class BatchedCodec:
             [tuple(found.shape) for found in levels], self.cells_at_once
         ):
             cell_levels, extent = self._together([levels[k] for k in members])
-            pictures = _padded([moved[k] for k in members], tuple(cell_levels.shape[2:]))
+            pictures = padded([moved[k] for k in members], tuple(cell_levels.shape[2:]))
             sizes = [tuple(images[k].shape[1:]) for k in members]
             search = None
             if self.codec.effort:
@@ -192,7 +191,7 @@ class BatchedCodec:
                 base = _to_device(
                     torch.tensor([codecs[k].base_level for k in members]), self.device
                 )
-                rates.append((members, _on_host([self._count(found, base)])))
+                rates.append((members, _on_host([stream_bits(found, base)])))
             pixels = synthesise_padded(
                 model, found.latent, found.cell_levels, self.mixed_precision, extent
             )
@@ -295,9 +294,9 @@ class BatchedCodec:
         def one(k: int) -> bytes:
             parts = [part.numpy() for part in arrived()]
             here = [part[k : k + 1] for part in _cut(parts, cells_of(*sizes[k]))]
-            (image,) = split(
-                here[-1], [group.astype(np.int32) for group in here[:count]], here[count:-1], found
-            )
+            *symbols, levels = (part[0] for part in here)
+            groups = [group.astype(np.int32) for group in symbols[:count]]
+            image = HostSymbols(levels, groups, symbols[count:])
             return write(image, sizes[k], codecs[k].base_level, codecs[k].model_fingerprint)
 
         return [self._pool.submit(one, k) for k in range(len(sizes))]
@@ -364,20 +363,6 @@ def _cut(parts: Sequence[np.ndarray], cells: tuple[int, int]) -> list[np.ndarray
         height, width = (2 * side if fine else (side + 1) // 2 for side in cells)
         cut.append(part[:, :, :height, :width])
     return [*cut, levels[:, : cells[0], : cells[1]]]
-
-
-def _padded(images: Sequence[Tensor], cells: tuple[int, int]) -> Tensor:
-    """One batch (N, 3, 64 rows, 64 columns); an image's last row and column repeat beyond its edge."""
-    shape = (len(images), 3, cells[0] * CELL, cells[1] * CELL)
-    batch = torch.empty(
-        shape, dtype=torch.uint8, device=images[0].device, memory_format=torch.channels_last
-    )
-    for padded, image in zip(batch, images):
-        height, width = image.shape[1:]
-        padded[:, :height, :width] = image
-        padded[:, :height, width:] = image[:, :, -1:]
-        padded[:, height:] = padded[:, height - 1 : height]
-    return batch
 
 
 def _to_device(values: Tensor, device: torch.device) -> Tensor:

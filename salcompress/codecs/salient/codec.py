@@ -32,8 +32,10 @@ from salcompress.saliency.functions import (
 )
 
 if TYPE_CHECKING:
-    from salcompress.codecs.salient.coder import Analysed
+    from torch import Tensor
+
     from salcompress.codecs.salient.refine import ReconstructionLoss
+    from salcompress.codecs.salient.symbols import SymbolTensors
     from salcompress.models.compression_model import CompressionModel
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "codec.safetensors"
@@ -232,7 +234,7 @@ class SalientCodec(Codec):
         Raises:
             SettingError: One is no image, or too large.
         """
-        from salcompress.codecs.salient.coder import write
+        from salcompress.codecs.salient.coder import on_host, write
         from salcompress.codecs.salient.refine import cells_at_once
 
         streams: list[bytes] = [b""] * len(images)
@@ -242,7 +244,7 @@ class SalientCodec(Codec):
         for members in by_shape(
             shapes, cells_at_once(self.device or default_device(), self.effort)
         ):
-            for k, found in zip(members, self._analysed([images[k] for k in members])):
+            for k, found in zip(members, on_host(self._analysed([images[k] for k in members]))):
                 streams[k] = write(
                     found, images[k].shape[:2], self.base_level, self.model_fingerprint
                 )
@@ -266,7 +268,7 @@ class SalientCodec(Codec):
             SettingError: ``image`` is none, ``effort`` is no integer in its range, or 0 with a
                 loss; or the loss gives no scalar, is not finite, or has no gradient.
         """
-        from salcompress.codecs.salient.coder import write
+        from salcompress.codecs.salient.coder import on_host, write
         from salcompress.codecs.salient.refine import USUAL_STEPS
 
         searching = self.with_effort(self.effort or USUAL_STEPS if effort is None else effort)
@@ -275,12 +277,12 @@ class SalientCodec(Codec):
                 "loss must be a function of the reconstruction, and needs an effort of at least 1; "
                 f"got {type(loss).__name__} and effort {searching.effort}"
             )
-        (found,) = searching._analysed([image], loss)
+        (found,) = on_host(searching._analysed([image], loss))
         return write(found, image.shape[:2], self.base_level, self.model_fingerprint)
 
     def _analysed(
         self, images: Sequence[np.ndarray], loss: "ReconstructionLoss | None" = None
-    ) -> list["Analysed"]:
+    ) -> "SymbolTensors":
         """Symbols of images of one padded size, after a search if there is to be one."""
         from salcompress.codecs.salient.coder import analyse
         from salcompress.codecs.salient.refine import Search
@@ -320,25 +322,33 @@ class SalientCodec(Codec):
 
     def reconstruct(self, image: np.ndarray) -> Reconstruction:
         """Image and rate as encoding and decoding would give them, without writing a stream."""
-        from salcompress.codecs.salient.coder import count, synthesise
+        from salcompress.codecs.salient.bit_counter import spatial_bits, stream_bits
+        from salcompress.codecs.salient.coder import synthesise
 
-        (analysed,) = self._analysed([image])
-        num_bits, bits_map = count(analysed, self.base_level)
-        (decoded,) = synthesise(self.model, analysed.latent, analysed.cell_levels)
+        found = self._analysed([image])
+        base = self._base_levels(found)
+        (decoded,) = synthesise(self.model, found.latent, found.cell_levels)
         return Reconstruction(
-            np.ascontiguousarray(decoded[: image.shape[0], : image.shape[1]]), num_bits, bits_map
+            np.ascontiguousarray(decoded[: image.shape[0], : image.shape[1]]),
+            int(stream_bits(found, base)),
+            spatial_bits(found, base)[0].cpu().numpy(),
         )
 
     def num_bits(self, image: np.ndarray) -> int:
         """``reconstruct(image).num_bits`` without the image: in half of the time."""
-        from salcompress.codecs.salient.coder import count
+        from salcompress.codecs.salient.bit_counter import stream_bits
 
-        return count(*self._analysed([image]), self.base_level)[0]
+        found = self._analysed([image])
+        return int(stream_bits(found, self._base_levels(found)))
+
+    def _base_levels(self, found: "SymbolTensors") -> "Tensor":
+        """The base level of each image of a batch, where its symbols are."""
+        return found.cell_levels.new_full((len(found.cell_levels),), self.base_level)
 
     def time_parts(self, image: np.ndarray) -> dict[str, float]:
         """Seconds of each part of one encoding and decoding of an image."""
-        from salcompress.codecs.salient.coder import time_parts
         from salcompress.codecs.salient.refine import Search
+        from salcompress.codecs.salient.timing import time_parts
 
         search = Search(self.effort, [image.shape[:2]]) if self.effort else None
         return time_parts(

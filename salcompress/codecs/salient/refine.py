@@ -38,7 +38,7 @@ from salcompress.codecs.salient.search_loss import (
 from salcompress.codecs.salient.tiles import Tile, tiles_of
 from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
-from salcompress.models.prior import GroupParameters, take_group
+from salcompress.models.groups import GroupParameters, take_group
 
 USUAL_STEPS = 150
 """Steps of a search whose number nobody gave."""

@@ -14,8 +14,8 @@ from salcompress.errors import SettingError
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
+from salcompress.models.groups import GroupParameters, take_group
 from salcompress.models.lagrangian import lambda_of, saliency_weights
-from salcompress.models.prior import GroupParameters, take_group
 
 ERROR_WEIGHT = 1.5
 """Weight of the squared error in the search, over that in training; see :data:`PERCEPTUAL_SHARE`.

@@ -127,7 +127,7 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
     """The way that CUDA takes, here on the CPU, where rounding differs between batches: equal after
     few steps, almost.
     """
-    from salcompress.codecs.salient.coder import _coding
+    from salcompress.codecs.salient.coder import coding
     from salcompress.models.batch_extent import Extent
 
     monkeypatch.setattr(refine, "_has_quick_bfloat16", lambda: False)
@@ -141,7 +141,7 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
     model = codec.model
     extent = Extent(torch.tensor([2, 1]), torch.tensor([2, 2]))
     levels = torch.full((2, 1, 2, 2), 25)
-    with _coding(model):
+    with coding(model):
         pixels = batch.float() / 255
         latents = model.analyse(pixels, levels, extent)
         together = refine.refine(model, batch, levels, *latents, refine.Search(2, sizes), extent)
