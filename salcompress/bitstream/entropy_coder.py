@@ -117,7 +117,7 @@ class GroupDecoder:
         """
         order = np.argsort(tables, kind="stable")
         counts = np.bincount(tables, minlength=NUM_TABLES)
-        parts = [self._pop(table, counts[table]) for table in np.flatnonzero(counts)]
+        parts = [self._pop(int(table), int(counts[table])) for table in np.flatnonzero(counts)]
         symbols = np.empty(len(tables), np.int32)
         symbols[order] = (np.concatenate(parts) if parts else np.empty(0, np.int32)) - EDGE
         at_edge = np.flatnonzero(np.abs(symbols) == EDGE)

@@ -10,6 +10,7 @@ does. Our choice.
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +115,7 @@ def _process_allows_rounding() -> bool:
     """
     if not hasattr(torch.backends, "fp32_precision"):  # torch before 2.9
         return torch.get_float32_matmul_precision() != "highest"
-    mkldnn = torch.backends.mkldnn
+    mkldnn: Any = torch.backends.mkldnn  # whose operations are set when it is imported
     return any(
         operation.fp32_precision not in ("none", "ieee")
         for operation in (mkldnn.conv, mkldnn.matmul)

@@ -74,7 +74,9 @@ def _take(latent: Tensor, parts: Sequence[Part]) -> Tensor:
 
 
 def _put(latent: Tensor, values: Tensor | float, parts: Sequence[Part]) -> Tensor:
-    pieces = values.chunk(len(parts), 1) if isinstance(values, Tensor) else [values] * len(parts)
+    pieces: Sequence[Tensor | float] = (
+        values.chunk(len(parts), 1) if isinstance(values, Tensor) else [values] * len(parts)
+    )
     for piece, (channels, row, column) in zip(pieces, parts):
         latent[:, channels, row::2, column::2] = piece
     return latent

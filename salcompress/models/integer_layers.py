@@ -209,13 +209,14 @@ def project(layers: Sequence[DyadicConv]) -> None:
     In float32, since training does it after each step: 0.1 % of the carrier is kept free for what
     that rounds.
     """
-    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    biases: list[Tensor] = [layer.bias for layer in layers]
     torch._foreach_clamp_min_(weights, -1.0)
     torch._foreach_clamp_max_(weights, 1.0)
     sums = [size.sum((1, 2, 3)) for size in torch._foreach_abs(weights)]
     torch._foreach_mul_(sums, [layer.input_steps / ACTIVATION_STEPS for layer in layers])
-    torch._foreach_add_(sums, torch._foreach_abs(biases))
-    scales = torch._foreach_reciprocal(sums)
+    torch._foreach_add_(sums, list(torch._foreach_abs(biases)))
+    scales = list(torch._foreach_reciprocal(sums))
     torch._foreach_mul_(scales, [layer.room for layer in layers])
     torch._foreach_clamp_max_(scales, 1.0)
     for weight, scale in zip(weights, scales):

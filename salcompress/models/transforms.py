@@ -7,6 +7,7 @@ reconstruction for its time on a CPU.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
             self.narrow,
         ):  # starts as the identity: training begins from what surrounds it
             nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            nn.init.zeros_(cast(Tensor, last.bias))
 
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         around = F.relu(self.spatial_in(x))
@@ -172,17 +173,17 @@ def initialise_as_klt(
         / 255
         - 0.5
     )
-    first, last_up = analysis.stem[1], synthesis.tail[-2]
+    first, last_up = cast(Conv2d, analysis.stem[1]), cast(Conv2d, synthesis.tail[-2])
     basis = _principal_axes(F.pixel_unshuffle(crops, 8), first.out_channels)
     _set(first, basis)
     _set(last_up, basis.T)
-    second, up = analysis.down[1], synthesis.up[0]
+    second, up = cast(Conv2d, analysis.down[1]), cast(Conv2d, synthesis.up[0])
     basis = _principal_axes(
         F.pixel_unshuffle(first(F.pixel_unshuffle(crops, 8)), 2), second.out_channels
     )
     _set(second, basis)
     _set(up, basis.T)
-    third, back = analysis.head[-1], synthesis.head[0]
+    third, back = cast(Conv2d, analysis.head[-1]), cast(Conv2d, synthesis.head[0])
     identity = torch.eye(third.out_channels, second.out_channels, device=basis.device)
     _set(third, gain * identity)
     _set(back, identity.T / gain)
@@ -198,7 +199,7 @@ def _principal_axes(features: Tensor, count: int) -> Tensor:
 
 def _set(conv: nn.Conv2d, matrix: Tensor) -> None:
     conv.weight.copy_(matrix[:, :, None, None])
-    conv.bias.zero_()
+    cast(Tensor, conv.bias).zero_()
 
 
 class HyperAnalysis(nn.Module):

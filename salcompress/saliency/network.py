@@ -237,7 +237,7 @@ def load_saliency_network(path: Path | str, device: str = "cpu") -> SaliencyNet:
     }
     load_tensors(model, file.tensors | counters, path)
     try:
-        return model.eval().to(device, memory_format=torch.channels_last)
+        return model.eval().to(device).to(memory_format=torch.channels_last)
     except (RuntimeError, AssertionError) as error:  # no such device, or torch is without it
         raise SettingError(
             f"device {device!r} cannot be used here: {str(error).splitlines()[0]}"

@@ -166,7 +166,9 @@ class DifferentiableCodec(nn.Module):
             order += members
             parts.append(
                 self._code(
-                    *([values[k] for k in members] for values in (images, qualities, saliency))
+                    [images[k] for k in members],
+                    [qualities[k] for k in members],
+                    [saliency[k] for k in members],
                 )
             )
         place = torch.tensor(order).argsort().to(self.device)

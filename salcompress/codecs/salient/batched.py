@@ -122,12 +122,11 @@ class BatchedCodec:
             concurrent.futures.ThreadPoolExecutor(1, "salcompress-coder") if real_streams else None
         )
         network = SHIPPED_NETWORK if codec.saliency is network_saliency else codec.saliency
-        # a search weighs the errors by maps of the image's size, and beside it the time of the
-        # network on the host is little
-        on_device = (
-            self.device.type == "cuda" and isinstance(network, NetworkSaliency) and not codec.effort
-        )
-        self._saliency = DeviceSaliency(network.load(str(self.device))) if on_device else None
+        # A search weighs the errors by maps of the image's size. Beside it, the time of the network
+        # on the host is little.
+        self._saliency = None
+        if self.device.type == "cuda" and isinstance(network, NetworkSaliency) and not codec.effort:
+            self._saliency = DeviceSaliency(network.load(str(self.device)))
 
     def start(
         self,
@@ -147,7 +146,7 @@ class BatchedCodec:
                 there is not enough memory.
             DataError: In place of a SettingError about one image if it has a name.
         """
-        named = [None] * len(images) if names is None else list(names)
+        named: list[str | None] = [None] * len(images) if names is None else list(names)
         codecs = (
             [self.codec] * len(images)
             if qualities is None
@@ -164,16 +163,16 @@ class BatchedCodec:
     ) -> CompressedBatch:
         moved = [image.to(self.device, non_blocking=True) for image in images]
         levels, maps = self._steered(images, moved, names, codecs)
-        decoded: list[Tensor | None] = [None] * len(images)
-        rates: list[tuple[list[int], Callable[[], list[int]]]] = []
-        streams: list[concurrent.futures.Future | None] = [None] * len(images)
+        decoded: dict[int, Tensor] = {}
+        rates: list[tuple[list[int], Callable[[], list[Tensor]]]] = []
+        written: dict[int, concurrent.futures.Future] = {}
         model = self.codec.model
         for members in (in_one_batch if self.mixed_sizes else by_shape)(
-            [tuple(found.shape) for found in levels], self.cells_at_once
+            [_cells(found) for found in levels], self.cells_at_once
         ):
             cell_levels, extent = self._together([levels[k] for k in members])
-            pictures = padded([moved[k] for k in members], tuple(cell_levels.shape[2:]))
-            sizes = [tuple(images[k].shape[1:]) for k in members]
+            pictures = padded([moved[k] for k in members], _size(cell_levels[0]))
+            sizes = [_size(images[k]) for k in members]
             search = None
             if self.codec.effort:
                 search = Search(
@@ -186,7 +185,7 @@ class BatchedCodec:
                 for k, stream in zip(
                     members, self._write(found, sizes, [codecs[k] for k in members])
                 ):
-                    streams[k] = stream
+                    written[k] = stream
             else:
                 base = _to_device(
                     torch.tensor([codecs[k].base_level for k in members]), self.device
@@ -197,9 +196,11 @@ class BatchedCodec:
             )
             for k, image, (height, width) in zip(members, pixels, sizes):
                 decoded[k] = image[:, :height, :width].contiguous()
+        pictures_in_order = [decoded[k] for k in range(len(images))]
         if self.real_streams:
+            streams = [written[k] for k in range(len(images))]
             return CompressedBatch(
-                decoded, lambda: [8 * len(stream.result()) for stream in streams], streams
+                pictures_in_order, lambda: [8 * len(stream.result()) for stream in streams], streams
             )
 
         def counted() -> list[int]:
@@ -210,7 +211,7 @@ class BatchedCodec:
             }
             return [by_image[k] for k in range(len(images))]
 
-        return CompressedBatch(decoded, counted, [])
+        return CompressedBatch(pictures_in_order, counted, [])
 
     def _steered(
         self,
@@ -233,7 +234,7 @@ class BatchedCodec:
         elif self._saliency is not None:
             fitting = [k for k, image in enumerate(images) if self._saliency.fits(*image.shape[1:])]
             cells = dict(zip(fitting, self._saliency([moved[k] for k in fitting])))
-        levels: list[Tensor | None] = [None] * len(images)
+        levels: dict[int, Tensor] = {}
         for members in by_shape(shapes):
             steered = [k for k in members if k in cells]
             if steered:
@@ -247,7 +248,7 @@ class BatchedCodec:
                 for k, found in zip(steered, allocated):
                     levels[k] = found
         for k, image in enumerate(images):
-            if levels[k] is None:
+            if k not in levels:
                 with refusal_named(names[k]):
                     saliency = codecs[k].saliency_of(
                         np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
@@ -256,13 +257,13 @@ class BatchedCodec:
                 if self.codec.effort:
                     maps[k] = saliency
                 levels[k] = _to_device(torch.from_numpy(found.astype(np.int64)), self.device)
-        return levels, maps
+        return [levels[k] for k in range(len(images))], maps
 
     def _together(self, levels: Sequence[Tensor]) -> tuple[Tensor, Extent | None]:
         """Levels of images as one batch (N, 1, rows, columns), and where the images are in it if
         they are of several shapes.
         """
-        shapes = [tuple(found.shape) for found in levels]
+        shapes = [_cells(found) for found in levels]
         if len(set(shapes)) == 1:
             return torch.stack(list(levels))[:, None], None
         rows, columns = (max(sides) for sides in zip(*shapes))
@@ -299,6 +300,7 @@ class BatchedCodec:
             image = HostSymbols(levels, groups, symbols[count:])
             return write(image, sizes[k], codecs[k].base_level, codecs[k].model_fingerprint)
 
+        assert self._pool is not None  # it is made where real streams are asked for
         return [self._pool.submit(one, k) for k in range(len(sizes))]
 
 
@@ -363,6 +365,16 @@ def _cut(parts: Sequence[np.ndarray], cells: tuple[int, int]) -> list[np.ndarray
         height, width = (2 * side if fine else (side + 1) // 2 for side in cells)
         cut.append(part[:, :, :height, :width])
     return [*cut, levels[:, : cells[0], : cells[1]]]
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    """Height and width of (C, H, W)."""
+    return image.shape[1], image.shape[2]
+
+
+def _cells(levels: Tensor) -> tuple[int, int]:
+    """Rows and columns of levels."""
+    return levels.shape[0], levels.shape[1]
 
 
 def _to_device(values: Tensor, device: torch.device) -> Tensor:

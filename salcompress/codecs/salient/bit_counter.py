@@ -15,6 +15,7 @@ from salcompress.bitstream.entropy_coder import count_bits
 from salcompress.bitstream.format import HEADER_BYTES, MAX_SYMBOL, NUM_TABLES
 from salcompress.codecs.salient.level_map import map_bits
 from salcompress.codecs.salient.symbols import SymbolTensors
+from salcompress.models.batch_extent import Extent
 from salcompress.models.groups import NUM_COARSE_GROUPS, NUM_GROUPS, checkerboard, quarters
 
 OVERHEAD_BITS = 8 * HEADER_BYTES + 32
@@ -35,7 +36,9 @@ def stream_bits(found: SymbolTensors, base: Tensor) -> Tensor:
     symbols = torch.cat([group.flatten(1) for group in found.groups], 1)
     bits = symbol_bits(symbols, torch.cat([used.flatten(1) for used in found.tables], 1))
     if found.extent is not None:
-        bits *= torch.cat([_inside(found, k).flatten(1) for k in range(len(found.groups))], 1)
+        bits *= torch.cat(
+            [_inside(found, found.extent, k).flatten(1) for k in range(len(found.groups))], 1
+        )
     return torch.ceil(bits.sum(1) + _map_bits(found, base).sum((1, 2))).long() + OVERHEAD_BITS
 
 
@@ -101,8 +104,8 @@ def _map_bits(found: SymbolTensors, base: Tensor) -> Tensor:
     return map_bits(levels, base, inside)[1]
 
 
-def _inside(found: SymbolTensors, index: int) -> Tensor:
+def _inside(found: SymbolTensors, extent: Extent, index: int) -> Tensor:
     """1 where the images have symbols of a group, 0 in the padding, of the group's shape."""
     group, coarse = found.groups[index], index < NUM_COARSE_GROUPS
-    inside = found.extent.inside(group.shape[2:], 0.5 if coarse else 2, even=coarse)
+    inside = extent.inside(group.shape[2:], 0.5 if coarse else 2, even=coarse)
     return inside.expand(group.shape)

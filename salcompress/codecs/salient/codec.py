@@ -117,7 +117,7 @@ class SalientCodec(Codec):
         self._given_saliency, self._steering = saliency, steering_label(saliency)
 
     @property
-    def setting(self) -> str:
+    def setting(self) -> str:  # type: ignore[override]  # the protocol's attribute is read alone
         weights = [] if self.weights == WEIGHTS else [f"weights={self.weights}"]
         return ",".join([*self._coding_options(), *weights])
 
@@ -131,7 +131,7 @@ class SalientCodec(Codec):
         return parts
 
     @property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str:  # type: ignore[override]  # as setting
         used = [self.model_fingerprint.hex()]
         if self.saliency is network_saliency:
             used.append(network_fingerprint())
@@ -304,14 +304,14 @@ class SalientCodec(Codec):
 
         opened = [read_stream(stream, self.model_fingerprint) for stream in streams]
         shapes = [cells_of(header.height, header.width) for header, _ in opened]
-        images: list[np.ndarray | None] = [None] * len(streams)
+        images: dict[int, np.ndarray] = {}
         for members in by_shape(shapes):
             decoded = read(self.model, [opened[k] for k in members], shapes[members[0]])
             for k, image in zip(
                 members, synthesise(self.model, decoded.latent, decoded.cell_levels)
             ):
                 images[k] = np.ascontiguousarray(image[: opened[k][0].height, : opened[k][0].width])
-        return images
+        return [images[k] for k in range(len(streams))]
 
     def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps:
         from salcompress.codecs.salient.coder import maps_of

@@ -200,7 +200,7 @@ def maps_of(
     bits = spatial_bits(found, base)[0].cpu().numpy()
     levels = found.cell_levels[0, 0].cpu().numpy()
     per_cell = CELL // PLACE
-    seen = block_means(saliency, *(per_cell * side for side in shape), PLACE)
+    seen = block_means(saliency, per_cell * shape[0], per_cell * shape[1], PLACE)
     quality = np.kron(levels / (NUM_LEVELS - 1), np.ones((per_cell, per_cell)))
     return CodingMaps(seen.astype(np.float32), quality.astype(np.float32), bits.astype(np.float32))
 

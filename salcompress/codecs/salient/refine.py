@@ -268,7 +268,7 @@ def _anneal(
         before, reconstruction = window.loss(latent, hyper, to_symbols)
         if window.callers is not None:
             window.callers.shows(reconstruction)
-    values = [latent.clone().requires_grad_(), hyper.clone().requires_grad_()]
+    values = latent.clone().requires_grad_(), hyper.clone().requires_grad_()
     tile = window.tile
     free = [None, None] if tile is None else [tile.free(latent, 4), tile.free(hyper, 1)]
     noise = torch.Generator(latent.device).manual_seed(_SEED)

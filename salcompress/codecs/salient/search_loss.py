@@ -170,13 +170,13 @@ class CallersBits:
 
     def shows(self, reconstruction: Tensor) -> None:
         """From now on the image has this reconstruction in the tile."""
-        if self._tile is not None:
+        if self._tile is not None and self._whole is not None:
             within, place = self._tile.shown()
             self._whole[place] = reconstruction[within]
 
     def _seen(self, reconstruction: Tensor) -> Tensor:
         """The whole reconstruction, of the image's size, in [0, 1]."""
-        if self._tile is not None:
+        if self._tile is not None and self._whole is not None:
             (within, place), part = self._tile.shown(), reconstruction
             reconstruction = self._whole.clone()
             reconstruction[place] = part[within]
