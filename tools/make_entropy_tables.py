@@ -11,8 +11,13 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr
 
-NUM_TABLES, MAX_SYMBOL, PRECISION = 64, 127, 24
-SMALLEST_SCALE, LARGEST_SCALE = 0.11, 64.0
+from salcompress.bitstream.format import (
+    EDGE,
+    LARGEST_SCALE,
+    NUM_TABLES,
+    PRECISION,
+    SMALLEST_SCALE,
+)
 
 
 def make_tables() -> np.ndarray:
@@ -20,11 +25,11 @@ def make_tables() -> np.ndarray:
     takes up.
     """
     scales = np.geomspace(SMALLEST_SCALE, LARGEST_SCALE, NUM_TABLES)[:, None]
-    edges = np.arange(-MAX_SYMBOL, MAX_SYMBOL + 2) - 0.5
+    edges = np.arange(-EDGE, EDGE + 2) - 0.5
     mass = np.diff(ndtr(edges / scales), axis=1)
     spare = 2**PRECISION - mass.shape[1]
     tables = 1 + np.floor(mass / mass.sum(1, keepdims=True) * spare).astype(np.int64)
-    tables[:, MAX_SYMBOL] += 2**PRECISION - tables.sum(1)
+    tables[:, EDGE] += 2**PRECISION - tables.sum(1)
     return tables.astype(np.int32)
 
 

@@ -4,17 +4,20 @@ little-endian.
     offset  bytes  field
     0       4      magic, "SALC"
     4       1      version, 2
-    5       1      flags: bit 0 is set where a quality map is coded before the latents; the others are 0
+    5       1      flags: bit 0 is set where a quality map is coded before the latents; the
+                   others are 0
     6       4      H, height of the image in pixels, at least 1
     10      4      W, width; padded to whole 64x64 cells the image has at most 2^26 pixels
     14      1      base quality level, 0 .. 63; that of every cell where there is no map
     15      1      table of the map's differences, 0 .. 63; 0 where there is no map
     16      4      first four bytes of the model's fingerprint
     20      4      length of the coded symbols in bytes, a multiple of 4
-    24      4      CRC-32 of what is decoded first: levels of all cells (uint8), level-2 symbols (int16), groups in order
-    28      4      CRC-32 of the level-1 symbols (int16), groups in order
+    24      4      CRC-32 of what is decoded first: the levels of all cells (uint8), then the
+                   level-2 symbols (int16), group after group
+    28      4      CRC-32 of the level-1 symbols (int16), group after group
     32      4      CRC-32 of bytes 0 .. 31
-    36      ...    coded symbols (see entropy_coder): quality map if there is one, level-2 groups, level-1 groups
+    36      ...    coded symbols (see entropy_coder): the quality map if there is one, the level-2
+                   groups, the level-1 groups
 
 The CRCs of the symbols are checked after decoding, the first before level 1 is begun, so that a
 header which lies about its size takes little time and memory: whatever changes a symbol, damage to
@@ -28,17 +31,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from salcompress.bitstream.format import CELL
+from salcompress.bitstream.format import (
+    CELL,
+    HEADER_BYTES,
+    MAGIC,
+    MAX_PIXELS,
+    NUM_LEVELS,
+    NUM_TABLES,
+    VERSION,
+    cells_of,
+)
 from salcompress.errors import CorruptError, ModelMismatchError, SettingError, TruncatedError
 
-MAGIC = b"SALC"
-VERSION = 2
-MAX_PIXELS = 2**26
-"""Of the image padded to whole cells: work and memory go by that. 67 megapixels; whoever forges a
-header can cost no more.
-"""
-NUM_LEVELS = 64
-HEADER_BYTES = 36
 _LAYOUT = struct.Struct("<4sBBIIBB4sIII")  # the header but for its own CRC
 
 
@@ -125,7 +129,7 @@ def read_header(stream: bytes) -> Header:
         and width >= 1
         and _padded_pixels(height, width) <= MAX_PIXELS
         and level < NUM_LEVELS
-        and map_table < NUM_LEVELS
+        and map_table < NUM_TABLES
         and (flags or map_table == 0)
         and num_bytes % 4 == 0
     ):
@@ -203,4 +207,5 @@ def check_size(height: int, width: int) -> None:
 
 
 def _padded_pixels(height: int, width: int) -> int:
-    return -(-height // CELL) * -(-width // CELL) * CELL**2
+    rows, columns = cells_of(height, width)
+    return rows * columns * CELL**2

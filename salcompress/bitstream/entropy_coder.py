@@ -18,17 +18,9 @@ from pathlib import Path
 import constriction
 import numpy as np
 
+from salcompress.bitstream.format import EDGE, NUM_TABLES, PRECISION
 from salcompress.errors import CodecUnavailableError, CorruptError
 
-EDGE = 127
-"""Largest symbol of the tables."""
-MAX_SYMBOL = 3 * EDGE
-"""Largest symbol that can be coded."""
-NUM_TABLES = 64
-PRECISION = 24
-"""Frequencies of a table sum to 2 to this power."""
-SMALLEST_SCALE, LARGEST_SCALE = 0.11, 64.0
-"""Standard deviation of the first and of the last table."""
 TABLES: np.ndarray = np.load(Path(__file__).with_name("entropy_tables.npy"))
 """Frequencies, int32 (64, 255); entry [k, s + 127] is that of symbol s under table k."""
 _WIDEST = NUM_TABLES - 1
@@ -125,7 +117,7 @@ class GroupDecoder:
         """
         order = np.argsort(tables, kind="stable")
         counts = np.bincount(tables, minlength=NUM_TABLES)
-        parts = [self._pop(table, counts[table]) for table in np.flatnonzero(counts)]
+        parts = [self._pop(int(table), int(counts[table])) for table in np.flatnonzero(counts)]
         symbols = np.empty(len(tables), np.int32)
         symbols[order] = (np.concatenate(parts) if parts else np.empty(0, np.int32)) - EDGE
         at_edge = np.flatnonzero(np.abs(symbols) == EDGE)

@@ -12,13 +12,9 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from salcompress.detectors.base import check_num_classes
-from salcompress.detectors.torchvision import (
-    OPTIONS,
-    TorchvisionDetector,
-    load_state,
-    read_state_dict,
-)
+from salcompress.detectors.torchvision import OPTIONS, TorchvisionDetector
 from salcompress.errors import SettingError
+from salcompress.models.weight_file import load_tensors, read_tensors
 from salcompress.spec import parse_spec, single_options
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "scene_detector.safetensors"
@@ -98,7 +94,7 @@ def load_scene_network(weights: Path | str = WEIGHTS) -> MaskRCNN:
         DataError: The file is damaged or of another model.
     """
     model = build_model()
-    load_state(model, read_state_dict(weights), weights)
+    load_tensors(model, read_tensors(weights), weights)
     return model
 
 

@@ -2,15 +2,12 @@
 
 import urllib.error
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
 from pycocotools import mask as mask_util
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from salcompress.data.coco import COCO_CATEGORY_IDS
@@ -18,6 +15,7 @@ from salcompress.detectors.base import check_num_classes
 from salcompress.detectors.fingerprints import network_fingerprint
 from salcompress.errors import DataError, SettingError
 from salcompress.image import check_image, to_tensor
+from salcompress.models.weight_file import load_tensors, read_tensors
 from salcompress.spec import parse_spec, single_options
 
 MODEL_NAMES = (
@@ -147,14 +145,14 @@ def _official_model(name: str) -> nn.Module:
 
 def _model_of_file(name: str, weights: str) -> tuple[nn.Module, int]:
     """The model with the weights of a file, and its number of classes without the background."""
-    state = read_state_dict(weights)
+    state = read_tensors(weights)
     key = "roi_heads.box_predictor.cls_score.weight"
     if key not in state:
         raise DataError(f"{weights} holds no weights of torchvision's {name}: it lacks {key}")
     num_labels = len(state[key])
     build = getattr(torchvision.models.detection, name)
     model = build(weights=None, weights_backbone=None, num_classes=num_labels)
-    load_state(model, state, weights)
+    load_tensors(model, state, weights)
     return model, num_labels - 1
 
 
@@ -167,50 +165,6 @@ def _check_coco_ids(spec: str, category_ids: Sequence[int]) -> None:
             f"and the data set has {len(category_ids)} categories, of which id {foreign[0]} is "
             "none of COCO's; give weights that were trained for this data set"
         )
-
-
-def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
-    """Tensors of a .safetensors or a torch file, as float32; nothing is unpickled but tensors.
-
-    Raises:
-        SettingError: The file is missing.
-        DataError: It is damaged, or holds more than tensors.
-    """
-    if not Path(path).is_file():
-        raise SettingError(f"weights file {path} does not exist")
-    try:
-        if str(path).endswith(".safetensors"):
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("model", state)
-        return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    except (
-        SafetensorError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        AttributeError,
-        ModuleNotFoundError,
-    ) as error:
-        raise DataError(f"{path}: not a weights file: {_first_line(error)}") from error
-    except Exception as error:  # pickle.UnpicklingError and its kin carry a page of advice
-        raise DataError(f"{path}: not a weights file: {type(error).__name__}") from error
-
-
-def load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path | str) -> None:
-    """Load a state dict that must fit exactly.
-
-    Raises:
-        DataError: Names the file and what does not fit.
-    """
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise DataError(
-            f"{path} does not fit the model: {' '.join(str(error).split())[:200]}"
-        ) from error
 
 
 def _first_line(error: Exception) -> str:

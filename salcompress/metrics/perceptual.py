@@ -18,15 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salcompress.errors import DataError, SettingError
-from salcompress.files import digest, read_file
 from salcompress.image import to_tensor
 from salcompress.metrics.psnr_ssim import check_pair
+from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "perceptual.safetensors"
 STRIDE = 16
@@ -91,7 +88,9 @@ class PerceptualMetric(nn.Module):
         self.length_floor = nn.Parameter(torch.zeros(len(_WIDTHS)))
         self.register_buffer("log_scale", torch.zeros(()))
         self.register_buffer(
-            "opponent", torch.tensor(_OPPONENT)[:, :, None, None], persistent=False
+            "opponent",
+            torch.tensor(_OPPONENT, dtype=torch.float32)[:, :, None, None],
+            persistent=False,
         )
 
     @classmethod
@@ -106,26 +105,9 @@ class PerceptualMetric(nn.Module):
             DataError: It is damaged, not of this network, or holds values that are not finite.
         """
         path = Path(WEIGHTS if path is None else path)
-        if not path.is_file():
-            raise SettingError(f"weights file {path} does not exist")
-        try:
-            with safe_open(path, "pt") as file:
-                expected = file.metadata()["digest"]
-                state = {name: file.get_tensor(name).float() for name in file.keys()}
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-            raise DataError(f"{path}: not a perceptual metric's weights file: {error}") from error
-        if _digest(state) != expected:
-            raise DataError(f"{path} is damaged: its weights do not match their digest")
-        if not all(torch.isfinite(value).all() for value in state.values()):
-            raise DataError(f"{path} holds weights that are not finite")
         metric = cls()
-        try:
-            metric.load_state_dict(state)
-        except RuntimeError as error:
-            raise DataError(
-                f"{path} does not fit this network: {' '.join(str(error).split())[:200]}"
-            ) from error
-        return metric.float().to(device).eval().requires_grad_(False)
+        load_tensors(metric, read_weight_file(path, "a perceptual metric").tensors, path)
+        return metric.to(device).eval().requires_grad_(False)
 
     def forward(self, reference: Tensor, image: Tensor) -> PerceptualOutput:
         """Distance and its map.
@@ -196,14 +178,8 @@ class PerceptualMetric(nn.Module):
         ]
 
     def to_bytes(self) -> bytes:
-        """The weights file: half precision, with a digest."""
-        state = {
-            name: value.detach().cpu().half().contiguous()
-            for name, value in self.state_dict().items()
-        }
-        return save(
-            state, {"digest": _digest({name: value.float() for name, value in state.items()})}
-        )
+        """The weight file: half precision."""
+        return weight_file({name: value.half() for name, value in self.state_dict().items()})
 
 
 def perceptual_distance(
@@ -272,8 +248,10 @@ def perceptual_distances(
 
 @functools.cache
 def shipped_fingerprint() -> str:
-    """Of the shipped weights: distances of one fingerprint can stand beside each other."""
-    return digest(read_file(WEIGHTS))[:8]
+    """Eight digits of the shipped weights' fingerprint: distances of one fingerprint can stand
+    beside each other.
+    """
+    return read_weight_file(WEIGHTS, "a perceptual metric").fingerprint[:8]
 
 
 @functools.cache
@@ -289,9 +267,3 @@ def shipped_metric() -> PerceptualMetric:
 
 def _total(maps: list[Tensor]) -> Tensor:
     return torch.stack([m.mean((1, 2, 3)) for m in maps]).sum(0)
-
-
-def _digest(state: dict[str, Tensor]) -> str:
-    return digest(
-        *(part for name in sorted(state) for part in (name, state[name].numpy().tobytes()))
-    )

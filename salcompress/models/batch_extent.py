@@ -1,5 +1,7 @@
 """Where the images of a batch lie that was padded to one size."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ class Extent:
         self.rows, self.columns = rows, columns
         self._masks: dict[tuple, Tensor] = {}
 
-    def inside(self, size: tuple[int, int], per_cell: float, even: bool = False) -> Tensor:
+    def inside(self, size: Sequence[int], per_cell: float, even: bool = False) -> Tensor:
         """1 where the images are, 0 beyond, float32 (N, 1, *size).
 
         Args:

@@ -9,16 +9,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from salcompress.errors import DataError, SettingError
-from salcompress.files import digest
+from salcompress.bitstream.format import (
+    CELL,
+    EDGE,
+    LARGEST_SCALE,
+    MAX_SYMBOL,
+    NUM_TABLES,
+    PRECISION,
+    SMALLEST_SCALE,
+)
+from salcompress.errors import DataError
 from salcompress.models.batch_extent import Extent
-from salcompress.models.prior import MAX_SYMBOL, GroupParameters, Prior, put_group, take_group
-from salcompress.models.quality_map import CELL, Gain
+from salcompress.models.groups import GroupParameters, put_group, take_group
+from salcompress.models.prior import Prior
+from salcompress.models.quality_map import Gain
 from salcompress.models.transforms import STRIDE, Analysis, HyperAnalysis, Synthesis
+from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file
 
 _CELL_POSITIONS = CELL // STRIDE
 
@@ -50,10 +58,35 @@ class ModelConfig:
                 raise ValueError(f"{name} must be a multiple of 4 from 4 to 1024, got {value!r}")
 
 
-_SMALLEST_SCALE, _LARGEST_SCALE = (
-    0.11,
-    64.0,
-)  # of the entropy coder's tables, which are part of the format
+@dataclass(frozen=True)
+class TrainedWith:
+    """What the loss weighed when the weights were trained; stored in the weight file.
+
+    A search by the encoder (:mod:`salcompress.codecs.salient.search_loss`) weighs likewise. The
+    default values are those of the shipped file, and of files that do not say
+    (``salcompress/weights/codec.md``).
+    """
+
+    saliency_weight: float = 1.5
+    """Strength of :func:`salcompress.models.lagrangian.saliency_weights`."""
+    perceptual_weight: float = 200.0
+    """Squared error, in 8-bit units, that a perceptual distance of 1 counted as much as."""
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
+
+    def departures(self) -> list[str]:
+        """What is not as with the shipped file, for fingerprints.
+
+        >>> TrainedWith(perceptual_weight=0.0).departures()
+        ['perceptual_weight=0']
+        """
+        usual = asdict(TrainedWith())
+        return [f"{name}={value:g}" for name, value in asdict(self).items() if value != usual[name]]
+
+
 CONFIGS = {
     "small": ModelConfig(128, 192, 192, 48, 128),
     "base": ModelConfig(128, 320, 320, 48, 128),
@@ -76,11 +109,16 @@ class ModelOutput(NamedTuple):
 
 
 class CompressionModel(nn.Module):
-    """Saliency-driven hierarchical codec, one model for all rates."""
+    """Saliency-driven hierarchical codec, one model for all rates.
 
-    def __init__(self, config: ModelConfig):
+    Args:
+        config: Its sizes.
+        trained_with: What the loss weighs in its training.
+    """
+
+    def __init__(self, config: ModelConfig, trained_with: TrainedWith = TrainedWith()):
         super().__init__()
-        self.config = config
+        self.config, self.trained_with = config, trained_with
         c8, c16, latent, hyper = (
             config.channels_8,
             config.channels_16,
@@ -165,8 +203,8 @@ class CompressionModel(nn.Module):
         """Bits of symbols under the continuous form of the tables, which no symbol of the tables
         costs more than 24.
         """
-        scale = _SMALLEST_SCALE * torch.exp(
-            table * (math.log(_LARGEST_SCALE / _SMALLEST_SCALE) / 63)
+        scale = SMALLEST_SCALE * torch.exp(
+            table * (math.log(LARGEST_SCALE / SMALLEST_SCALE) / (NUM_TABLES - 1))
         )
         distance = symbols.abs()
         likelihood = torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr(
@@ -175,17 +213,17 @@ class CompressionModel(nn.Module):
         # Every symbol has a frequency of at least 1 in the tables. The slope keeps symbols far out
         # in a tail, whose likelihood has no gradient left, moving towards where they are coded
         # cheaply.
-        floor = 2.0**-24
+        floor = 2.0**-PRECISION
         tail = (likelihood < 2 * floor) * 1e-2 * (distance / scale - (distance / scale).detach())
-        return -torch.log2((1 - 255 * floor) * likelihood + floor) + tail
+        return -torch.log2((1 - (2 * EDGE + 1) * floor) * likelihood + floor) + tail
 
 
 def save_model(model: CompressionModel) -> bytes:
-    """Weight file: half precision for the transforms, exact for the prior (its weights are small
-    integers over 512).
+    """The weight file of a model: half precision for the transforms, exact for the prior, whose
+    weights are small integers over 512.
 
     With the config it holds the prior's answer to a fixed question, which every machine that loads
-    it must give.
+    it must give, and what the loss weighed in training.
     """
     state = {}
     for name, value in model.state_dict().items():
@@ -197,71 +235,40 @@ def save_model(model: CompressionModel) -> bytes:
             state[name] = value.half() if exact_half else value.float()
         else:
             state[name] = value.half()
-    state = {name: value.contiguous() for name, value in state.items()}
-    frozen = CompressionModel(model.config)
+    frozen = CompressionModel(model.config).float()
     frozen.load_state_dict({name: value.float() for name, value in state.items()})
     frozen.prior.freeze()
-    config = json.dumps(asdict(model.config))
-    return save(
+    return weight_file(
         state,
-        {
-            "config": config,
-            "known_answer": frozen.prior.known_answer("cpu"),
-            "digest": _digest(config, state),
-        },
+        config=json.dumps(asdict(model.config)),
+        trained_with=json.dumps(asdict(model.trained_with)),
+        known_answer=frozen.prior.known_answer("cpu"),
     )
 
 
-def _digest(config: str, state: dict[str, Tensor]) -> str:
-    parts = [
-        part for name in sorted(state) for part in (name, state[name].float().numpy().tobytes())
-    ]
-    return digest(config, *parts)
-
-
 def load_model(path: Path | str) -> tuple[CompressionModel, bytes]:
-    """A model ready for coding, on the CPU, and the first four bytes of its fingerprint. Nothing is
-    unpickled.
+    """A model ready for coding, on the CPU, and the first four bytes of its fingerprint.
 
     Raises:
         SettingError: The file does not exist.
-        DataError: It is damaged, of another config, or breaks the bounds of exactness.
+        DataError: The file is damaged or of another network, or its weights break the bounds of
+            exactness.
     """
-    if not Path(path).is_file():
-        raise SettingError(f"weights file {path} does not exist")
+    file = read_weight_file(path, "a codec")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            config, known_answer = (
-                ModelConfig(**json.loads(metadata["config"])),
-                metadata["known_answer"],
-            )
-            expected_digest = metadata["digest"]
-            state = {name: file.get_tensor(name).float() for name in file.keys()}
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError, AttributeError) as error:
+        config = ModelConfig(**json.loads(file.metadata["config"]))
+        trained_with = TrainedWith(**json.loads(file.metadata.get("trained_with", "{}")))
+        known_answer = file.metadata["known_answer"]
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a codec's weights file: {error}") from error
-    found_digest = _digest(metadata["config"], state)
-    if found_digest != expected_digest:
-        raise DataError(
-            f"{path} is damaged: its weights do not match their digest; install or train it anew"
-        )
-    model = CompressionModel(config)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise DataError(
-            f"{path} does not fit its config: {' '.join(str(error).split())[:200]}"
-        ) from error
-    if not all(torch.isfinite(value).all() for value in state.values()):
-        raise DataError(f"{path} holds weights that are not finite")
-    model.float().eval()  # whatever the process's default type
-    model.prior.freeze()
-    if model.prior.known_answer("cpu") != known_answer:
-        model.prior.freeze(torch.float64)
-        if model.prior.known_answer("cpu") != known_answer:
-            raise DataError(
-                f"{path}: the prior does not give its known answer: the weights are damaged, or "
-                "this machine's "
-                "floating point is not exact where it must be"
-            )
-    return model, bytes.fromhex(found_digest)[:4]
+    model = CompressionModel(config, trained_with)
+    load_tensors(model, file.tensors, path)
+    model.eval()
+    for carrier in (torch.float32, torch.float64):
+        model.prior.freeze(carrier)
+        if model.prior.known_answer("cpu") == known_answer:
+            return model, bytes.fromhex(file.fingerprint)[:4]
+    raise DataError(
+        f"{path}: the prior does not give its known answer: the weights are damaged, or this "
+        "machine's floating point is not exact where it must be"
+    )

@@ -10,14 +10,13 @@ layers with straight-through gradients.
 """
 
 import contextlib
-import threading
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from salcompress.errors import DataError
+from salcompress.models.full_precision import convolve
 from salcompress.models.quality_map import look_up
 
 WEIGHT_STEPS, ACTIVATION_STEPS = 2**9, 2**5
@@ -26,55 +25,6 @@ HIDDEN_MAX = 255 / ACTIVATION_STEPS
 RESIDUAL_MAX = 511 / ACTIVATION_STEPS
 """Largest magnitude on the residual stream, and of inputs."""
 _BIAS_STEPS = WEIGHT_STEPS * ACTIVATION_STEPS
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """No library may round the factors of float32 products within: no TF32 on CUDA, no bfloat16 on
-    a CPU.
-
-    ``torch.set_float32_matmul_precision`` and its kin are for whole processes; what they were is
-    restored when the last thread leaves.
-    """
-    global _inside, _before
-    with _switching:
-        if _inside == 0:
-            _before = _forbid_rounding()
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _switching:
-            _inside -= 1
-            if _inside == 0:
-                for owner, name, value in _before:
-                    setattr(owner, name, value)
-
-
-_switching = threading.Lock()
-_inside = 0
-_before: list[tuple[object, str, object]] = []
-
-
-def _forbid_rounding() -> list[tuple[object, str, object]]:
-    """Set every switch to full precision; what they were."""
-    switches = (
-        [
-            (torch.backends, "fp32_precision"),
-            (torch.backends.cuda.matmul, "fp32_precision"),
-            (torch.backends.cudnn, "fp32_precision"),
-            (torch.backends.cudnn.conv, "fp32_precision"),
-            (torch.backends.mkldnn, "fp32_precision"),
-            (torch.backends.mkldnn.conv, "fp32_precision"),
-            (torch.backends.mkldnn.matmul, "fp32_precision"),
-        ]
-        if hasattr(torch.backends, "fp32_precision")
-        else [(torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")]
-    )  # torch before 2.9
-    before = [(owner, name, getattr(owner, name)) for owner, name in switches]
-    for owner, name in switches:
-        setattr(owner, name, "ieee" if name == "fp32_precision" else False)
-    return before
 
 
 class _OnGrid(torch.autograd.Function):
@@ -209,7 +159,8 @@ class DyadicConv(nn.Module):
             weight, bias = self._rounded or _RoundedTogether.apply(1, self.weight, self.bias)
         else:
             weight, bias = (value.to(x.device) for value in self._frozen)
-        return F.conv2d(x, weight, bias, padding=1 if self.depthwise else 0, groups=self.groups)
+        padding = (1, 1) if self.depthwise else (0, 0)
+        return convolve(x, weight, bias, padding=padding, groups=self.groups)
 
 
 class _RoundedTogether(torch.autograd.Function):
@@ -258,13 +209,14 @@ def project(layers: Sequence[DyadicConv]) -> None:
     In float32, since training does it after each step: 0.1 % of the carrier is kept free for what
     that rounds.
     """
-    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    biases: list[Tensor] = [layer.bias for layer in layers]
     torch._foreach_clamp_min_(weights, -1.0)
     torch._foreach_clamp_max_(weights, 1.0)
     sums = [size.sum((1, 2, 3)) for size in torch._foreach_abs(weights)]
     torch._foreach_mul_(sums, [layer.input_steps / ACTIVATION_STEPS for layer in layers])
-    torch._foreach_add_(sums, torch._foreach_abs(biases))
-    scales = torch._foreach_reciprocal(sums)
+    torch._foreach_add_(sums, list(torch._foreach_abs(biases)))
+    scales = list(torch._foreach_reciprocal(sums))
     torch._foreach_mul_(scales, [layer.room for layer in layers])
     torch._foreach_clamp_max_(scales, 1.0)
     for weight, scale in zip(weights, scales):

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from salcompress.bitstream.format import CELL, NUM_LEVELS
 from salcompress.models.compression_model import ModelOutput
-from salcompress.models.quality_map import CELL, NUM_LEVELS
 
 LOWEST_LAMBDA, HIGHEST_LAMBDA = 0.00025, 0.08
 """Weight of squared error, in 8-bit units, against bits per pixel, at level 0 and at level 63."""

@@ -7,142 +7,41 @@ latent less the mean, rounded. All of it is computed with integers (see
 the same tables on any machine. One ``traverse`` serves encoding, decoding and training; they differ
 in the function that turns a group's tables and means into its values.
 
-Groups of level 2: two, a checkerboard. Of level 1: four; group k holds channel quarter c at those
-positions whose 2x2 phase is (k - c) mod 4, so that each group sees three quarters or fewer of the
-channels at its own place and the rest beside it. Phases and quarters are those of checkerboard and
-channel-conditional models (He et al., CVPR 2021; Minnen and Singh, ICIP 2020), arranged by us.
+The groups are those of :mod:`salcompress.models.groups`.
 """
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from salcompress.bitstream.format import MEAN_STEPS, NUM_LEVELS, NUM_TABLES
 from salcompress.models.batch_extent import Extent
+from salcompress.models.full_precision import full_precision
+from salcompress.models.groups import (
+    NUM_COARSE_GROUPS,
+    NUM_GROUPS,
+    CodeGroup,
+    GroupParameters,
+    put_group,
+    quarters,
+    take_group,
+    take_phase,
+)
 from salcompress.models.integer_layers import (
     HIDDEN_MAX,
     RESIDUAL_MAX,
     DyadicBlock,
     DyadicConv,
     LevelEmbedding,
-    full_precision,
     project,
     relu,
     residual,
     round_to,
     rounded_together,
 )
-from salcompress.models.quality_map import NUM_LEVELS, spread
-
-MAX_SYMBOL = 381
-"""Largest symbol, as of the entropy coder."""
-NUM_TABLES = 64
-NUM_COARSE_GROUPS, NUM_GROUPS = 2, 4
-"""Of level 2 and of level 1."""
-_MEAN_STEPS = 16
-_PHASES = ((0, 0), (0, 1), (1, 1), (1, 0))
-
-
-class GroupParameters(NamedTuple):
-    """What the prior says of a group's values, each (N, C', h', w')."""
-
-    level: int
-    """1 or 2: of the latent, or of the level-2 latent."""
-    index: int
-    """Number of the group within its level."""
-    table: Tensor
-    """0 .. 63, integral; in training with a gradient."""
-    mean: Tensor
-    """Multiples of 1/16."""
-
-
-CodeGroup = Callable[[GroupParameters], Tensor]
-"""Gives a group's values, symbol plus mean, from its parameters."""
-
-
-def take_group(latent: Tensor, level: int, index: int) -> Tensor:
-    """The values of a group, in its own layout, out of a whole latent (N, C, h, w), h and w even;
-    differentiable.
-    """
-    return _Taken.apply(latent, _parts(latent.shape[1], level, index))
-
-
-def put_group(latent: Tensor, level: int, index: int, values: Tensor) -> Tensor:
-    """A copy of the whole latent with a group's values in their places; differentiable."""
-    return _Put.apply(latent, values, _parts(latent.shape[1], level, index))
-
-
-Part = tuple[slice, int, int]
-"""Channels, and the row and column of the 2x2 phase, of a part of a group."""
-
-
-def _parts(channels: int, level: int, index: int) -> list[Part]:
-    """The parts of a group, in the order in which its channels hold them."""
-    if level == 2:
-        return [(slice(channels), row, column) for row, column in checkerboard(index)]
-    quarter = channels // NUM_GROUPS
-    return [
-        (slice(c * quarter, (c + 1) * quarter), row, column) for c, (row, column) in quarters(index)
-    ]
-
-
-def _take(latent: Tensor, parts: Sequence[Part]) -> Tensor:
-    pieces = [latent[:, channels, row::2, column::2] for channels, row, column in parts]
-    taken = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
-    return taken.contiguous(
-        memory_format=torch.channels_last
-    )  # in which CPUs convolve twice as fast
-
-
-def _put(latent: Tensor, values: Tensor | float, parts: Sequence[Part]) -> Tensor:
-    pieces = values.chunk(len(parts), 1) if isinstance(values, Tensor) else [values] * len(parts)
-    for piece, (channels, row, column) in zip(pieces, parts):
-        latent[:, channels, row::2, column::2] = piece
-    return latent
-
-
-class _Taken(torch.autograd.Function):
-    """Taking a group: its adjoint puts the gradient into zeros, in one pass where autograd's own
-    would make one of each slice of each part.
-    """
-
-    @staticmethod
-    def forward(ctx, latent: Tensor, parts: Sequence[Part]) -> Tensor:
-        ctx.parts, ctx.shape = parts, latent.shape
-        return _take(latent, parts)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _put(gradient.new_zeros(ctx.shape), gradient, ctx.parts), None
-
-
-class _Put(torch.autograd.Function):
-    """Putting a group into a copy: the values get the gradient of their places, the latent that of
-    all others.
-    """
-
-    @staticmethod
-    def forward(ctx, latent: Tensor, values: Tensor, parts: Sequence[Part]) -> Tensor:
-        ctx.parts = parts
-        return _put(latent.clone(), values, parts)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        of_latent = _put(gradient.clone(), 0.0, ctx.parts) if ctx.needs_input_grad[0] else None
-        return of_latent, _take(gradient, ctx.parts), None
-
-
-def checkerboard(index: int) -> tuple[tuple[int, int], ...]:
-    """The two 2x2 phases of a level-2 group, in the order of its channel halves."""
-    return ((0, 0), (1, 1)) if index == 0 else ((0, 1), (1, 0))
-
-
-def quarters(index: int) -> list[tuple[int, tuple[int, int]]]:
-    """Channel quarter and 2x2 phase of the parts of a level-1 group."""
-    return [(c, _PHASES[(index - c) % NUM_GROUPS]) for c in range(NUM_GROUPS)]
+from salcompress.models.quality_map import spread
 
 
 def _as_input(values: Tensor) -> Tensor:
@@ -155,7 +54,7 @@ def _as_input(values: Tensor) -> Tensor:
 def _table_and_mean(raw: Tensor) -> tuple[Tensor, Tensor]:
     """Raw outputs (N, 2C, h, w), table halves first, to table and mean."""
     table, mean = raw.chunk(2, 1)
-    return round_to(4 * table + 20, 1).clamp(0, NUM_TABLES - 1), round_to(mean, _MEAN_STEPS)
+    return round_to(4 * table + 20, 1).clamp(0, NUM_TABLES - 1), round_to(mean, MEAN_STEPS)
 
 
 class Level2Step(nn.Module):
@@ -200,9 +99,7 @@ class Level1Step(nn.Module):
         x = self.block(residual(mixed + self.here(seen)), inside)
         for block in self.more_blocks:
             x = block(x, inside)
-        by_phase = [
-            _Taken.apply(x, [(slice(None), row, column)]) for _, (row, column) in quarters(index)
-        ]
+        by_phase = [take_phase(x, *phase) for _, phase in quarters(index)]
         raw = [
             head(relu(hidden(part))) for hidden, head, part in zip(self.hidden, self.head, by_phase)
         ]
@@ -338,15 +235,15 @@ class Prior(nn.Module):
             seen += 1
             table, mean = group.table.cpu().float(), group.mean.cpu().float()
             state.update(table.to(torch.int16).numpy().tobytes())
-            state.update((mean * _MEAN_STEPS).to(torch.int32).numpy().tobytes())
+            state.update((mean * MEAN_STEPS).to(torch.int32).numpy().tobytes())
             symbols = torch.randint(
                 -127, 128, table.shape, generator=torch.Generator().manual_seed(seen)
             )
             return (
                 (symbols.float() * 2.0 ** -(seen % 5) + mean)
-                .mul(_MEAN_STEPS)
+                .mul(MEAN_STEPS)
                 .round()
-                .div(_MEAN_STEPS)
+                .div(MEAN_STEPS)
                 .to(device)
             )
 

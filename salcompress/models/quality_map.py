@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salcompress.bitstream.format import NUM_LEVELS
 from salcompress.errors import SettingError
 
-NUM_LEVELS = 64
-CELL = 64
-"""Pixels along the side of a cell, which has one level."""
 _NUM_ANCHORS = 16
 
 
@@ -45,24 +43,14 @@ def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np
     saliency = np.asarray(saliency, np.float64)
     if saliency.ndim != 2 or not np.all((saliency >= 0) & (saliency <= 1)):
         raise SettingError("saliency must be (rows, columns) in [0, 1], without NaN")
-    base, wanted = quality * (NUM_LEVELS - 1), strength * saliency
-    low, high = (
-        -float(wanted.max()),
-        NUM_LEVELS - 1.0,
-    )  # offsets at which all cells are at the lower end, and at the upper
-    for _ in range(40):
-        offset = (low + high) / 2
-        low, high = (
-            (offset, high)
-            if np.clip(wanted + offset, 0, NUM_LEVELS - 1).mean() < base
-            else (low, offset)
-        )
-    return np.rint(np.clip(wanted + high, 0, NUM_LEVELS - 1)).astype(np.uint8)
+    alone = torch.tensor([quality], dtype=torch.float64), torch.from_numpy(saliency)[None]
+    return allocate_levels_of_batch(*alone, strength)[0].numpy().astype(np.uint8)
 
 
 def allocate_levels_of_batch(quality: Tensor, saliency: Tensor, strength: float) -> Tensor:
-    """:func:`allocate_levels` of several images on their device, without waiting for it: the same
-    offsets, found in 5 steps of 8 bits.
+    """:func:`allocate_levels` of several images on their device, without waiting for it.
+
+    Here saliency steers the bits. The offset of an image is found to 40 bits, in 5 steps of 8.
 
     Args:
         quality: Base quality of each image in [0, 1], float64 (N,), on the saliency's device.

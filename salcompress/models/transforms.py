@@ -7,12 +7,14 @@ reconstruction for its time on a CPU.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.models.batch_extent import Extent
+from salcompress.models.full_precision import Conv2d
 
 STRIDE = 16
 """Pixels of the image per position of the latent, along each side."""
@@ -29,17 +31,17 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.spatial_in = nn.Conv2d(channels, channels, 1)
-        self.spatial = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.spatial_out = nn.Conv2d(channels, channels, 1)
-        self.wide = nn.Conv2d(channels, 2 * channels, 1)
-        self.narrow = nn.Conv2d(2 * channels, channels, 1)
+        self.spatial_in = Conv2d(channels, channels, 1)
+        self.spatial = Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.spatial_out = Conv2d(channels, channels, 1)
+        self.wide = Conv2d(channels, 2 * channels, 1)
+        self.narrow = Conv2d(2 * channels, channels, 1)
         for last in (
             self.spatial_out,
             self.narrow,
         ):  # starts as the identity: training begins from what surrounds it
             nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            nn.init.zeros_(cast(Tensor, last.bias))
 
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         around = F.relu(self.spatial_in(x))
@@ -77,13 +79,13 @@ class Analysis(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(8),
-            nn.Conv2d(192, channels_8, 1),
+            Conv2d(192, channels_8, 1),
             *(ResidualBlock(channels_8) for _ in range(blocks_8)),
         )
-        self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels_8, channels_16, 1))
+        self.down = nn.Sequential(nn.PixelUnshuffle(2), Conv2d(4 * channels_8, channels_16, 1))
         self.head = nn.Sequential(
             *(ResidualBlock(channels_16) for _ in range(blocks_16)),
-            nn.Conv2d(channels_16, latent_channels, 1),
+            Conv2d(channels_16, latent_channels, 1),
         )
 
     def forward(self, image: Tensor, feature_gain: Tensor, extent: Extent | None = None) -> Tensor:
@@ -109,13 +111,13 @@ class Synthesis(nn.Module):
     ):
         super().__init__()
         self.head = nn.Sequential(
-            nn.Conv2d(latent_channels, channels_16, 1),
+            Conv2d(latent_channels, channels_16, 1),
             *(ResidualBlock(channels_16) for _ in range(blocks_16)),
         )
-        self.up = nn.Sequential(nn.Conv2d(channels_16, 4 * channels_8, 1), nn.PixelShuffle(2))
+        self.up = nn.Sequential(Conv2d(channels_16, 4 * channels_8, 1), nn.PixelShuffle(2))
         self.tail = nn.Sequential(
             *(ResidualBlock(channels_8) for _ in range(blocks_8)),
-            nn.Conv2d(channels_8, 192, 1),
+            Conv2d(channels_8, 192, 1),
             nn.PixelShuffle(8),
         )
 
@@ -171,17 +173,17 @@ def initialise_as_klt(
         / 255
         - 0.5
     )
-    first, last_up = analysis.stem[1], synthesis.tail[-2]
+    first, last_up = cast(Conv2d, analysis.stem[1]), cast(Conv2d, synthesis.tail[-2])
     basis = _principal_axes(F.pixel_unshuffle(crops, 8), first.out_channels)
     _set(first, basis)
     _set(last_up, basis.T)
-    second, up = analysis.down[1], synthesis.up[0]
+    second, up = cast(Conv2d, analysis.down[1]), cast(Conv2d, synthesis.up[0])
     basis = _principal_axes(
         F.pixel_unshuffle(first(F.pixel_unshuffle(crops, 8)), 2), second.out_channels
     )
     _set(second, basis)
     _set(up, basis.T)
-    third, back = analysis.head[-1], synthesis.head[0]
+    third, back = cast(Conv2d, analysis.head[-1]), cast(Conv2d, synthesis.head[0])
     identity = torch.eye(third.out_channels, second.out_channels, device=basis.device)
     _set(third, gain * identity)
     _set(back, identity.T / gain)
@@ -197,7 +199,7 @@ def _principal_axes(features: Tensor, count: int) -> Tensor:
 
 def _set(conv: nn.Conv2d, matrix: Tensor) -> None:
     conv.weight.copy_(matrix[:, :, None, None])
-    conv.bias.zero_()
+    cast(Tensor, conv.bias).zero_()
 
 
 class HyperAnalysis(nn.Module):
@@ -207,10 +209,10 @@ class HyperAnalysis(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * latent_channels, width, 1),
+            Conv2d(4 * latent_channels, width, 1),
             ResidualBlock(width),
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * width, hyper_channels, 1),
+            Conv2d(4 * width, hyper_channels, 1),
         )
 
     def forward(self, latent: Tensor, extent: Extent | None = None) -> Tensor:

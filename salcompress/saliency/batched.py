@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.bitstream.container import CELL
-from salcompress.bitstream.format import cells_of
-from salcompress.models.integer_layers import full_precision
+from salcompress.bitstream.format import CELL, cells_of
+from salcompress.models.full_precision import full_precision
 from salcompress.saliency.functions import seen_size
 from salcompress.saliency.network import SaliencyNet
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from salcompress.files import digest, read_file
 from salcompress.image import check_image, to_tensor
 
 if TYPE_CHECKING:
@@ -79,7 +78,9 @@ class NetworkSaliency:
     @property
     def label(self) -> str:
         """Names the function, by its weights, in settings and fingerprints."""
-        return f"network-{digest(read_file(self.weights))[:8]}"
+        from salcompress.models.weight_file import read_weight_file
+
+        return f"network-{read_weight_file(self.weights, 'a saliency network').fingerprint[:8]}"
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Saliency float32 (H, W) in [0, 1] of a uint8 (H, W, 3)."""
@@ -109,8 +110,12 @@ def network_saliency(image: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def network_fingerprint() -> str:
-    """Of the shipped weights: maps of one fingerprint are the same up to float rounding."""
-    return digest(read_file(NETWORK_WEIGHTS))[:8]
+    """Eight digits of the shipped weights' fingerprint: maps of one fingerprint are the same up to
+    float rounding.
+    """
+    from salcompress.models.weight_file import read_weight_file
+
+    return read_weight_file(NETWORK_WEIGHTS, "a saliency network").fingerprint[:8]
 
 
 def encode_map(saliency: np.ndarray) -> bytes:

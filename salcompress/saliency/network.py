@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.errors import DataError, SettingError
-from salcompress.files import digest
+from salcompress.models.full_precision import Conv2d
+from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file
 
 STRIDE = 32
 """Of the deepest features; a side shorter than that still works, but sees nothing there."""
@@ -55,12 +54,12 @@ class SaliencyNet(nn.Module):
         )
         self.context = nn.Linear(w32, _SIDE_WIDTH)
         widths = (w32, w16, w8, w4)
-        self.lateral = nn.ModuleList(nn.Conv2d(width, _SIDE_WIDTH, 1) for width in widths)
+        self.lateral = nn.ModuleList(Conv2d(width, _SIDE_WIDTH, 1) for width in widths)
         self.mix = nn.ModuleList(
             _convolution(_SIDE_WIDTH + k, _SIDE_WIDTH) for k in range(len(widths))
         )
-        self.side = nn.ModuleList(nn.Conv2d(_SIDE_WIDTH, 1, 3, padding=1) for _ in widths)
-        self.fusion = nn.Conv2d(len(widths), 1, 1)
+        self.side = nn.ModuleList(Conv2d(_SIDE_WIDTH, 1, 3, padding=1) for _ in widths)
+        self.fusion = Conv2d(len(widths), 1, 1)
         nn.init.constant_(self.fusion.weight, 1 / len(widths))
         nn.init.zeros_(self.fusion.bias)
 
@@ -157,7 +156,7 @@ def _convolution(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
@@ -170,7 +169,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             _convolution(width, width),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
         )
 
@@ -189,7 +188,7 @@ class _InvertedResidual(nn.Module):
         self.body = nn.Sequential(
             _convolution(width, wide, 1),
             _convolution(wide, wide, 5, groups=wide),
-            nn.Conv2d(wide, width, 1, bias=False),
+            Conv2d(wide, width, 1, bias=False),
             nn.BatchNorm2d(width),
         )
 
@@ -211,59 +210,35 @@ _CONFIG = json.dumps(
 
 
 def save_saliency_network(model: SaliencyNet) -> bytes:
-    """Weight file: half precision, with the network's sizes and a digest of the weights."""
+    """The weight file of a network: half precision, with the network's sizes."""
     state = {
-        name: value.detach().cpu().half().contiguous()
+        name: value.detach().half()
         for name, value in model.state_dict().items()
         if value.is_floating_point()
     }
-    return save(state, {"config": _CONFIG, "digest": _digest(state)})
-
-
-def _digest(state: dict[str, Tensor]) -> str:
-    return digest(
-        _CONFIG, *(part for name in sorted(state) for part in (name, state[name].numpy().tobytes()))
-    )
+    return weight_file(state, config=_CONFIG)
 
 
 def load_saliency_network(path: Path | str, device: str = "cpu") -> SaliencyNet:
-    """A network ready to use. Nothing is unpickled.
+    """A network ready to use.
 
     Raises:
         SettingError: The file does not exist, or the device cannot be used.
-        DataError: It is damaged, of another network, or holds weights that are not finite.
+        DataError: The file is damaged or of another network, or it holds weights that are not
+            finite.
     """
-    if not Path(path).is_file():
-        raise SettingError(f"weights file {path} does not exist")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            config, expected = metadata["config"], metadata["digest"]
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{path}: not a saliency network's weights file: {error}") from error
-    if config != _CONFIG:
+    file = read_weight_file(path, "a saliency network")
+    if file.metadata.get("config") != _CONFIG:
+        config = file.metadata.get("config", "it has no config")
         raise DataError(f"{path} is of another network: {config[:200]}")
-    if not all(torch.isfinite(value).all() for value in state.values()):
-        raise DataError(f"{path} holds weights that are not finite")
-    if _digest(state) != expected:
-        raise DataError(f"{path} is damaged: its weights do not match their digest")
     model = SaliencyNet()
     counters = {
         name: value for name, value in model.state_dict().items() if not value.is_floating_point()
     }
+    load_tensors(model, file.tensors | counters, path)
     try:
-        model.load_state_dict({name: value.float() for name, value in state.items()} | counters)
-    except RuntimeError as error:
-        raise DataError(
-            f"{path} does not fit its config: {' '.join(str(error).split())[:200]}"
-        ) from error
-    try:
-        return model.float().eval().to(device, memory_format=torch.channels_last)
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # an unknown device, and one that this torch was built without
+        return model.eval().to(device).to(memory_format=torch.channels_last)
+    except (RuntimeError, AssertionError) as error:  # no such device, or torch is without it
         raise SettingError(
             f"device {device!r} cannot be used here: {str(error).splitlines()[0]}"
         ) from error

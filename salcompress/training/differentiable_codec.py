@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.bitstream.container import check_size
-from salcompress.bitstream.format import cells_of
+from salcompress.bitstream.format import CELL, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.batched import enough_memory, refusal_named
 from salcompress.codecs.salient.grouping import by_shape
 from salcompress.errors import SettingError
 from salcompress.files import write_atomically
 from salcompress.image import PLACE
-from salcompress.models.compression_model import save_model
+from salcompress.models.compression_model import TrainedWith, save_model
 from salcompress.models.lagrangian import (
     Perceptual,
     RateDistortion,
     rate_distortion,
     saliency_weights,
 )
-from salcompress.models.quality_map import CELL
+from salcompress.models.weight_file import fingerprint
 from salcompress.saliency.functions import NetworkSaliency, network_saliency, uniform_saliency
 from salcompress.training.losses import shipped_perceptual
 
@@ -97,6 +97,7 @@ class DifferentiableCodec(nn.Module):
             mixed_precision,
         )
         self.networks = copy.deepcopy(start.model).to(device)
+        self.networks.trained_with = TrainedWith(saliency_weight, perceptual_weight)
         self._helpers: dict[torch.device, _Helpers] = {}
         self._deployed: tuple[Any, SalientCodec] | None = None
 
@@ -165,7 +166,9 @@ class DifferentiableCodec(nn.Module):
             order += members
             parts.append(
                 self._code(
-                    *([values[k] for k in members] for values in (images, qualities, saliency))
+                    [images[k] for k in members],
+                    [qualities[k] for k in members],
+                    [saliency[k] for k in members],
                 )
             )
         place = torch.tensor(order).argsort().to(self.device)
@@ -227,15 +230,24 @@ class DifferentiableCodec(nn.Module):
 
     def deployed(self) -> SalientCodec:
         """The codec of the present weights as its users will have it: rounded as in a weight file,
-        and exact. Kept until a weight changes.
+        and exact. Kept until a weight changes, which its values alone tell.
         """
-        state = self.device, *((id(value), value._version) for value in self.networks.parameters())
+        device = str(self.device)
+        state = fingerprint(self.networks.state_dict()), device
         if self._deployed is None or self._deployed[0] != state:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "codec.safetensors"
                 self.export(path)
-                self._deployed = state, self.start.with_weights(path, str(self.device))
+                self._deployed = state, self.start.with_weights(path, device)
         return self._deployed[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What can be loaded again elsewhere.
+
+        The deployed copy goes by a temporary file that is gone, and the helpers are frozen networks
+        on this process's device; both are made again when they are wanted.
+        """
+        return {**self.__dict__, "_deployed": None, "_helpers": {}}
 
     def export(self, path: Path | str) -> None:
         """Write the present weights as a file for ``load_codec("salient:weights=PATH,q=...")``.

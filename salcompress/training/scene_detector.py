@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -15,6 +14,7 @@ from salcompress.data.scenes import make_scene
 from salcompress.detectors.scenes import build_model
 from salcompress.files import write_atomically
 from salcompress.image import to_tensor
+from salcompress.models.weight_file import weight_file
 from salcompress.training.loop import StepResult, TrainResult, train
 from salcompress.training.schedule import Cosine
 from salcompress.training.settings import TrainSettings
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> None:
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in result.weights.items()
     }
-    write_atomically(args.out, save(half))
+    write_atomically(args.out, weight_file(half))
     print(
         f"{result.step} of {args.steps} steps done; {args.out}: "
         f"{args.out.stat().st_size / 1e6:.2f} MB"

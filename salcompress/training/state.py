@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from salcompress.errors import DataError
-from salcompress.files import digest, write_atomically
+from salcompress.errors import DataError, SettingError
+from salcompress.files import write_atomically
+from salcompress.models.weight_file import read_weight_file, weight_file
 from salcompress.training.averages import Averages
 
 _FORMAT = "salcompress training state 1"
@@ -68,7 +67,6 @@ def write_state(
             state[f"steps.{name}"] = moments["step"]
     state |= {f"buffer.{name}": value for name, value in model.named_buffers()}
     state["count"] = averages.count
-    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     about = json.dumps(
         {
             "format": _FORMAT,
@@ -77,7 +75,7 @@ def write_state(
             **progress._asdict(),
         }
     )
-    write_atomically(path, save(state, {"about": about, "digest": _digest(about, state)}))
+    write_atomically(path, weight_file(state, about=about))
     _restore(state, model, optimizer, averages)
 
 
@@ -149,25 +147,20 @@ def progress_of(path: Path) -> Progress:
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}
-        about = json.loads(metadata["about"])
-        whole = (
-            about["format"] == _FORMAT and _digest(metadata["about"], state) == metadata["digest"]
-        )
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        file = read_weight_file(path, "a training's state")
+        about = json.loads(file.metadata["about"])
+        found = about["format"]
+    except (DataError, SettingError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"checkpoint {path} cannot be resumed ({type(error).__name__}: it is damaged, cut "
-            "short or of another program); "
-            "remove it to start anew"
+            "short or of another program); remove it to start anew"
         ) from error
-    if not whole:
+    if found != _FORMAT:
         raise DataError(
-            f"checkpoint {path} cannot be resumed (it is damaged, or of another version: "
-            f"{about['format']}); remove it to start anew"
+            f"checkpoint {path} cannot be resumed (it is of another version: {found}); remove it "
+            "to start anew"
         )
-    return about, state
+    return about, file.tensors
 
 
 @torch.no_grad()
@@ -206,12 +199,6 @@ def _restore(
                 else steps.clone().to(value.device)
             )
     averages.count.copy_(state["count"])
-
-
-def _digest(about: str, state: Mapping[str, Tensor]) -> str:
-    return digest(
-        about, *(part for name in sorted(state) for part in (name, state[name].numpy().tobytes()))
-    )
 
 
 def _to_eighth(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,17 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salcompress.bitstream.entropy_coder import (
+from salcompress.bitstream.entropy_coder import TABLES, GroupDecoder, count_bits, encode_groups
+from salcompress.bitstream.format import (
     EDGE,
     LARGEST_SCALE,
     MAX_SYMBOL,
     NUM_TABLES,
     PRECISION,
     SMALLEST_SCALE,
-    TABLES,
-    GroupDecoder,
-    count_bits,
-    encode_groups,
 )
 from salcompress.errors import CorruptError
 

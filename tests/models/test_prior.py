@@ -7,14 +7,14 @@ import torch
 
 from salcompress.errors import DataError
 from salcompress.models.batch_extent import Extent
+from salcompress.models.groups import put_group, take_group
 from salcompress.models.integer_layers import (
     HIDDEN_MAX,
     RESIDUAL_MAX,
     DyadicConv,
-    full_precision,
     project,
 )
-from salcompress.models.prior import Prior, put_group, take_group
+from salcompress.models.prior import Prior
 
 
 def random_prior(seed=0, gain=1.5) -> Prior:
@@ -168,29 +168,6 @@ def test_training_computes_what_coding_computes():
     prior.train()
     for (table, mean), (table_trained, mean_trained) in zip(coding, record(prior, levels)):
         assert torch.equal(table, table_trained) and torch.equal(mean, mean_trained)
-
-
-@pytest.mark.skipif(
-    not hasattr(torch.backends, "fp32_precision"), reason="needs the switches of torch 2.9 or newer"
-)
-def test_full_precision_holds_until_the_last_thread_leaves():
-    """Threads that overlap: the first to leave must not open the door for the other, and the last
-    restores what was.
-    """
-    before = torch.get_float32_matmul_precision()
-    first, second = full_precision(), full_precision()
-    try:
-        torch.set_float32_matmul_precision("medium")
-        outside = torch.backends.mkldnn.matmul.fp32_precision
-        assert outside != "ieee"
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
-        second.__exit__(None, None, None)
-        assert torch.backends.mkldnn.matmul.fp32_precision == outside
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def test_images_of_several_sizes_in_one_batch_get_what_each_gets_alone():

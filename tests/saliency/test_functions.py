@@ -16,6 +16,7 @@ from salcompress.data.scenes import make_scene
 from salcompress.errors import DataError, SettingError
 from salcompress.image import encode_image, read_image, to_tensor
 from salcompress.metrics.saliency_scores import mean_scores, score_saliency
+from salcompress.models.weight_file import weight_file
 from salcompress.saliency.functions import (
     NETWORK_WEIGHTS,
     SALIENCY,
@@ -201,7 +202,7 @@ def test_bad_weight_files(weights, tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(DataError, match="is damaged: its weights do not match their digest"):
         load_saliency_network(path)
-    path.write_bytes(save(load(weights), {"config": "{}", "digest": ""}))
+    path.write_bytes(weight_file(load(weights), config="{}"))
     with pytest.raises(DataError, match="is of another network: {}"):
         load_saliency_network(path)
     spoilt = SaliencyNet()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from salcompress.codecs.salient import SalientCodec
+from salcompress.models.compression_model import CompressionModel, ModelConfig, save_model
 from salcompress.training.differentiable_codec import DifferentiableCodec
 from salcompress.training.losses import feature_distance
 
@@ -31,6 +32,37 @@ def test_losses_of_an_image_do_not_depend_on_its_neighbours(picture):
     assert distortion((65, 65)) == pytest.approx(
         distortion((65, 65), (128, 128), (100, 70)), rel=1e-3
     )
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """In training, from weights of a small network."""
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(save_model(CompressionModel(ModelConfig(16, 16, 16, 8, 16))))
+    return DifferentiableCodec(SalientCodec(saliency="uniform", weights=path, device="cpu"))
+
+
+def test_the_deployed_codec_is_that_of_the_present_weights(tiny, picture):
+    """Whatever way they were changed: ``.data`` leaves no trace in a tensor's version."""
+    first = tiny.deployed()
+    assert tiny.deployed() is first
+    weight = tiny.networks.synthesis.head[0].weight
+    version = weight._version
+    weight.data.mul_(0.5)
+    assert weight._version == version
+    second = tiny.deployed()
+    assert second.model_fingerprint != first.model_fingerprint
+    image = np.ascontiguousarray(picture[:64, :64])
+    assert second.decode(second.encode(image)).shape == image.shape
+
+
+def test_a_codec_that_was_tested_can_be_saved_and_loaded(tiny, tmp_path):
+    before = tiny.deployed().model_fingerprint
+    torch.save(tiny, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert again.deployed().model_fingerprint == before
+    assert again.networks.trained_with == tiny.networks.trained_with
 
 
 def test_what_helps_the_codec_follows_it_to_a_device():

@@ -13,11 +13,10 @@ from torch import Tensor
 from salcompress.bitstream.container import check_size
 from salcompress.bitstream.format import cells_of
 from salcompress.codecs.salient import SalientCodec
-from salcompress.codecs.salient.bit_counter import BitCounter
+from salcompress.codecs.salient.bit_counter import stream_bits
 from salcompress.codecs.salient.coder import (
-    SymbolTensors,
     analyse_padded,
-    split,
+    padded,
     synthesise_padded,
     write,
 )
@@ -25,9 +24,10 @@ from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape, in_one_
 from salcompress.codecs.salient.networks import default_device
 from salcompress.codecs.salient.refine import Search
 from salcompress.codecs.salient.refine import cells_at_once as cells_at_once_in_search
+from salcompress.codecs.salient.symbols import HostSymbols, SymbolTensors
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.models.batch_extent import Extent
-from salcompress.models.quality_map import CELL, allocate_levels_of_batch
+from salcompress.models.quality_map import allocate_levels_of_batch
 from salcompress.saliency.batched import DeviceSaliency
 from salcompress.saliency.functions import (
     SHIPPED_NETWORK,
@@ -121,14 +121,12 @@ class BatchedCodec:
         self._pool = pool or (
             concurrent.futures.ThreadPoolExecutor(1, "salcompress-coder") if real_streams else None
         )
-        self._count = BitCounter(self.device)
         network = SHIPPED_NETWORK if codec.saliency is network_saliency else codec.saliency
-        # a search weighs the errors by maps of the image's size, and beside it the time of the
-        # network on the host is little
-        on_device = (
-            self.device.type == "cuda" and isinstance(network, NetworkSaliency) and not codec.effort
-        )
-        self._saliency = DeviceSaliency(network.load(str(self.device))) if on_device else None
+        # A search weighs the errors by maps of the image's size. Beside it, the time of the network
+        # on the host is little.
+        self._saliency = None
+        if self.device.type == "cuda" and isinstance(network, NetworkSaliency) and not codec.effort:
+            self._saliency = DeviceSaliency(network.load(str(self.device)))
 
     def start(
         self,
@@ -148,7 +146,7 @@ class BatchedCodec:
                 there is not enough memory.
             DataError: In place of a SettingError about one image if it has a name.
         """
-        named = [None] * len(images) if names is None else list(names)
+        named: list[str | None] = [None] * len(images) if names is None else list(names)
         codecs = (
             [self.codec] * len(images)
             if qualities is None
@@ -165,16 +163,16 @@ class BatchedCodec:
     ) -> CompressedBatch:
         moved = [image.to(self.device, non_blocking=True) for image in images]
         levels, maps = self._steered(images, moved, names, codecs)
-        decoded: list[Tensor | None] = [None] * len(images)
-        rates: list[tuple[list[int], Callable[[], list[int]]]] = []
-        streams: list[concurrent.futures.Future | None] = [None] * len(images)
+        decoded: dict[int, Tensor] = {}
+        rates: list[tuple[list[int], Callable[[], list[Tensor]]]] = []
+        written: dict[int, concurrent.futures.Future] = {}
         model = self.codec.model
         for members in (in_one_batch if self.mixed_sizes else by_shape)(
-            [tuple(found.shape) for found in levels], self.cells_at_once
+            [_cells(found) for found in levels], self.cells_at_once
         ):
             cell_levels, extent = self._together([levels[k] for k in members])
-            pictures = _padded([moved[k] for k in members], tuple(cell_levels.shape[2:]))
-            sizes = [tuple(images[k].shape[1:]) for k in members]
+            pictures = padded([moved[k] for k in members], _size(cell_levels[0]))
+            sizes = [_size(images[k]) for k in members]
             search = None
             if self.codec.effort:
                 search = Search(
@@ -187,20 +185,22 @@ class BatchedCodec:
                 for k, stream in zip(
                     members, self._write(found, sizes, [codecs[k] for k in members])
                 ):
-                    streams[k] = stream
+                    written[k] = stream
             else:
                 base = _to_device(
                     torch.tensor([codecs[k].base_level for k in members]), self.device
                 )
-                rates.append((members, _on_host([self._count(found, base)])))
+                rates.append((members, _on_host([stream_bits(found, base)])))
             pixels = synthesise_padded(
                 model, found.latent, found.cell_levels, self.mixed_precision, extent
             )
             for k, image, (height, width) in zip(members, pixels, sizes):
                 decoded[k] = image[:, :height, :width].contiguous()
+        pictures_in_order = [decoded[k] for k in range(len(images))]
         if self.real_streams:
+            streams = [written[k] for k in range(len(images))]
             return CompressedBatch(
-                decoded, lambda: [8 * len(stream.result()) for stream in streams], streams
+                pictures_in_order, lambda: [8 * len(stream.result()) for stream in streams], streams
             )
 
         def counted() -> list[int]:
@@ -211,7 +211,7 @@ class BatchedCodec:
             }
             return [by_image[k] for k in range(len(images))]
 
-        return CompressedBatch(decoded, counted, [])
+        return CompressedBatch(pictures_in_order, counted, [])
 
     def _steered(
         self,
@@ -234,7 +234,7 @@ class BatchedCodec:
         elif self._saliency is not None:
             fitting = [k for k, image in enumerate(images) if self._saliency.fits(*image.shape[1:])]
             cells = dict(zip(fitting, self._saliency([moved[k] for k in fitting])))
-        levels: list[Tensor | None] = [None] * len(images)
+        levels: dict[int, Tensor] = {}
         for members in by_shape(shapes):
             steered = [k for k in members if k in cells]
             if steered:
@@ -248,7 +248,7 @@ class BatchedCodec:
                 for k, found in zip(steered, allocated):
                     levels[k] = found
         for k, image in enumerate(images):
-            if levels[k] is None:
+            if k not in levels:
                 with refusal_named(names[k]):
                     saliency = codecs[k].saliency_of(
                         np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
@@ -257,13 +257,13 @@ class BatchedCodec:
                 if self.codec.effort:
                     maps[k] = saliency
                 levels[k] = _to_device(torch.from_numpy(found.astype(np.int64)), self.device)
-        return levels, maps
+        return [levels[k] for k in range(len(images))], maps
 
     def _together(self, levels: Sequence[Tensor]) -> tuple[Tensor, Extent | None]:
         """Levels of images as one batch (N, 1, rows, columns), and where the images are in it if
         they are of several shapes.
         """
-        shapes = [tuple(found.shape) for found in levels]
+        shapes = [_cells(found) for found in levels]
         if len(set(shapes)) == 1:
             return torch.stack(list(levels))[:, None], None
         rows, columns = (max(sides) for sides in zip(*shapes))
@@ -295,11 +295,12 @@ class BatchedCodec:
         def one(k: int) -> bytes:
             parts = [part.numpy() for part in arrived()]
             here = [part[k : k + 1] for part in _cut(parts, cells_of(*sizes[k]))]
-            (image,) = split(
-                here[-1], [group.astype(np.int32) for group in here[:count]], here[count:-1], found
-            )
+            *symbols, levels = (part[0] for part in here)
+            groups = [group.astype(np.int32) for group in symbols[:count]]
+            image = HostSymbols(levels, groups, symbols[count:])
             return write(image, sizes[k], codecs[k].base_level, codecs[k].model_fingerprint)
 
+        assert self._pool is not None  # it is made where real streams are asked for
         return [self._pool.submit(one, k) for k in range(len(sizes))]
 
 
@@ -366,18 +367,14 @@ def _cut(parts: Sequence[np.ndarray], cells: tuple[int, int]) -> list[np.ndarray
     return [*cut, levels[:, : cells[0], : cells[1]]]
 
 
-def _padded(images: Sequence[Tensor], cells: tuple[int, int]) -> Tensor:
-    """One batch (N, 3, 64 rows, 64 columns); an image's last row and column repeat beyond its edge."""
-    shape = (len(images), 3, cells[0] * CELL, cells[1] * CELL)
-    batch = torch.empty(
-        shape, dtype=torch.uint8, device=images[0].device, memory_format=torch.channels_last
-    )
-    for padded, image in zip(batch, images):
-        height, width = image.shape[1:]
-        padded[:, :height, :width] = image
-        padded[:, :height, width:] = image[:, :, -1:]
-        padded[:, height:] = padded[:, height - 1 : height]
-    return batch
+def _size(image: Tensor) -> tuple[int, int]:
+    """Height and width of (C, H, W)."""
+    return image.shape[1], image.shape[2]
+
+
+def _cells(levels: Tensor) -> tuple[int, int]:
+    """Rows and columns of levels."""
+    return levels.shape[0], levels.shape[1]
 
 
 def _to_device(values: Tensor, device: torch.device) -> Tensor:

@@ -1,71 +1,111 @@
-"""Lengths of streams in bits, counted from the integer tables where the symbols are, so that
-nothing waits for the device.
+"""Where the rate is counted: the bits of symbols by the coder's integer tables, without writing a
+stream.
+
+One image is a batch of one. The counts are made where the symbols are, so that nothing waits for a
+device.
 """
+
+import functools
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.bitstream.entropy_coder import EDGE, MAX_SYMBOL, NUM_TABLES, TABLE_BITS, count_bits
-from salcompress.codecs.salient.coder import OVERHEAD_BITS, SymbolTensors
-from salcompress.models.prior import NUM_COARSE_GROUPS
+from salcompress.bitstream.entropy_coder import count_bits
+from salcompress.bitstream.format import HEADER_BYTES, MAX_SYMBOL, NUM_TABLES
+from salcompress.codecs.salient.level_map import map_bits
+from salcompress.codecs.salient.symbols import SymbolTensors
+from salcompress.models.batch_extent import Extent
+from salcompress.models.groups import NUM_COARSE_GROUPS, NUM_GROUPS, checkerboard, quarters
 
+OVERHEAD_BITS = 8 * HEADER_BYTES + 32
+"""Of a stream beside what its symbols cost: the header, and half a word of the coder's state."""
 _NUM_SYMBOLS = 2 * MAX_SYMBOL + 1
 
 
-class BitCounter:
-    """Counts what :func:`salcompress.codecs.salient.coder.count` counts, of whole batches.
+def stream_bits(found: SymbolTensors, base: Tensor) -> Tensor:
+    """Length of each image's stream in bits, headers included; the stream's own within 64 bits.
 
     Args:
-        device: Of the symbols.
+        found: The images' symbols.
+        base: Base level of each image, int64 (N,).
+
+    Returns:
+        int64 (N,).
     """
-
-    def __init__(self, device: torch.device | str):
-        symbols = np.tile(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1), NUM_TABLES)
-        bits = count_bits(symbols, np.repeat(np.arange(NUM_TABLES), _NUM_SYMBOLS))
-        self._bits = torch.from_numpy(bits).to(
-            device
-        )  # of every symbol under every table, so that one look-up is enough
-        self._table_bits = torch.from_numpy(TABLE_BITS).to(device)
-
-    def __call__(self, found: SymbolTensors, levels: Tensor) -> Tensor:
-        """Length of each image's stream, headers included, int64 (N,); images were coded at base
-        ``levels``, int64 (N,).
-        """
-        symbols = torch.cat([group.flatten(1) for group in found.groups], 1)
-        tables = torch.cat([used.flatten(1) for used in found.tables], 1)
-        # take, not index: it neither waits for the device nor makes a second index tensor
-        bits = torch.take(
-            self._bits, tables.to(torch.int64).mul_(_NUM_SYMBOLS).add_(symbols).add_(MAX_SYMBOL)
+    symbols = torch.cat([group.flatten(1) for group in found.groups], 1)
+    bits = symbol_bits(symbols, torch.cat([used.flatten(1) for used in found.tables], 1))
+    if found.extent is not None:
+        bits *= torch.cat(
+            [_inside(found, found.extent, k).flatten(1) for k in range(len(found.groups))], 1
         )
-        inside = None
-        if found.extent is not None:
-            per_cell = [0.5 if k < NUM_COARSE_GROUPS else 2 for k in range(len(found.groups))]
-            bits *= torch.cat(
-                [
-                    found.extent.inside(group.shape[2:], each, even=each < 1)
-                    .expand(group.shape)
-                    .flatten(1)
-                    for group, each in zip(found.groups, per_cell)
-                ],
-                1,
-            )
-            inside = found.extent.inside(found.cell_levels.shape[2:], 1)[:, 0]
-        return (
-            torch.ceil(
-                bits.sum(1) + self._map_bits(found.cell_levels[:, 0], levels[:, None, None], inside)
-            ).long()
-            + OVERHEAD_BITS
-        )
+    return torch.ceil(bits.sum(1) + _map_bits(found, base).sum((1, 2))).long() + OVERHEAD_BITS
 
-    def _map_bits(self, levels: Tensor, base: Tensor, inside: Tensor | None) -> Tensor:
-        """Of quality maps (N, rows, columns): differences from the cell before, by the table that
-        suits each map best; float64 (N,).
-        """
-        first_column = torch.cat([base, levels[:, :-1, :1]], 1)
-        differences = (levels - torch.cat([first_column, levels[:, :, :-1]], 2)).flatten(1)
-        bits, plain = self._table_bits[:, differences + EDGE], levels == base
-        if inside is not None:
-            bits, plain = bits * inside.flatten(1), plain | (inside == 0)
-        bits = bits.sum(2).amin(0)
-        return torch.where(plain.flatten(1).all(1), torch.zeros_like(bits), bits)
+
+def spatial_bits(found: SymbolTensors, base: Tensor) -> Tensor:
+    """Bits at each 16x16 place of the padded images; the header counts nowhere.
+
+    A cell's level-2 symbols and its entry of the quality map count in equal parts at its 16 places.
+    Level 2 is padded to even sides: what lies beyond the last cell counts with that.
+
+    Args:
+        found, base: As of :func:`stream_bits`; the images are of one size.
+
+    Returns:
+        float64 (N, 4 rows, 4 columns).
+    """
+    cells = _map_bits(found, base).clone()
+    count, rows, columns = cells.shape
+    padded = cells.new_zeros(count, rows + rows % 2, columns + columns % 2)
+    places = cells.new_zeros(count, 4 * rows, 4 * columns)
+    for index, (symbols, tables) in enumerate(zip(found.groups, found.tables)):
+        bits = symbol_bits(symbols, tables)
+        if index < NUM_COARSE_GROUPS:
+            for part, (row, column) in zip(bits.chunk(2, 1), checkerboard(index)):
+                padded[:, row::2, column::2] += part.sum(1)
+        else:
+            phases = quarters(index - NUM_COARSE_GROUPS)
+            for part, (_, (row, column)) in zip(bits.chunk(NUM_GROUPS, 1), phases):
+                places[:, row::2, column::2] += part.sum(1)
+    padded[:, rows - 1] += padded[:, rows:].sum(1)
+    padded[:, :, columns - 1] += padded[:, :, columns:].sum(2)
+    cells += padded[:, :rows, :columns]
+    return places + (cells / 16).repeat_interleave(4, 1).repeat_interleave(4, 2)
+
+
+def symbol_bits(symbols: Tensor, tables: Tensor) -> Tensor:
+    """Bits of each symbol under its table, as ``entropy_coder.count_bits`` has them.
+
+    Args:
+        symbols: int32, of any shape.
+        tables: uint8, of the same shape.
+
+    Returns:
+        float64, of the same shape.
+    """
+    # take, not an index: it neither waits for the device nor makes a second index tensor
+    place = tables.to(torch.int64).mul_(_NUM_SYMBOLS).add_(symbols).add_(MAX_SYMBOL)
+    return torch.take(_bits(symbols.device), place)
+
+
+@functools.cache
+def _bits(device: torch.device) -> Tensor:
+    """Bits of every symbol under every table, so that one look-up is enough."""
+    symbols = np.tile(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1), NUM_TABLES)
+    bits = count_bits(symbols, np.repeat(np.arange(NUM_TABLES), _NUM_SYMBOLS))
+    return torch.from_numpy(bits).to(device)
+
+
+def _map_bits(found: SymbolTensors, base: Tensor) -> Tensor:
+    """Bits of each cell's entry of the quality map, float64 (N, rows, columns)."""
+    levels, inside = found.cell_levels[:, 0], None
+    if found.extent is not None:
+        inside = found.extent.inside(found.cell_levels.shape[2:], 1)[:, 0]
+    return map_bits(levels, base, inside)[1]
+
+
+def _inside(found: SymbolTensors, extent: Extent, index: int) -> Tensor:
+    """1 where the images have symbols of a group, 0 in the padding, of the group's shape."""
+    group, coarse = found.groups[index], index < NUM_COARSE_GROUPS
+    inside = extent.inside(group.shape[2:], 0.5 if coarse else 2, even=coarse)
+    return inside.expand(group.shape)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from salcompress.bitstream.container import CELL, NUM_LEVELS, check_size, read_stream
-from salcompress.bitstream.format import cells_of
+from salcompress.bitstream.container import check_size, read_stream
+from salcompress.bitstream.format import CELL, NUM_LEVELS, cells_of
 from salcompress.codecs.base import Codec, CodingMaps, Option, convert_options
 from salcompress.codecs.salient.grouping import by_shape
 from salcompress.codecs.salient.networks import (
@@ -38,8 +38,10 @@ from salcompress.saliency.functions import (
 from salcompress.spec import quote_value
 
 if TYPE_CHECKING:
-    from salcompress.codecs.salient.coder import Analysed
+    from torch import Tensor
+
     from salcompress.codecs.salient.refine import ReconstructionLoss
+    from salcompress.codecs.salient.symbols import SymbolTensors
     from salcompress.models.compression_model import CompressionModel
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "codec.safetensors"
@@ -121,22 +123,33 @@ class SalientCodec(Codec):
         self._given_saliency, self._steering = saliency, steering_label(saliency)
 
     @property
-    def setting(self) -> str:
+    def setting(self) -> str:  # type: ignore[override]  # the protocol's attribute is read alone
+        weights = [] if self.weights == WEIGHTS else [f"weights={quote_value(str(self.weights))}"]
+        return ",".join([*self._coding_options(), *weights])
+
+    def _coding_options(self) -> list[str]:
+        """What of the setting is no path."""
         parts = [f"q={self.quality!r}", f"saliency={self._steering}"]
         if self.saliency is not uniform_saliency:
             parts.append(f"saliency_strength={_short(self.saliency_strength)}")
-        if (
-            self.effort
-        ):  # what is not searched has the fingerprint that it had before there was a search
+        if self.effort:
             parts.append(f"effort={self.effort}")
-        if self.weights != WEIGHTS:
-            parts.append(f"weights={quote_value(str(self.weights))}")
-        return ",".join(parts)
+        return parts
 
     @property
-    def fingerprint(self) -> str:
-        steered_by = f"+{network_fingerprint()}" if self.saliency is network_saliency else ""
-        return f"salient:{self.setting}@{self.model_fingerprint.hex()}{steered_by}"
+    def fingerprint(self) -> str:  # type: ignore[override]  # as setting
+        used = [self.model_fingerprint.hex()]
+        if self.saliency is network_saliency:
+            used.append(network_fingerprint())
+        if self.effort:
+            used += self._loaded.trained_with.departures()
+        return f"salient:{','.join(self._coding_options())}@{'+'.join(used)}"
+
+    def __repr__(self) -> str:
+        options = self.setting.split(",")
+        if self.device is not None:
+            options.append(f"device={self.device}")
+        return f"SalientCodec({', '.join(options)})"
 
     def __reduce__(self):
         arguments = {
@@ -227,7 +240,7 @@ class SalientCodec(Codec):
         Raises:
             SettingError: One is no image, or too large.
         """
-        from salcompress.codecs.salient.coder import write
+        from salcompress.codecs.salient.coder import on_host, write
         from salcompress.codecs.salient.refine import cells_at_once
 
         streams: list[bytes] = [b""] * len(images)
@@ -237,7 +250,7 @@ class SalientCodec(Codec):
         for members in by_shape(
             shapes, cells_at_once(self.device or default_device(), self.effort)
         ):
-            for k, found in zip(members, self._analysed([images[k] for k in members])):
+            for k, found in zip(members, on_host(self._analysed([images[k] for k in members]))):
                 streams[k] = write(
                     found, images[k].shape[:2], self.base_level, self.model_fingerprint
                 )
@@ -261,7 +274,7 @@ class SalientCodec(Codec):
             SettingError: ``image`` is none, ``effort`` is no integer in its range, or 0 with a
                 loss; or the loss gives no scalar, is not finite, or has no gradient.
         """
-        from salcompress.codecs.salient.coder import write
+        from salcompress.codecs.salient.coder import on_host, write
         from salcompress.codecs.salient.refine import USUAL_STEPS
 
         searching = self.with_effort(self.effort or USUAL_STEPS if effort is None else effort)
@@ -270,12 +283,12 @@ class SalientCodec(Codec):
                 "loss must be a function of the reconstruction, and needs an effort of at least 1; "
                 f"got {type(loss).__name__} and effort {searching.effort}"
             )
-        (found,) = searching._analysed([image], loss)
+        (found,) = on_host(searching._analysed([image], loss))
         return write(found, image.shape[:2], self.base_level, self.model_fingerprint)
 
     def _analysed(
         self, images: Sequence[np.ndarray], loss: "ReconstructionLoss | None" = None
-    ) -> list["Analysed"]:
+    ) -> "SymbolTensors":
         """Symbols of images of one padded size, after a search if there is to be one."""
         from salcompress.codecs.salient.coder import analyse
         from salcompress.codecs.salient.refine import Search
@@ -297,14 +310,14 @@ class SalientCodec(Codec):
 
         opened = [read_stream(stream, self.model_fingerprint) for stream in streams]
         shapes = [cells_of(header.height, header.width) for header, _ in opened]
-        images: list[np.ndarray | None] = [None] * len(streams)
+        images: dict[int, np.ndarray] = {}
         for members in by_shape(shapes):
             decoded = read(self.model, [opened[k] for k in members], shapes[members[0]])
             for k, image in zip(
                 members, synthesise(self.model, decoded.latent, decoded.cell_levels)
             ):
                 images[k] = np.ascontiguousarray(image[: opened[k][0].height, : opened[k][0].width])
-        return images
+        return [images[k] for k in range(len(streams))]
 
     def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps:
         from salcompress.codecs.salient.coder import maps_of
@@ -315,25 +328,33 @@ class SalientCodec(Codec):
 
     def reconstruct(self, image: np.ndarray) -> Reconstruction:
         """Image and rate as encoding and decoding would give them, without writing a stream."""
-        from salcompress.codecs.salient.coder import count, synthesise
+        from salcompress.codecs.salient.bit_counter import spatial_bits, stream_bits
+        from salcompress.codecs.salient.coder import synthesise
 
-        (analysed,) = self._analysed([image])
-        num_bits, bits_map = count(analysed, self.base_level)
-        (decoded,) = synthesise(self.model, analysed.latent, analysed.cell_levels)
+        found = self._analysed([image])
+        base = self._base_levels(found)
+        (decoded,) = synthesise(self.model, found.latent, found.cell_levels)
         return Reconstruction(
-            np.ascontiguousarray(decoded[: image.shape[0], : image.shape[1]]), num_bits, bits_map
+            np.ascontiguousarray(decoded[: image.shape[0], : image.shape[1]]),
+            int(stream_bits(found, base)),
+            spatial_bits(found, base)[0].cpu().numpy(),
         )
 
     def num_bits(self, image: np.ndarray) -> int:
         """``reconstruct(image).num_bits`` without the image: in half of the time."""
-        from salcompress.codecs.salient.coder import count
+        from salcompress.codecs.salient.bit_counter import stream_bits
 
-        return count(*self._analysed([image]), self.base_level)[0]
+        found = self._analysed([image])
+        return int(stream_bits(found, self._base_levels(found)))
+
+    def _base_levels(self, found: "SymbolTensors") -> "Tensor":
+        """The base level of each image of a batch, where its symbols are."""
+        return found.cell_levels.new_full((len(found.cell_levels),), self.base_level)
 
     def time_parts(self, image: np.ndarray) -> dict[str, float]:
         """Seconds of each part of one encoding and decoding of an image."""
-        from salcompress.codecs.salient.coder import time_parts
         from salcompress.codecs.salient.refine import Search
+        from salcompress.codecs.salient.timing import time_parts
 
         search = Search(self.effort, [image.shape[:2]]) if self.effort else None
         return time_parts(

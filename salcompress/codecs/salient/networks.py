@@ -80,7 +80,7 @@ def model_on_device(model: "CompressionModel", device: str) -> "CompressionModel
 def _proved_exact(model: "CompressionModel", device: str) -> "CompressionModel":
     import torch
 
-    moved = copy.deepcopy(model).to(device, memory_format=torch.channels_last)
+    moved = copy.deepcopy(model).to(device).to(memory_format=torch.channels_last)
     expected = model.prior.known_answer(
         "cpu"
     )  # which loading has compared with that of the machine that trained it

@@ -5,12 +5,14 @@ that search says of a level is then where the trials begin; what they decide is 
 with it.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from salcompress.bitstream.container import NUM_LEVELS
+from salcompress.bitstream.format import NUM_LEVELS
 from salcompress.errors import SettingError
 
 if TYPE_CHECKING:
@@ -25,82 +27,94 @@ def quality_of(level: int) -> float:
     return level / (NUM_LEVELS - 1)
 
 
+def check_target(name: str, value: float) -> None:
+    """Raise unless a target can be one.
+
+    Args:
+        name: ``bpp`` or ``psnr``.
+        value: The target: bits per pixel, or dB.
+
+    Raises:
+        SettingError: It is not a positive number.
+    """
+    if not 0 < value < math.inf:
+        unit = {"bpp": "bits per pixel, as 0.3", "psnr": "decibels, as 32"}[name]
+        raise SettingError(f"target {name} must be a positive number of {unit}; got {value:g}")
+
+
 def level_for_bpp(codec: "SalientCodec", image: np.ndarray, bpp: float) -> int:
     """The highest level at which the stream of an image costs at most ``bpp`` bits per pixel.
 
     Raises:
-        SettingError: Even level 0 costs more.
+        SettingError: ``bpp`` is not positive, or even level 0 costs more.
     """
-    limit = bpp * image.shape[0] * image.shape[1]
+    check_target("bpp", bpp)
 
-    def keeps(effort: int, level: int) -> bool:
+    @functools.cache
+    def bpp_of(effort: int, level: int) -> float:
         stream = codec.with_quality(quality_of(level)).with_effort(effort).encode(image)
-        return 8 * len(stream) <= limit
+        return 8 * len(stream) / (image.shape[0] * image.shape[1])
 
-    return last_level(keeps, codec.effort, f"{bpp:g} bpp")
+    level = last_level(lambda effort, level: bpp_of(effort, level) <= bpp, codec.effort)
+    if level is None:
+        raise SettingError(
+            f"target {bpp:g} bpp is out of reach for this image: even the lowest quality, q=0, "
+            f"costs {bpp_of(codec.effort, 0):.4f} bpp"
+        )
+    return level
 
 
 def level_for_psnr(codec: "SalientCodec", image: np.ndarray, psnr: float) -> int:
     """The lowest level that reaches ``psnr`` dB on an image.
 
     Raises:
-        SettingError: Even level 63 does not.
+        SettingError: ``psnr`` is not positive, or even level 63 does not reach it.
     """
     from salcompress.metrics.psnr_ssim import psnr as measure
 
-    def reaches(effort: int, level: int) -> bool:
+    check_target("psnr", psnr)
+
+    @functools.cache
+    def psnr_of(effort: int, level: int) -> float:
         found = codec.with_quality(quality_of(level)).with_effort(effort).reconstruct(image)
-        return (measure(image, found.image) or np.inf) >= psnr
+        decibels = measure(image, found.image)
+        return math.inf if decibels is None else decibels
 
-    return first_level(reaches, codec.effort, f"{psnr:g} dB")
+    level = first_level(lambda effort, level: psnr_of(effort, level) >= psnr, codec.effort)
+    if level is None:
+        raise SettingError(
+            f"target {psnr:g} dB is out of reach for this image: even the highest quality, q=1, "
+            f"reaches {psnr_of(codec.effort, NUM_LEVELS - 1):.2f} dB"
+        )
+    return level
 
 
-def last_level(keeps: Meets, effort: int, target: str) -> int:
+def last_level(keeps: Meets, effort: int) -> int | None:
     """The highest quality level, 0 .. 63, that keeps a bound which low levels keep and high ones
-    break.
+    break; None where not even level 0 keeps it.
 
     Args:
         keeps: Whether coding with an effort keeps it at a level.
         effort: Of the encoder's search.
-        target: What it is, for the error.
-
-    Raises:
-        SettingError: Not even level 0 keeps it.
     """
     found = _last(lambda level: keeps(0, level), first=0, step=NUM_LEVELS // 2)
     if effort:
         found = _last(lambda level: keeps(effort, level), first=max(found, 0))
-    if found < 0:
-        raise SettingError(
-            f"target {target} is out of reach for this image: even the lowest quality, q=0, "
-            "costs more"
-        )
-    return found
+    return None if found < 0 else found
 
 
-def first_level(reaches: Meets, effort: int, target: str) -> int:
+def first_level(reaches: Meets, effort: int) -> int | None:
     """The lowest quality level, 0 .. 63, that reaches a target which high levels reach and low ones
-    miss.
+    miss; None where not even level 63 reaches it.
 
     Args:
         reaches: Whether coding with an effort reaches it at a level.
         effort: Of the encoder's search.
-        target: What it is, for the error.
-
-    Raises:
-        SettingError: Not even level 63 reaches it.
     """
     last = NUM_LEVELS - 1
-    # levels counted from the top: the highest count that still reaches it is the lowest such level
-    found = _last(lambda below: reaches(0, last - below), first=0, step=NUM_LEVELS // 2)
-    if effort:
-        found = _last(lambda below: reaches(effort, last - below), first=max(found, 0))
-    if found < 0:
-        raise SettingError(
-            f"target {target} is out of reach for this image: even the highest quality, q=1, is "
-            "worse"
-        )
-    return last - found
+    # counted from the top, the highest count that still reaches the target is the lowest level
+    found = last_level(lambda effort, below: reaches(effort, last - below), effort)
+    return None if found is None else last - found
 
 
 def _last(holds: Callable[[int], bool], first: int, step: int = 1) -> int:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from salcompress.bitstream.format import cells_of
+from salcompress.bitstream.format import CELL, MAX_SYMBOL, cells_of
 from salcompress.codecs.salient.grouping import CELLS_AT_ONCE
 from salcompress.codecs.salient.search_loss import (
     CallersBits,
@@ -38,8 +38,7 @@ from salcompress.codecs.salient.search_loss import (
 from salcompress.codecs.salient.tiles import Tile, tiles_of
 from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
-from salcompress.models.prior import MAX_SYMBOL, GroupParameters, take_group
-from salcompress.models.quality_map import CELL
+from salcompress.models.groups import GroupParameters, take_group
 
 USUAL_STEPS = 150
 """Steps of a search whose number nobody gave."""
@@ -52,7 +51,7 @@ SEARCHED_AT_ONCE_ON_GPU = 512
 _LEARNING_RATE = 0.02  # falls from half of the steps on, to a tenth
 _FULL_SHARE, _LAST_RATE = 0.5, 0.1
 _HOTTEST, _COLDEST, _COOLING, _HOT_SHARE = 0.5, 0.01, 1.5, 0.2  # temperatures of the annealing
-_EDGE = 1e-5  # the probabilities of the two symbols have infinite slopes at 0 and 1
+_LEAST_SHARE = 1e-5  # the probabilities of the two symbols have infinite slopes at 0 and 1
 _NOISE_SIDE = 24  # positions of a group after which the noise repeats
 _SEED = 20201209
 
@@ -98,9 +97,9 @@ def refine(
 
     The loss of an image in bits has the terms of training: bits from likelihoods, plus lambda of
     each cell times the squared error in 8-bit units and the perceptual distance, with the weights
-    :data:`ERROR_WEIGHT` and :data:`PERCEPTUAL_WEIGHT`. Both are of the reconstruction cut off at
-    [0, 1], as decoding cuts it off. Images do not influence each other, and the noise is the same
-    for all of them and in every call.
+    :data:`ERROR_WEIGHT` and :data:`PERCEPTUAL_SHARE` over those in training. Both are of the
+    reconstruction cut off at [0, 1], as decoding cuts it off. Images do not influence each other,
+    and the noise is the same for all of them and in every call.
 
     Call it with autocast off and products in full precision, as when coding.
 
@@ -169,7 +168,9 @@ def _refine_in_tiles(
     """Refine the latents of one image, in place, tile after tile; each sees those before it as
     refined.
     """
-    error_cost = error_bits(cell_levels, search.sizes, search.saliency)
+    error_cost = error_bits(
+        cell_levels, search.sizes, search.saliency, model.trained_with.saliency_weight
+    )
     whole = None
     if search.loss is not None:
         with torch.no_grad():
@@ -230,9 +231,13 @@ class _Window:
             self.callers = CallersBits(search.loss, search.sizes[0], tile, whole)
             return
         if error_cost is None:
-            error_cost = error_bits(cell_levels, search.sizes, search.saliency)
+            error_cost = error_bits(
+                cell_levels, search.sizes, search.saliency, model.trained_with.saliency_weight
+            )
         self._error_cost = error_cost
-        self._perceptual = PerceptualBits(self.image, cell_levels, error_cost > 0)
+        self._perceptual = PerceptualBits(
+            self.image, cell_levels, error_cost > 0, model.trained_with.perceptual_weight
+        )
 
     def loss(
         self, latent: Tensor, hyper: Tensor, quantise: Quantise, mixed_precision: bool = False
@@ -263,7 +268,7 @@ def _anneal(
         before, reconstruction = window.loss(latent, hyper, to_symbols)
         if window.callers is not None:
             window.callers.shows(reconstruction)
-    values = [latent.clone().requires_grad_(), hyper.clone().requires_grad_()]
+    values = latent.clone().requires_grad_(), hyper.clone().requires_grad_()
     tile = window.tile
     free = [None, None] if tile is None else [tile.free(latent, 4), tile.free(hyper, 1)]
     noise = torch.Generator(latent.device).manual_seed(_SEED)
@@ -304,9 +309,9 @@ def _mixing(temperature: float, noise: torch.Generator, free: Sequence[Tensor | 
 
     def quantise(offset: Tensor, group: GroupParameters) -> Tensor:
         low = offset.detach().floor()
-        share = (offset - low).clamp(_EDGE, 1 - _EDGE)
+        share = (offset - low).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
         logit = 0.5 * torch.log((1 + share) * share / ((1 - share) * (2 - share)))
-        uniform = _noise_like(offset, noise).clamp_(_EDGE, 1 - _EDGE)
+        uniform = _noise_like(offset, noise).clamp_(_LEAST_SHARE, 1 - _LEAST_SHARE)
         upper = torch.sigmoid(((logit / temperature) + torch.logit(uniform)) / temperature)
         mixture = low + upper
         mask = free[group.level - 1]

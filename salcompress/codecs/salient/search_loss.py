@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from salcompress.bitstream.format import CELL, MAX_SYMBOL
 from salcompress.codecs.salient.tiles import Tile
 from salcompress.errors import SettingError
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
+from salcompress.models.groups import GroupParameters, take_group
 from salcompress.models.lagrangian import lambda_of, saliency_weights
-from salcompress.models.prior import MAX_SYMBOL, GroupParameters, take_group
-from salcompress.models.quality_map import CELL
 
 ERROR_WEIGHT = 1.5
-"""Weight of the squared error in the search, over that in training; see :data:`PERCEPTUAL_WEIGHT`.
+"""Weight of the squared error in the search, over that in training; see :data:`PERCEPTUAL_SHARE`.
 """
-PERCEPTUAL_WEIGHT = 50.0
-"""Squared error, in 8-bit units, that a perceptual distance of 1 counts as much as.
+PERCEPTUAL_SHARE = 0.25
+"""Weight of the perceptual distance in the search, over that in training.
 
-The shipped weights were trained with 200, beside a squared error of weight 1. A search for squared
-error alone undoes what that training did for the eye. On crops of four photographs outside all test
-sets, 150 steps, rate at equal PSNR and at equal perceptual distance:
+The shipped weights were trained with a perceptual weight of 200, beside a squared error of weight
+1. A search for squared error alone undoes what that training did for the eye. On crops of four
+photographs outside all test sets, 150 steps, rate at equal PSNR and at equal perceptual distance:
 
 ===============  =================  =======  ===================
 weight of error  perceptual weight  PSNR     perceptual distance
@@ -37,9 +37,6 @@ weight of error  perceptual weight  PSNR     perceptual distance
 1                200                -5.1 %   -24.2 %
 ===============  =================  =======  ===================
 """
-SALIENCY_WEIGHT = 1.5
-"""Strength of :func:`~salcompress.models.lagrangian.saliency_weights` with which the shipped
-weights were trained (``salcompress/weights/README.md``)."""
 
 ReconstructionLoss = Callable[[Tensor], Tensor]
 """A caller's loss: bits per pixel, a scalar, of a reconstruction (1, 3, H, W) in [0, 1]."""
@@ -84,6 +81,7 @@ def error_bits(
     cell_levels: Tensor,
     sizes: Sequence[tuple[int, int]],
     saliency: Sequence[np.ndarray] | None,
+    saliency_weight: float,
 ) -> Tensor:
     """Bits that a squared error of 1, of one sample in [0, 1], costs at each pixel; 0 in the
     padding.
@@ -92,6 +90,7 @@ def error_bits(
         cell_levels: Integer (N, 1, rows, columns).
         sizes: Height and width of each image.
         saliency: Map of each image, (H, W) in [0, 1]; None weighs all alike.
+        saliency_weight: How much the maps weigh, as in the training of the networks.
 
     Returns:
         float32 (N, 1, 64 rows, 64 columns).
@@ -108,7 +107,7 @@ def error_bits(
             values[0, :height, :width] = torch.from_numpy(found.astype(np.float32)).to(
                 error_cost.device
             )
-        error_cost *= saliency_weights(salient, SALIENCY_WEIGHT, inside)
+        error_cost *= saliency_weights(salient, saliency_weight, inside)
     return error_cost.mul_(inside)
 
 
@@ -121,12 +120,13 @@ class PerceptualBits:
     Args:
         image: (N, 3, H, W) in [0, 1], whole cells.
         inside: Where the images are, bool (N, 1, H, W); what lies beyond is taken from ``image``.
+        trained_weight: Perceptual weight in the training of the networks.
     """
 
-    def __init__(self, image: Tensor, cell_levels: Tensor, inside: Tensor):
+    def __init__(self, image: Tensor, cell_levels: Tensor, inside: Tensor, trained_weight: float):
         self._metric = _metric(str(image.device))
         self._image, self._inside = image, inside
-        self._lambdas = lambda_of(cell_levels) * PERCEPTUAL_WEIGHT
+        self._lambdas = lambda_of(cell_levels) * (PERCEPTUAL_SHARE * trained_weight)
         with torch.no_grad():
             self._features = self._metric.features(image)
 
@@ -170,13 +170,13 @@ class CallersBits:
 
     def shows(self, reconstruction: Tensor) -> None:
         """From now on the image has this reconstruction in the tile."""
-        if self._tile is not None:
+        if self._tile is not None and self._whole is not None:
             within, place = self._tile.shown()
             self._whole[place] = reconstruction[within]
 
     def _seen(self, reconstruction: Tensor) -> Tensor:
         """The whole reconstruction, of the image's size, in [0, 1]."""
-        if self._tile is not None:
+        if self._tile is not None and self._whole is not None:
             (within, place), part = self._tile.shown(), reconstruction
             reconstruction = self._whole.clone()
             reconstruction[place] = part[within]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from salcompress.models.quality_map import CELL
+from salcompress.bitstream.format import CELL
 
 TILE_SIDE = 10
 """Most cells along the side of a tile's core, which is what the tile may change. One cell around

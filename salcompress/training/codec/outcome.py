@@ -26,7 +26,7 @@ def write_weights(model: CompressionModel, result: TrainResult, out: Path) -> st
     Raises:
         OutputError: The file cannot be written.
     """
-    finished = CompressionModel(model.config)
+    finished = CompressionModel(model.config, model.trained_with)
     finished.load_state_dict({name: value.cpu() for name, value in result.weights.items()})
     # a mean of weights within the bounds lies within them, except where float32 rounds it
     finished.prior.project()

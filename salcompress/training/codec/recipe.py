@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from salcompress.bitstream.format import CELL, NUM_LEVELS
 from salcompress.errors import SettingError
 from salcompress.models.lagrangian import Perceptual
-from salcompress.models.quality_map import CELL, NUM_LEVELS
 
 
 class Recipe(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from salcompress.errors import SettingError
-from salcompress.models.compression_model import CompressionModel
+from salcompress.models.compression_model import CompressionModel, TrainedWith
 from salcompress.models.lagrangian import rate_distortion, saliency_weights
 from salcompress.training.codec.recipe import Crops, Recipe, crops_of, random_levels
 from salcompress.training.loop import StepResult, TrainResult, train
@@ -50,6 +50,9 @@ def train_codec(
     decays = isinstance(settings.schedule, Decay)
     largest = _largest_crop(recipe, photographs, decays)
     model.to(memory_format=torch.channels_last)
+    model.trained_with = TrainedWith(
+        recipe.saliency_weight, recipe.perceptual.weight if recipe.perceptual else 0.0
+    )
     settings = settings._replace(
         identity=f"codec {model.config} saliency_weight={recipe.saliency_weight:g} "
         f"perceptual_weight={recipe.perceptual.weight if recipe.perceptual else 0:g}",

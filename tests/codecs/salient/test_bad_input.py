@@ -21,7 +21,7 @@ from salcompress.errors import (
     SettingError,
     TruncatedError,
 )
-from salcompress.models.compression_model import _digest
+from salcompress.models.weight_file import fingerprint
 
 
 def test_every_flipped_byte_and_every_truncation_of_a_small_stream(codec, picture):
@@ -63,7 +63,7 @@ def rewrite(path, change, with_digest=True):
     state = load_file(WEIGHTS)
     change(state, metadata)
     if with_digest and "config" in metadata:
-        metadata["digest"] = _digest(metadata["config"], state)
+        metadata["digest"] = fingerprint(state, metadata["config"])
     save_file(state, path, metadata)
     return path
 
