@@ -10,6 +10,7 @@ from salcompress.cli.arguments import (
     leave_cores_to_workers,
     output_folder,
 )
+from salcompress.errors import SettingError
 
 
 def add_to(commands: Commands) -> None:
@@ -23,7 +24,12 @@ def add_to(commands: Commands) -> None:
         example="salcompress decode streams --out decoded --keep-tree",
     )
     parser.add_argument(
-        "inputs", type=Path, nargs="+", metavar="STREAM", help="streams, and folders of streams"
+        "inputs",
+        type=Path,
+        nargs="+",
+        metavar="STREAM",
+        help="streams, and folders of streams; or one data set that salcompress compress stored, "
+        "whose own codec then decodes",
     )
     parser.add_argument(
         "--out", type=output_folder, required=True, metavar="DIR", help="folder of the images"
@@ -50,6 +56,9 @@ def add_to(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Decode, and say how many images there are."""
     leave_cores_to_workers(args.workers)
+    if (args.inputs[0] / "manifest.json").is_file():
+        _decode_stored(args)
+        return
     from salcompress.cli.inputs import stream_files
     from salcompress.codecs import load_codec
     from salcompress.codecs.stream_files import decode_files
@@ -64,3 +73,18 @@ def run(args: argparse.Namespace) -> None:
     )
     images = "1 image" if len(outcome.done) == 1 else f"{len(outcome.done)} images"
     print(f"{images} in {args.out}")
+
+
+def _decode_stored(args: argparse.Namespace) -> None:
+    if len(args.inputs) > 1:
+        raise SettingError(f"{args.inputs[0]} is a stored data set; give one of them, alone")
+    from tqdm import tqdm
+
+    from salcompress.codecs.stored_images import StoredImages, write_pictures
+
+    images = StoredImages(args.inputs[0])
+    with tqdm(total=len(images), unit="image") as bar:
+        written = write_pictures(
+            images, args.out, args.workers, lambda num_done: bar.update(num_done - bar.n)
+        )
+    print(f"{len(written)} images in {args.out}")

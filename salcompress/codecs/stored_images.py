@@ -1,5 +1,6 @@
 """Stored data sets as images, and the check of one."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from salcompress.data.shards import rebuild_index
 from salcompress.data.storage import Storage, open_storage
 from salcompress.data.stored import StoredStreams, complete, read_manifest
 from salcompress.errors import BitstreamError, DataError, ModelMismatchError
+from salcompress.files import write_atomically
+from salcompress.image import encode_image
+from salcompress.workers import map_in_processes
 
 
 class StoredImages:
@@ -61,6 +65,44 @@ def _on_device(spec: str, device: str | None) -> str:
     if device is None or not spec.startswith("salient"):
         return spec
     return f"{spec}{',' if ':' in spec else ':'}device={device}"
+
+
+def write_pictures(
+    images: StoredImages,
+    out: Path,
+    workers: int = 0,
+    on_image: Callable[[int], None] = lambda num_done: None,
+) -> list[Path]:
+    """Write each image of a stored data set as PNG, under the name it was stored by.
+
+    ``a/x.jpg`` becomes ``a/x.jpg.png``, so that ``x.jpg`` and ``x.png`` stay apart. Files that are
+    there already are left alone, so a call that was stopped goes on.
+
+    Args:
+        images: What is decoded.
+        out: Folder of the pictures.
+        workers: Processes that decode; 0 decodes here.
+        on_image: Called with the number of images that are done.
+
+    Raises:
+        DataError: A shard cannot be read, or a worker process died.
+        BitstreamError: A stream is damaged.
+        OutputError: A picture cannot be written.
+    """
+    paths = [out / f"{image.file_name}.png" for image in images.streams]
+    missing = [k for k, path in enumerate(paths) if not path.exists()]
+    num_done = len(paths) - len(missing)
+    on_image(num_done)
+    function = functools.partial(_write_picture, images, paths)
+    with map_in_processes(function, missing, workers) as written:
+        for _ in written:
+            num_done += 1
+            on_image(num_done)
+    return paths
+
+
+def _write_picture(images: StoredImages, paths: list[Path], k: int) -> None:
+    write_atomically(paths[k], encode_image(images[k], "PNG"))
 
 
 class Verification(NamedTuple):

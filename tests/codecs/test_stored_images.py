@@ -10,7 +10,7 @@ import pytest
 
 from salcompress.codecs import load_codec
 from salcompress.codecs.compress import Sources, compress_images
-from salcompress.codecs.stored_images import StoredImages, verify
+from salcompress.codecs.stored_images import StoredImages, verify, write_pictures
 from salcompress.data.shards import index_name, shard_name
 from salcompress.data.storage import ArrowFolder, LocalFolder
 from salcompress.data.stored import StoredStreams, read_manifest
@@ -266,3 +266,20 @@ def test_any_filesystem_of_pyarrow(sources, tmp_path):
         away.read("nothing")
     with pytest.raises(SettingError, match="cannot be opened"):
         ArrowFolder("nowhere://folder")
+
+
+def test_pictures_come_back_under_their_names(sources, tmp_path):
+    """A call that was stopped goes on: what is there is left alone."""
+    compress(sources, JPEG, tmp_path / "stored")
+    images = StoredImages(tmp_path / "stored")
+    written = write_pictures(images, tmp_path / "pictures", workers=1)
+    assert [str(p.relative_to(tmp_path / "pictures")) for p in written] == [
+        f"{name}.png" for name in sources.file_names
+    ]
+    for k, path in enumerate(written):
+        assert np.array_equal(read_image(path), images[k])
+    written[2].write_bytes(b"mine")
+    written[3].unlink()
+    done = []
+    write_pictures(images, tmp_path / "pictures", on_image=done.append)
+    assert done == [5, 6] and written[2].read_bytes() == b"mine" and written[3].exists()
