@@ -16,7 +16,7 @@ from salcompress.codecs import load_codecs
 from salcompress.evaluation.rate_distortion import RateDistortionPoint, measure_curve
 from salcompress.image import read_image
 from salcompress.reporting.tables import markdown_table, number
-from salcompress.training.photographs import find_images
+from salcompress.training.photograph_files import find_images
 
 
 def figures_at(points: list[RateDistortionPoint], bpp: float) -> list[str]:

@@ -17,11 +17,11 @@ from salcompress.errors import DataError, SalcompressError, SettingError
 
 _ANSWER_S = 5.0
 """Seconds within which a cluster must answer; Ray itself would go on trying for minutes."""
-CPUS_PER_ACTOR = 0.5
+CPUS_PER_ACTOR = 0.25
 """What an actor claims of a core, though it keeps one busy.
 
-Ray Data reads by tasks that claim a whole core. A pool that claimed all cores would leave none for
-them, and wait for ever.
+Ray Data reads by tasks that claim a whole core, and an evaluation has two pools of actors. Pools
+that claimed all cores would leave none for those tasks, which would wait for ever.
 """
 
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -10,13 +11,12 @@ from salcompress.codecs import Codec, with_cache
 from salcompress.data.coco import CocoDataset, CocoImage
 from salcompress.detectors import Detector
 from salcompress.errors import SettingError
-from salcompress.evaluation.kept_pictures import keep_originals
-from salcompress.evaluation.measurement import ImageMeasurement
+from salcompress.evaluation.kept_pictures import keep_decoded, keep_originals
+from salcompress.evaluation.measurement import Conditions, ImageTask, Measure, measure_here
 from salcompress.evaluation.rate_point import RatePoint
 from salcompress.evaluation.records import ImageRecord, RecordFile
 from salcompress.evaluation.results import SourceDigests, write_results
 from salcompress.evaluation.run_folder import RunIdentity, claim_folder, records_path
-from salcompress.evaluation.workers import CodingTask, coded_images
 from salcompress.files import exclusive_folder
 
 _HELD_PIXELS = 2**23
@@ -35,6 +35,7 @@ def evaluate(
     skip_bad: bool = False,
     show_progress: bool = False,
     with_perceptual: bool = True,
+    measure: Measure | None = None,
 ) -> list[RatePoint]:
     """Measure what each codec costs the detector, in bits and in average precision.
 
@@ -57,6 +58,8 @@ def evaluate(
         show_progress: Draw a progress bar on stderr.
         with_perceptual: Measure the learned metric, too: some 0.04 s of a core for an image of
             640x480 at a setting.
+        measure: Measures in place of this machine, ``workers`` and ``detector``, such as
+            :func:`salcompress.distributed.evaluate.measure_on_ray`.
 
     Returns:
         A row for each codec, in order; also written to ``results.jsonl`` and ``summary.csv``.
@@ -84,11 +87,13 @@ def evaluate(
             for codec in distinct
         ]
         left = _settings_left(dataset, files, digests, skip_bad, with_perceptual)
-        tasks = [(image, part) for image, settings in left for part in _in_turns(image, settings)]
-        total, num_left = (
-            len(dataset.images) * len(distinct),
-            sum(len(settings) for _, settings in tasks),
-        )
+        tasks = [
+            ImageTask(image, _objects(dataset, image), part, image.image_id in pictured)
+            for image, settings in left
+            for part in _in_turns(image, settings)
+        ]
+        total = len(dataset.images) * len(distinct)
+        num_left = sum(len(task.settings) for task in tasks)
         progress = stack.enter_context(
             tqdm(
                 total=total,
@@ -98,14 +103,17 @@ def evaluate(
                 smoothing=0.05,
             )
         )
-        coding = [CodingTask(image.path, settings) for image, settings in tasks]
-        coded = stack.enter_context(coded_images(distinct, coding, workers, with_perceptual))
-        for image, settings in tasks:
-            found = next(coded)
-            measurement = ImageMeasurement(folder, dataset, image, found.source_digest, skip_bad)
-            for k, result in zip(settings, found.coded):
-                keep = image.image_id in pictured
-                files[k].append(measurement.record(distinct[k], result, detector, keep))
+        conditions = Conditions(distinct, skip_bad, with_perceptual)
+        results = stack.enter_context(
+            measure_here(conditions, tasks, detector, workers)
+            if measure is None
+            else measure(conditions, tasks)
+        )
+        for task, measured in results:
+            for k, (record, picture) in zip(task.settings, measured, strict=True):
+                if picture is not None:
+                    keep_decoded(folder, task.image, distinct[k], picture)
+                files[k].append(record)
                 progress.update()
         rows = write_results(folder, dataset, distinct, files, identity, digests)
     by_fingerprint = {row.fingerprint: row for row in rows}
@@ -123,6 +131,10 @@ def _identity(dataset: CocoDataset, detector: Detector) -> RunIdentity:
         )
     num_images = len(dataset.images) + len(dataset.skipped)
     return RunIdentity(dataset.name, dataset.fingerprint, label, fingerprint, num_images)
+
+
+def _objects(dataset: CocoDataset, image: CocoImage) -> list[dict[str, Any]]:
+    return dataset.coco.loadAnns(dataset.coco.getAnnIds(imgIds=[image.image_id]))
 
 
 def _in_turns(image: CocoImage, settings: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

@@ -1,74 +1,126 @@
-"""What one setting did to one image, measured and noted."""
+"""What settings do to images, measured and noted."""
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from salcompress.codecs import Codec
-from salcompress.data.coco import SKIP_CURE, CocoDataset, CocoImage
+from salcompress.data.coco import SKIP_CURE, CocoImage
 from salcompress.data.object_mask import object_mask
 from salcompress.detectors import Detector
 from salcompress.errors import DataError
 from salcompress.evaluation.detections import plain_detections
-from salcompress.evaluation.kept_pictures import keep_decoded
 from salcompress.evaluation.records import ImageRecord
-from salcompress.evaluation.round_trip import CodedImage
+from salcompress.evaluation.round_trip import CodedImage, CodedSettings
+from salcompress.evaluation.workers import CodingTask, coded_images
 from salcompress.image import PLACE
 from salcompress.metrics.object_share import bits_on_mask
 
 
-class ImageMeasurement:
-    """Makes the records of one image; what they share is computed once.
+class ImageTask(NamedTuple):
+    """One image that is to be measured at some settings."""
+
+    image: CocoImage
+    objects: Sequence[Mapping[str, Any]]
+    """The image's annotations."""
+    settings: tuple[int, ...]
+    """Positions in the list of codecs."""
+    keeps_pictures: bool
+    """The report wants the decoded pictures."""
+
+
+class Measured(NamedTuple):
+    """What one setting did to one image."""
+
+    record: ImageRecord
+    picture: CodedImage | None
+    """The decoded image, if the report wants it."""
+
+
+class Conditions(NamedTuple):
+    """What all images of a run are measured with."""
+
+    codecs: Sequence[Codec]
+    skip_bad: bool
+    """A setting that cannot code an image gives a record that says so, and no error."""
+    with_perceptual: bool
+    """Measure the learned metric, too."""
+
+
+TaskResult: TypeAlias = tuple[ImageTask, list[Measured]]
+"""A task, and what each of its settings did."""
+
+Measure: TypeAlias = Callable[
+    [Conditions, Sequence[ImageTask]], AbstractContextManager[Iterator[TaskResult]]
+]
+"""Measures tasks somewhere. Within the context the results come in any order of the tasks."""
+
+
+@contextlib.contextmanager
+def measure_here(
+    conditions: Conditions, tasks: Sequence[ImageTask], detector: Detector, workers: int
+) -> Iterator[Iterator[TaskResult]]:
+    """Measure on this machine: the detector in this process, codecs and metrics in workers.
 
     Args:
-        folder: The run folder, for pictures.
-        dataset: Images and annotations.
-        image: The image.
-        source_digest: Of its file; None where it cannot be read.
-        skip_bad: A setting that cannot code the image gives a record that says so, and no error.
-    """
+        workers: See :func:`salcompress.evaluation.workers.coded_images`.
 
-    def __init__(
-        self,
-        folder: Path,
-        dataset: CocoDataset,
-        image: CocoImage,
-        source_digest: str | None,
-        skip_bad: bool,
-    ):
-        self.folder, self.image, self.skip_bad = folder, image, skip_bad
-        self._coco = dataset.coco
+    Raises:
+        SettingError: ``workers`` is negative, or a codec cannot be sent to another process.
+        DataError: (while reading) An image could not be coded, the detector failed, or a worker
+            process died.
+    """
+    coding = [CodingTask(task.image.path, task.settings) for task in tasks]
+    with coded_images(conditions.codecs, coding, workers, conditions.with_perceptual) as coded:
+        yield (
+            (task, measure_image(conditions, task, found, detector))
+            for task, found in zip(tasks, coded)
+        )
+
+
+def measure_image(
+    conditions: Conditions, task: ImageTask, coded: CodedSettings, detector: Detector
+) -> list[Measured]:
+    """What each setting of a task did, after the image was coded.
+
+    Raises:
+        DataError: The image could not be coded (without ``skip_bad``), the detector failed, or what
+            it returned is no list of COCO results.
+    """
+    measurement = _ImageMeasurement(task, coded.source_digest, conditions.skip_bad)
+    return [measurement.measured(result, detector) for result in coded.coded]
+
+
+class _ImageMeasurement:
+    """Makes the records of one image; what they share is computed once."""
+
+    def __init__(self, task: ImageTask, source_digest: str | None, skip_bad: bool):
+        self.task, self.image, self.skip_bad = task, task.image, skip_bad
         self._blank = ImageRecord(
-            image.image_id, image.file_name, image.height, image.width, source_digest
+            self.image.image_id,
+            self.image.file_name,
+            self.image.height,
+            self.image.width,
+            source_digest,
         )
         self._mask: np.ndarray | None = None
 
-    def record(
-        self, codec: Codec, coded: CodedImage | DataError, detector: Detector, keep_picture: bool
-    ) -> ImageRecord:
-        """Detect in the decoded picture, and note all that was measured.
-
-        Args:
-            codec: The setting.
-            coded: What became of the image, or why it could not be coded.
-            detector: Sees the decoded picture.
-            keep_picture: Keep the decoded picture for the report.
-
-        Raises:
-            DataError: The image could not be coded (without ``skip_bad``), the detector failed, or
-                what it returned is no list of COCO results.
-        """
+    def measured(self, coded: CodedImage | DataError, detector: Detector) -> Measured:
+        """Detect in the decoded picture, and note all that was measured."""
         if isinstance(coded, CodedImage):
             coded = self._with_annotated_size(coded)
         if isinstance(coded, DataError):
             if not self.skip_bad:
                 raise DataError(f"{coded}; {SKIP_CURE}") from coded
-            return self._blank._replace(skipped=str(coded))
-        if keep_picture:
-            keep_decoded(self.folder, self.image, codec, coded)
+            return Measured(self._blank._replace(skipped=str(coded)), None)
+        picture = coded if self.task.keeps_pictures else None
+        return Measured(self._record(coded, detector), picture)
+
+    def _record(self, coded: CodedImage, detector: Detector) -> ImageRecord:
         detections, detect_s = self._detect(detector, coded.decoded)
         record = self._blank._replace(
             num_bits=coded.num_bits,
@@ -115,8 +167,5 @@ class ImageMeasurement:
     def _object_mask(self) -> np.ndarray:
         """Where the annotated objects are."""
         if self._mask is None:
-            objects: Sequence[Mapping[str, Any]] = self._coco.loadAnns(
-                self._coco.getAnnIds(imgIds=[self.image.image_id])
-            )
-            self._mask = object_mask(objects, self.image.height, self.image.width)
+            self._mask = object_mask(self.task.objects, self.image.height, self.image.width)
         return self._mask

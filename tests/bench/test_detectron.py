@@ -66,7 +66,8 @@ def test_of_the_stage(small_pictures, tmp_path, capsys, monkeypatch):
         assert figure["ratio"] == pytest.approx(
             statistics.median(a / b for a, b in zip(figure["seconds"], single["seconds"]))
         )
-        assert 0 <= figure["above_mib"] < figure["peak_mib"]
+        # memory that the codec needs may lie where what came before was freed
+        assert -1 < figure["above_mib"] < figure["peak_mib"]
 
 
 @pytest.mark.slow  # two processes that import Detectron2

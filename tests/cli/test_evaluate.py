@@ -214,7 +214,7 @@ def test_detectron2_that_is_missing_says_what_to_install(call, capsys):
     )
     assert (
         run.returncode == 2
-        and "needs Detectron2, which is not installed; https://" in run.stderr.splitlines()[-1]
+        and "needs Detectron2, which is not installed: https://" in run.stderr.splitlines()[-1]
     )
 
 

@@ -125,7 +125,7 @@ def test_a_missing_module_that_is_not_optional_is_no_fault_of_the_call():
 
 
 def test_an_unknown_command_and_option_are_one_line(fails):
-    fails(["compress"], 2, "invalid choice: 'compress'", "salcompress --help")
+    fails(["shrink"], 2, "invalid choice: 'shrink'", "salcompress --help")
     fails(["info", "--all", "x.salc"], 2, "unrecognized arguments: --all", "--help")
 
 

@@ -12,9 +12,10 @@ from salcompress.errors import DataError, SettingError
 @pytest.fixture
 def small(tmp_path):
     """Two grey images and their annotations, as (folder, annotations path, content)."""
-    (tmp_path / "images").mkdir()
+    root = tmp_path / "alone" / "root"  # whose neighbours hold no images of other tests
+    (root / "images").mkdir(parents=True)
     for name in ("a.png", "b.png"):
-        Image.new("L", (30, 20)).save(tmp_path / "images" / name)
+        Image.new("L", (30, 20)).save(root / "images" / name)
     content = {
         "images": [
             {"id": i, "file_name": n, "height": 20, "width": 30}
@@ -23,9 +24,9 @@ def small(tmp_path):
         "annotations": [],
         "categories": [{"id": 1, "name": "thing"}],
     }
-    path = tmp_path / "instances.json"
+    path = root / "instances.json"
     path.write_text(json.dumps(content))
-    return tmp_path / "images", path, content
+    return root / "images", path, content
 
 
 def test_category_ids_of_coco():

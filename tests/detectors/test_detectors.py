@@ -43,7 +43,7 @@ def test_results_are_coco_results_with_masks(scene_detector, scene_dataset):
 def test_shipped_weights_keep_their_promise():
     assert WEIGHTS.stat().st_size < 4e6
     assert sum(p.numel() for p in build_model().parameters()) <= 2e6
-    assert WEIGHTS.with_suffix(".md").is_file()
+    assert f"## {WEIGHTS.name}" in WEIGHTS.with_name("README.md").read_text()
 
 
 def test_a_picture_without_objects(scene_detector):

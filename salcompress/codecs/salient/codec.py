@@ -145,12 +145,6 @@ class SalientCodec(Codec):
             used += self._loaded.trained_with.departures()
         return f"salient:{','.join(self._coding_options())}@{'+'.join(used)}"
 
-    def __repr__(self) -> str:
-        options = self.setting.split(",")
-        if self.device is not None:
-            options.append(f"device={self.device}")
-        return f"SalientCodec({', '.join(options)})"
-
     def __reduce__(self):
         arguments = {
             "saliency": self._given_saliency,
