@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Speed and memory in Detectron2 on this machine, as Markdown: the stage that compresses pictures,
-and training steps of Faster R-CNN R50-FPN.
+and training steps of a detector, from files and from stored streams.
 
 tools/bench.py --json bench.json
 tools/bench.py stage --device cuda --batches 1 2 4 8 16
@@ -51,6 +51,12 @@ if __name__ == "__main__":
     )
     option(
         "--variants", nargs="+", metavar="NAME", help=f"of training: {', '.join(VARIANTS)} (all)"
+    )
+    option(
+        "--detector",
+        metavar="CONFIG",
+        help="of training, a file or a name of the model zoo "
+        "(COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml)",
     )
     option("--images-per-step", type=int, metavar="N", help="of training (2 / 8)")
     option(

@@ -35,7 +35,7 @@ def coco_size_scenes(count: int) -> list[Scene]:
 
 
 def write_scene(path: Path, scene: Scene) -> dict[str, Any]:
-    """Write a scene's picture as a JPEG file; Detectron2's dict of it, with boxes.
+    """Write a scene's picture as a JPEG file; Detectron2's dict of it, with boxes and masks.
 
     Raises:
         OutputError: The file cannot be written.
@@ -45,6 +45,7 @@ def write_scene(path: Path, scene: Scene) -> dict[str, Any]:
         {
             "bbox": found["bbox"],
             "bbox_mode": BoxMode.XYWH_ABS,
+            "segmentation": found["segmentation"],
             "category_id": found["category_id"] - 1,
             "iscrowd": 0,
         }

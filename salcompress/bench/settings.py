@@ -12,6 +12,7 @@ from salcompress.errors import SettingError
 VARIANTS = {
     "none": "without a codec",
     "mapper": "codec in the mapper",
+    "stored": "from stored streams",
     "gpu": "codec behind the loader",
     "codec": "codec in the model, trained for a frozen detector",
     "detector": "codec in the model, frozen, and the detector trained",
@@ -30,6 +31,7 @@ class BenchSettings:
         images: How many images go through the stage for one timing.
         variants: Names of ``VARIANTS``, which training measures. "none" comes in any case.
         images_per_step: Images of one training step.
+        detector: Config of the detector, a file or a name of the model zoo.
         min_size: Shorter side to which the detector's pictures are resized.
         workers: Processes of the loader.
         repeat: Timings behind each median.
@@ -47,6 +49,7 @@ class BenchSettings:
     images: int = 8
     variants: tuple[str, ...] = tuple(VARIANTS)
     images_per_step: int = 2
+    detector: str = "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"
     min_size: int = 256
     workers: int = 1
     repeat: int = 3

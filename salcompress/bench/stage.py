@@ -15,6 +15,7 @@ from salcompress.bench.scenes import coco_size_scenes
 from salcompress.bench.settings import BenchSettings
 from salcompress.detectron import CompressedLoader
 from salcompress.image import swap_channels
+from salcompress.reporting.tables import markdown_table
 
 
 class StageCase(NamedTuple):
@@ -143,21 +144,25 @@ def _pass(device: str, loader: CompressedLoader) -> float:
 
 def stage_table(settings: BenchSettings, figures: Sequence[StageFigure]) -> str:
     """Markdown, and what was measured."""
-    rows = [
+    what = (
         f"{settings.codec}; drawn scenes of COCO's sizes: {settings.images}; median of "
-        f"{settings.repeat}:",
-        "",
-        "| rate | transforms | batch | images/s | time of an image, batch 1 = 1 | peak memory, "
-        "MiB | of it the stage's |",
-        "| --- " * 7 + "|",
+        f"{settings.repeat}:"
+    )
+    titles = ["rate", "transforms", "batch", "images/s", "time of an image, batch 1 = 1"]
+    titles += ["peak memory, MiB", "of it the stage's"]
+    lines = [
+        [
+            "real streams" if f.real_streams else "counted bits",
+            "bfloat16" if f.mixed_precision else "float32",
+            str(f.batch),
+            f"{f.images_per_s:.3g}",
+            f"{f.ratio:.2f}",
+            f"{f.peak_mib:.0f}",
+            f"{f.above_mib:.0f}",
+        ]
+        for f in figures
     ]
-    for f in figures:
-        rows.append(
-            f"| {'real streams' if f.real_streams else 'counted bits'} | "
-            f"{'bfloat16' if f.mixed_precision else 'float32'} | {f.batch} | "
-            f"{f.images_per_s:.3g} | {f.ratio:.2f} | {f.peak_mib:.0f} | {f.above_mib:.0f} |"
-        )
-    return "\n".join(rows)
+    return f"{what}\n\n{markdown_table(titles, lines)}"
 
 
 def ratio(seconds: Sequence[float], reference: Sequence[float]) -> float:

@@ -26,9 +26,14 @@ from salcompress.bench.isolated_process import (
 from salcompress.bench.scenes import coco_size_scenes, write_scene
 from salcompress.bench.settings import VARIANTS, BenchSettings
 from salcompress.bench.stage import ratio
+from salcompress.codecs import load_codec
+from salcompress.codecs.compress import Sources, compress_images
+from salcompress.data.storage import LocalFolder
 from salcompress.detectron import CompressedDetector, CompressionTrainer
 from salcompress.detectron.config import load_config
+from salcompress.detectron.stored_dataset import STORED_KEY
 from salcompress.process import process_mib
+from salcompress.reporting.tables import markdown_table
 
 _DATASET = "salcompress_bench"
 
@@ -72,8 +77,8 @@ class StepFigure(NamedTuple):
 
 
 def measure_training(settings: BenchSettings) -> list[StepFigure]:
-    """Steps of Faster R-CNN R50-FPN from random weights on COCO-size scenes, each variant in a
-    process of its own, in turn.
+    """Steps of a detector from random weights on COCO-size scenes, each variant in a process of its
+    own, in turn.
 
     Raises:
         SettingError: There is not enough memory.
@@ -83,13 +88,14 @@ def measure_training(settings: BenchSettings) -> list[StepFigure]:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         scenes = coco_size_scenes(max(settings.images, settings.images_per_step))
         entries = [write_scene(Path(folder) / f"{k}.jpg", scene) for k, scene in enumerate(scenes)]
+        stored = _stored(settings, Path(folder), entries) if "stored" in settings.variants else []
         runs = {name: stack.enter_context(process_of_its_own(VARIANTS[name])) for name in rounds}
         for name, run in runs.items():
             run(
                 set_up_training,
                 config_of(settings, name),
                 _DATASET,
-                entries,
+                stored if name == "stored" else entries,
                 name == "none",
             )
         for k in range(settings.repeat):
@@ -104,6 +110,17 @@ def measure_training(settings: BenchSettings) -> list[StepFigure]:
                     )
                 )
     return [_step_figure(name, found, rounds["none"]) for name, found in rounds.items()]
+
+
+def _stored(
+    settings: BenchSettings, folder: Path, entries: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The same dicts, of pictures that are stored as streams."""
+    names = [Path(entry["file_name"]).name for entry in entries]
+    sources, out = Sources(LocalFolder(folder), names), folder / "stored"
+    codec = load_codec(settings.codec_on(settings.device))
+    compress_images(sources, codec, LocalFolder(out), workers=0)
+    return [entry | {STORED_KEY: (str(out), k)} for k, entry in enumerate(entries)]
 
 
 def _step_figure(name: str, found: Sequence[Round], clean: Sequence[Round]) -> StepFigure:
@@ -181,28 +198,27 @@ def _steps(device: str, trainer: SimpleTrainer, count: int, limit_s: float) -> t
 def training_table(settings: BenchSettings, figures: Sequence[StepFigure]) -> str:
     """Markdown, and what was measured."""
     what = (
-        "Faster R-CNN R50-FPN on drawn scenes of COCO's sizes; images a step: "
+        f"{settings.detector} on drawn scenes of COCO's sizes; images a step: "
         f"{settings.images_per_step}, shorter side: {settings.min_size}, "
         f"loader processes: {settings.workers}; {settings.codec}; median of {settings.repeat}:"
     )
-    rows = [
-        what,
-        "",
-        "| training step | seconds | without a codec = 1 | peak memory, MiB | above the "
-        "detector's own |",
-        "| --- " * 5 + "|",
-    ]
-    rows += [
-        f"| {VARIANTS[f.variant]} | {f.median_s:.3g} | {f.ratio:.2f} | {f.peak_mib:.0f} | "
-        f"{f.above_mib:+.0f} |"
+    titles = ["training step", "seconds", "without a codec = 1", "peak memory, MiB"]
+    lines = [
+        [
+            VARIANTS[f.variant],
+            f"{f.median_s:.3g}",
+            f"{f.ratio:.2f}",
+            f"{f.peak_mib:.0f}",
+            f"{f.above_mib:+.0f}",
+        ]
         for f in figures
     ]
-    return "\n".join(rows)
+    return f"{what}\n\n{markdown_table([*titles, 'above the detector alone'], lines)}"
 
 
 def config_of(settings: BenchSettings, variant: str) -> CfgNode:
-    """The training of a variant: Faster R-CNN R50-FPN from random weights."""
-    cfg = load_config("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
+    """The training of a variant, from random weights."""
+    cfg = load_config(settings.detector)
     cfg.SEED, cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = 1, "", settings.device
     # the zoo's weights have it within; random ones would diverge
     cfg.MODEL.PIXEL_STD = [57.4, 57.1, 58.4]
@@ -217,7 +233,7 @@ def config_of(settings: BenchSettings, variant: str) -> CfgNode:
         cfg.SALCOMPRESS.TRAIN_CODEC = settings.codec_on(
             "cpu" if variant == "mapper" else settings.device
         )
-    elif variant != "none":
+    elif variant not in ("none", "stored"):
         cfg.SALCOMPRESS.STAGE, cfg.SALCOMPRESS.MODEL.TRAINS = "model", variant
         cfg.SALCOMPRESS.MODEL.CODEC = settings.codec_on(settings.device)
     return cfg

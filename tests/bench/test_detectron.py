@@ -97,6 +97,7 @@ def test_each_variant_has_the_codec_where_its_name_says():
     assert [node.STAGE for node in configs.values()] == [
         "mapper",
         "mapper",
+        "mapper",
         "gpu",
         "model",
         "model",
@@ -104,6 +105,7 @@ def test_each_variant_has_the_codec_where_its_name_says():
     assert [node.TRAIN_CODEC != "none" for node in configs.values()] == [
         False,
         True,
+        False,
         True,
         False,
         False,
@@ -123,7 +125,7 @@ def test_each_variant_has_the_codec_where_its_name_says():
         ({"codec": "salient:q=0.3,device=cpu"}, "codec must be the learned one without a device"),
         (
             {"variants": ("everywhere",)},
-            "unknown variant 'everywhere'; valid: none, mapper, gpu, codec, detector",
+            "unknown variant 'everywhere'; valid: none, mapper, stored, gpu, codec, detector",
         ),
         ({"batches": (16,)}, "images must be at least the largest batch, 16; got 8"),
         ({"batches": (0,)}, "batches must be at least 1"),
