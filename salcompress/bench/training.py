@@ -151,7 +151,7 @@ def set_up_training(
         # nothing normalises a frozen norm at random weights: without this, values grow beyond all
         # bounds
         if name.endswith("conv3.norm"):
-            module.weight.fill_(0.25)
+            nn.init.constant_(module.weight, 0.25)
     loader = (DefaultTrainer if stock_loader else CompressionTrainer).build_train_loader(cfg)
     _SET_UP["training"] = _Training(model, CompressionTrainer.build_optimizer(cfg, model), loader)
 
