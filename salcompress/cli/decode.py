@@ -36,7 +36,6 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument(
         "--codec",
-        default="salient",
         metavar="SPEC",
         help="codec with the weights that encoded, as salient:weights=FILE (default: salient)",
     )
@@ -48,7 +47,8 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="write images anew that exist already (default: stop before any work)",
+        help="write images anew that exist already (default: stop before any work; of a stored data "
+        "set make those that are missing)",
     )
     add_workers(parser, 0, "processes that decode, of one thread each")
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
 
     outcome = decode_files(
         stream_files(args.inputs),
-        load_codec(args.codec),
+        load_codec(args.codec or "salient"),
         args.out,
         keep_tree=args.keep_tree,
         overwrite=args.overwrite,
@@ -78,6 +78,10 @@ def run(args: argparse.Namespace) -> None:
 def _decode_stored(args: argparse.Namespace) -> None:
     if len(args.inputs) > 1:
         raise SettingError(f"{args.inputs[0]} is a stored data set; give one of them, alone")
+    if args.codec is not None:
+        raise SettingError(
+            f"{args.inputs[0]} is a stored data set, whose own codec decodes; leave --codec out"
+        )
     from tqdm import tqdm
 
     from salcompress.codecs.stored_images import StoredImages, write_pictures
@@ -85,6 +89,10 @@ def _decode_stored(args: argparse.Namespace) -> None:
     images = StoredImages(args.inputs[0])
     with tqdm(total=len(images), unit="image") as bar:
         written = write_pictures(
-            images, args.out, args.workers, lambda num_done: bar.update(num_done - bar.n)
+            images,
+            args.out,
+            args.workers,
+            args.overwrite,
+            lambda num_done: bar.update(num_done - bar.n),
         )
     print(f"{len(written)} images in {args.out}")

@@ -71,17 +71,19 @@ def write_pictures(
     images: StoredImages,
     out: Path,
     workers: int = 0,
+    overwrite: bool = False,
     on_image: Callable[[int], None] = lambda num_done: None,
 ) -> list[Path]:
     """Write each image of a stored data set as PNG, under the name it was stored by.
 
-    ``a/x.jpg`` becomes ``a/x.jpg.png``, so that ``x.jpg`` and ``x.png`` stay apart. Files that are
-    there already are left alone, so a call that was stopped goes on.
+    ``a/x.jpg`` becomes ``a/x.jpg.png``, so that ``x.jpg`` and ``x.png`` stay apart.
 
     Args:
         images: What is decoded.
         out: Folder of the pictures.
         workers: Processes that decode; 0 decodes here.
+        overwrite: Write files anew that are there already. Otherwise they are left alone, so that a
+            call that was stopped goes on.
         on_image: Called with the number of images that are done.
 
     Raises:
@@ -90,7 +92,7 @@ def write_pictures(
         OutputError: A picture cannot be written.
     """
     paths = [out / f"{image.file_name}.png" for image in images.streams]
-    missing = [k for k, path in enumerate(paths) if not path.exists()]
+    missing = [k for k, path in enumerate(paths) if overwrite or not path.exists()]
     num_done = len(paths) - len(missing)
     on_image(num_done)
     function = functools.partial(_write_picture, images, paths)

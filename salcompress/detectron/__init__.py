@@ -1,4 +1,4 @@
-"""salcompress in Detectron2: the only package here that imports it.
+"""salcompress in Detectron2: the plugin.
 
 Three lines in a training script: ``add_salcompress_config(cfg)`` after ``get_cfg()``, a codec in
 ``cfg.SALCOMPRESS``, and ``CompressionTrainer`` in place of ``DefaultTrainer``.
