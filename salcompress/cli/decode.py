@@ -47,8 +47,8 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="write images anew that exist already (default: stop before any work; of a stored data "
-        "set make those that are missing)",
+        help="write images anew that exist already (default: stop before any work, or of a stored "
+        "data set make those that are missing)",
     )
     add_workers(parser, 0, "processes that decode, of one thread each")
 
