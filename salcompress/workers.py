@@ -54,15 +54,13 @@ def map_in_processes(
     pool = concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), _prepare_worker, (function,)
     )
-    others = multiprocessing.active_children()
     results = _Ahead(pool, iter(tasks), _AHEAD * workers)
     try:
         yield results
     finally:
         if not results.is_over:  # what the workers have begun may take a minute each
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -88,8 +86,9 @@ class _Ahead(Iterator[Any]):
             return self._waiting.popleft().result()
         except BrokenProcessPool as error:
             raise DataError(
-                "a worker process died, perhaps for want of memory; run the same command again "
-                "with fewer --workers"
+                "a worker process died: for want of memory, so that fewer workers would do, or "
+                'because a script starts workers outside `if __name__ == "__main__":`; '
+                "0 workers do all work in one process"
             ) from error
 
 
@@ -106,6 +105,15 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def compute_on_one_thread() -> None:
+    """Leave the other cores to the other workers, and to the process that reads."""
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
 _function: Callable[[Any], Any]
 
 
@@ -113,12 +121,7 @@ def _prepare_worker(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
     keep_freed_memory()
-    import cv2
-    import torch
-
-    # one thread a process: other workers, and the process that reads, have the other cores
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    compute_on_one_thread()
     end_with_parent()
 
 

@@ -27,7 +27,8 @@ from salcompress.bench.scenes import coco_size_scenes, write_scene
 from salcompress.bench.settings import VARIANTS, BenchSettings
 from salcompress.bench.stage import ratio
 from salcompress.codecs import load_codec
-from salcompress.codecs.compress import Sources, compress_images
+from salcompress.codecs.compress import compress_images
+from salcompress.data.sources import Sources
 from salcompress.data.storage import LocalFolder
 from salcompress.detectron import CompressedDetector, CompressionTrainer
 from salcompress.detectron.config import load_config

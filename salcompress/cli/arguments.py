@@ -113,6 +113,31 @@ def add_workers(parser: argparse.ArgumentParser, default: int, meaning: str) -> 
     )
 
 
+def add_ray(parser: argparse.ArgumentParser, does: str, reaches: str) -> None:
+    """The option ``--ray``.
+
+    Args:
+        does: What the cluster does.
+        reaches: Options of what every node must reach.
+    """
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help=f"let a Ray cluster {does}, in place of --workers: local starts one on this machine, "
+        f"auto joins the one that runs here, HOST:PORT another; every node must reach {reaches}",
+    )
+
+
+def check_ray(args: argparse.Namespace, default_workers: int) -> None:
+    """Raise where both a cluster and worker processes are asked for.
+
+    Raises:
+        SettingError: They are.
+    """
+    if args.ray is not None and args.workers != default_workers:
+        raise SettingError("--ray and --workers are two ways to the same end; give one of them")
+
+
 def leave_cores_to_workers(workers: int) -> None:
     """Give this process the cores that its workers leave.
 

@@ -1,16 +1,23 @@
 """``salcompress compress``: a data set of images to a data set of streams."""
 
 import argparse
+import contextlib
+import functools
+import sys
 from pathlib import Path
 
 from salcompress.cli.arguments import (
     CODECS_HELP,
     Commands,
     add_command,
+    add_ray,
     add_workers,
+    check_ray,
     leave_cores_to_workers,
     positive_integer,
 )
+
+_WORKERS = 1
 
 
 def add_to(commands: Commands) -> None:
@@ -28,7 +35,7 @@ def add_to(commands: Commands) -> None:
         "--images",
         required=True,
         metavar="DIR",
-        help="folder of the images; with --ray also an address, such as s3://bucket/folder",
+        help="folder of the images, or an address, such as s3://bucket/folder",
     )
     parser.add_argument(
         "--annotations",
@@ -50,43 +57,52 @@ def add_to(commands: Commands) -> None:
         metavar="N",
         help="images in a shard, which are also what a kill costs at most (default: 1000)",
     )
-    add_workers(parser, 1, "processes that encode")
     parser.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="let a Ray cluster encode: local starts one on this machine, auto joins the one that "
-        "runs here, HOST:PORT another; every node must reach --images and --out",
+        "--retry-skipped",
+        action="store_true",
+        help="make the shards anew from which images had to be left out",
     )
+    add_workers(parser, _WORKERS, "processes that encode")
+    add_ray(parser, "encode", "--images and --out")
 
 
 def run(args: argparse.Namespace) -> None:
     """Compress, and say at which rate, and what could not be stored."""
+    check_ray(args, _WORKERS)
     leave_cores_to_workers(args.workers)
     from tqdm import tqdm
 
+    from salcompress.cli.inputs import first_few, passed_over_line
     from salcompress.codecs import load_codec
-    from salcompress.codecs.compress import compress_images, find_sources
+    from salcompress.codecs.compress import compress_images
+    from salcompress.data.sources import find_sources
     from salcompress.data.storage import open_storage
     from salcompress.data.stored import StoredStreams
     from salcompress.errors import DataError
 
     codec, out = load_codec(args.codec), open_storage(args.out)
     sources = find_sources(open_storage(args.images), args.annotations)
-    with tqdm(total=len(sources.file_names), unit="image") as bar:
-
-        def show(num_done: int) -> None:
-            bar.update(num_done - bar.n)
-
+    if sources.passed_over:
+        paths = [Path(name) for name in sources.passed_over]
+        print(passed_over_line(paths), file=sys.stderr)
+    with contextlib.ExitStack() as stack:
         if args.ray is None:
-            manifest = compress_images(
-                sources, codec, out, args.workers, args.images_per_shard, show
-            )
+            compress = functools.partial(compress_images, workers=args.workers)
         else:
             from salcompress.distributed.cluster import cluster
             from salcompress.distributed.compress import compress_on_ray
 
-            with cluster(args.ray):
-                manifest = compress_on_ray(sources, codec, out, args.images_per_shard, show)
+            stack.enter_context(cluster(args.ray))
+            compress = functools.partial(compress_on_ray)
+        bar = stack.enter_context(tqdm(total=len(sources.file_names), unit="image"))
+        manifest = compress(
+            sources,
+            codec,
+            out,
+            images_per_shard=args.images_per_shard,
+            retry_skipped=args.retry_skipped,
+            on_image=lambda num_done: bar.update(num_done - bar.n),
+        )
     if manifest.bpp is not None:
         print(
             f"{manifest.num_stored} images in {out.label}: {manifest.num_bits // 8} bytes, "
@@ -94,6 +110,8 @@ def run(args: argparse.Namespace) -> None:
         )
     skipped = StoredStreams(out).skipped
     if skipped:
-        shown = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:10])
-        more = f"; and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        raise DataError(f"{len(skipped)} images could not be stored: {shown}{more}")
+        raise DataError(
+            f"{len(skipped)} images could not be stored: "
+            f"{first_few([f'{name}: {why}' for name, why in skipped.items()])}; once they are "
+            "repaired, run the same command with --retry-skipped"
+        )

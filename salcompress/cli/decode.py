@@ -25,11 +25,10 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument(
         "inputs",
-        type=Path,
         nargs="+",
         metavar="STREAM",
-        help="streams, and folders of streams; or one data set that salcompress compress stored, "
-        "whose own codec then decodes",
+        help="streams, and folders of streams; or one data set that salcompress compress stored, a "
+        "folder or an address",
     )
     parser.add_argument(
         "--out", type=output_folder, required=True, metavar="DIR", help="folder of the images"
@@ -47,8 +46,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="write images anew that exist already (default: stop before any work, or of a stored "
-        "data set make those that are missing)",
+        help="write images anew that exist already (default: stop before any work)",
     )
     add_workers(parser, 0, "processes that decode, of one thread each")
 
@@ -56,7 +54,7 @@ def add_to(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Decode, and say how many images there are."""
     leave_cores_to_workers(args.workers)
-    if (args.inputs[0] / "manifest.json").is_file():
+    if "://" in args.inputs[0] or (Path(args.inputs[0]) / "manifest.json").is_file():
         _decode_stored(args)
         return
     from salcompress.cli.inputs import stream_files
@@ -64,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from salcompress.codecs.stream_files import decode_files
 
     outcome = decode_files(
-        stream_files(args.inputs),
+        stream_files([Path(given) for given in args.inputs]),
         load_codec(args.codec or "salient"),
         args.out,
         keep_tree=args.keep_tree,
@@ -78,15 +76,13 @@ def run(args: argparse.Namespace) -> None:
 def _decode_stored(args: argparse.Namespace) -> None:
     if len(args.inputs) > 1:
         raise SettingError(f"{args.inputs[0]} is a stored data set; give one of them, alone")
-    if args.codec is not None:
-        raise SettingError(
-            f"{args.inputs[0]} is a stored data set, whose own codec decodes; leave --codec out"
-        )
     from tqdm import tqdm
 
+    from salcompress.codecs import load_codec
     from salcompress.codecs.stored_images import StoredImages, write_pictures
 
-    images = StoredImages(args.inputs[0])
+    codec = load_codec(args.codec) if args.codec else None
+    images = StoredImages(args.inputs[0], codec=codec)
     with tqdm(total=len(images), unit="image") as bar:
         written = write_pictures(
             images,

@@ -12,7 +12,9 @@ from salcompress.cli.arguments import (
     Commands,
     Parser,
     add_command,
+    add_ray,
     add_workers,
+    check_ray,
     leave_cores_to_workers,
     output_folder,
     positive_integer,
@@ -64,12 +66,7 @@ def add_to(commands: Commands) -> None:
         help="bound on the size of --cache in GiB (default: none)",
     )
     add_workers(parser, 1, WORKERS)
-    parser.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="let a Ray cluster code and detect: local starts one on this machine, auto joins the "
-        "one that runs here, HOST:PORT another; every node must reach --images",
-    )
+    add_ray(parser, "code and detect", "--images")
     parser.add_argument(
         "--no-perceptual",
         action="store_true",
@@ -112,6 +109,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.cache_gib is not None and args.cache is None:
         raise SettingError("--cache-gib bounds the size of --cache, which is missing; give both")
+    check_ray(args, 1)
     leave_cores_to_workers(args.workers)
     from salcompress.codecs import load_codecs
     from salcompress.data.coco import load_dataset

@@ -30,6 +30,16 @@ def stream_files(inputs: Sequence[Path]) -> list[InputFile]:
     return find_files(inputs, {".salc"}).files
 
 
+def first_few(sentences: Sequence[str], most: int = 10) -> str:
+    """The first of several sentences, and how many more there are.
+
+    >>> first_few(["a.png is missing", "b.png is damaged"], most=1)
+    'a.png is missing; and 1 more'
+    """
+    more = [f"and {len(sentences) - most} more"] if len(sentences) > most else []
+    return "; ".join([*sentences[:most], *more])
+
+
 def passed_over_line(paths: Sequence[Path]) -> str:
     """What was passed over, by the endings of the names.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interruption.
     """
     args = Namespace(goes_on="")
+    warnings.formatwarning = _one_line
     try:
         with errors_in_one_line("salcompress"):
             _parser().parse_args(arguments, args)
@@ -68,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         goes_on = f"; {args.goes_on}" if args.goes_on else ""
         print(f"salcompress: interrupted{goes_on}", file=sys.stderr)
         return 130
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning without the line of code that it comes from."""
+    return f"salcompress: {' '.join(str(message).split())}\n"
 
 
 @contextlib.contextmanager

@@ -25,9 +25,14 @@ def add_to(commands: Commands) -> None:
     )
     decoded.add_argument("--decode-all", action="store_true", help="decode every stream")
     parser.add_argument(
+        "--codec",
+        metavar="SPEC",
+        help="what decodes, where the weights are your own: salient:weights=FILE",
+    )
+    parser.add_argument(
         "--rebuild-index",
         action="store_true",
-        help="first make the indices again from the shards, where one is missing or damaged",
+        help="first make indices that are missing or damaged again from their shards",
     )
 
 
@@ -35,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
     """Check, and say what was checked."""
     from tqdm import tqdm
 
+    from salcompress.cli.inputs import first_few
+    from salcompress.codecs import load_codec
     from salcompress.codecs.stored_images import verify
     from salcompress.errors import CorruptError
 
@@ -43,12 +50,12 @@ def run(args: argparse.Namespace) -> None:
             args.stored,
             None if args.decode_all else args.decode,
             args.rebuild_index,
+            load_codec(args.codec) if args.codec else None,
             on_image=lambda num_done: bar.update(num_done - bar.n),
         )
     if found.problems:
-        shown = "; ".join(found.problems[:10])
-        more = f"; and {len(found.problems) - 10} more" if len(found.problems) > 10 else ""
         raise CorruptError(
-            f"{len(found.problems)} of {found.num_streams} streams are damaged: {shown}{more}"
+            f"{len(found.problems)} of {found.num_streams} streams are damaged: "
+            f"{first_few(found.problems)}"
         )
     print(f"{found.num_streams} streams match their checksums, and {found.num_decoded} decode")

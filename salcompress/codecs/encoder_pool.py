@@ -30,7 +30,7 @@ class EncodedImage(NamedTuple):
     width: int
 
 
-def encode_files(
+def encode_images(
     codec: Codec, images: Storage, names: Sequence[str]
 ) -> list[EncodedImage | DataError]:
     """Read image files and encode them, a learned codec as one batch.
@@ -81,14 +81,14 @@ def _encoded(codec: Codec, picture: np.ndarray, path: str) -> EncodedImage:
 
 
 def batch_size(codec: Codec) -> int:
-    """How many images :func:`encode_files` should take at once."""
+    """How many images :func:`encode_images` should take at once."""
     if not isinstance(codec, SalientCodec):
         return 1
     return 1 if (codec.device or default_device()).startswith("cpu") else _BATCH_ON_GPU
 
 
 @contextlib.contextmanager
-def encoded_files(
+def encoded_images(
     codec: Codec, images: Storage, names: Iterable[str], workers: int
 ) -> Iterator[Iterator[EncodedImage | DataError]]:
     """Within the context, the files' streams in order, or why one could not be made.
@@ -105,6 +105,6 @@ def encoded_files(
     """
     names, size = iter(names), batch_size(codec)
     batches = iter(lambda: list(itertools.islice(names, size)), [])
-    function = functools.partial(encode_files, codec, images)
+    function = functools.partial(encode_images, codec, images)
     with map_in_processes(function, batches, workers) as encoded:
         yield itertools.chain.from_iterable(encoded)

@@ -8,24 +8,32 @@ from typing import NamedTuple
 import numpy as np
 
 from salcompress.codecs import load_codec
-from salcompress.data.shards import rebuild_index
+from salcompress.codecs.base import Codec
+from salcompress.codecs.compressai import CompressaiCodec
+from salcompress.codecs.salient import SalientCodec
+from salcompress.data.shards import read_shard, rebuild_index
+from salcompress.data.sources import check_name
 from salcompress.data.storage import Storage, open_storage
-from salcompress.data.stored import StoredStreams, complete, read_manifest
-from salcompress.errors import BitstreamError, DataError, ModelMismatchError
+from salcompress.data.stored import Manifest, StoredStreams, complete, read_manifest
+from salcompress.errors import BitstreamError, DataError, ModelMismatchError, SettingError
 from salcompress.files import write_atomically
 from salcompress.image import encode_image
+from salcompress.spec import parse_spec
 from salcompress.workers import map_in_processes
 
 
 class StoredImages:
     """A stored data set as a map-style data set of torch: image k is ``dataset[k]``.
 
-    It may be used in loader workers, forked or spawned.
+    It may be used in loader workers, forked or spawned. What encoded is not needed, but for the
+    weights of a learned codec: standard formats decode with any version of their library.
 
     Args:
         location: A complete stored data set: a folder, or an address such as s3://bucket/folder.
         device: Where a learned codec decodes; None takes CUDA where there is one, but not in
             loader workers.
+        codec: Decodes in place of the one that the manifest names: for weights of your own, as
+            ``load_codec("salient:weights=FILE")``.
 
     Attributes:
         streams: The :class:`~salcompress.data.stored.StoredStreams`.
@@ -34,19 +42,19 @@ class StoredImages:
     Raises:
         SettingError: The folder holds no stored data set, or one that is not complete.
         DataError: Its manifest is damaged.
-        ModelMismatchError: The codec of the manifest has other weights here, or another version.
+        ModelMismatchError: The streams are of other weights, or of another version of a codec that
+            is no standard format.
     """
 
-    def __init__(self, location: Path | str | Storage, device: str | None = None):
+    def __init__(
+        self,
+        location: Path | str | Storage,
+        device: str | None = None,
+        codec: Codec | None = None,
+    ):
         self.streams = StoredStreams(location)
-        manifest = self.streams.manifest
-        self.codec = load_codec(_on_device(manifest.codec, device))
-        if self.codec.fingerprint != manifest.fingerprint:
-            raise ModelMismatchError(
-                f"{self.streams.storage.label} was made by {manifest.codec} with fingerprint "
-                f"{manifest.fingerprint}, and here that codec has {self.codec.fingerprint}; "
-                "install what it was made with, or compress again"
-            )
+        self.codec = codec or _decoder(self.streams.manifest, device)
+        _check_decoder(self.codec, self.streams)
 
     def __len__(self) -> int:
         return len(self.streams)
@@ -61,10 +69,28 @@ class StoredImages:
         return self.codec.decode(self.streams.stream(k))
 
 
-def _on_device(spec: str, device: str | None) -> str:
-    if device is None or not spec.startswith("salient"):
-        return spec
-    return f"{spec}{',' if ':' in spec else ':'}device={device}"
+def _decoder(manifest: Manifest, device: str | None) -> Codec:
+    name = parse_spec(manifest.codec).name
+    if name == SalientCodec.name:  # which decodes without what steered it
+        return SalientCodec(saliency="uniform", device=device)
+    return load_codec(manifest.codec if name == CompressaiCodec.name else name)
+
+
+def _check_decoder(codec: Codec, streams: StoredStreams) -> None:
+    manifest, label = streams.manifest, streams.storage.label
+    if isinstance(codec, SalientCodec):
+        model = codec.model_fingerprint.hex()
+        if manifest.model != model:
+            raise ModelMismatchError(
+                f"the streams of {label} are of model {manifest.model or 'none'}, and the codec "
+                f"that is to decode them has {model}; give the codec with those weights, as "
+                "salient:weights=FILE"
+            )
+    elif isinstance(codec, CompressaiCodec) and codec.fingerprint != manifest.fingerprint:
+        raise ModelMismatchError(
+            f"{label} was made by {manifest.codec} with fingerprint {manifest.fingerprint}, and "
+            f"here that codec has {codec.fingerprint}; install what it was made with"
+        )
 
 
 def write_pictures(
@@ -82,23 +108,28 @@ def write_pictures(
         images: What is decoded.
         out: Folder of the pictures.
         workers: Processes that decode; 0 decodes here.
-        overwrite: Write files anew that are there already. Otherwise they are left alone, so that a
-            call that was stopped goes on.
+        overwrite: Write files anew that are there already.
         on_image: Called with the number of images that are done.
 
     Raises:
+        SettingError: Nothing was done: files are there already and ``overwrite`` was not asked for,
+            or a name leaves the folder.
         DataError: A shard cannot be read, or a worker process died.
         BitstreamError: A stream is damaged.
         OutputError: A picture cannot be written.
     """
+    for image in images.streams:
+        check_name(image.file_name)
     paths = [out / f"{image.file_name}.png" for image in images.streams]
-    missing = [k for k, path in enumerate(paths) if overwrite or not path.exists()]
-    num_done = len(paths) - len(missing)
-    on_image(num_done)
+    there = [path for path in paths if path.exists()]
+    if there and not overwrite:
+        raise SettingError(
+            f"{len(there)} of {len(paths)} images exist already, such as {there[0]}; give "
+            "--overwrite to write them anew, or choose another folder"
+        )
     function = functools.partial(_write_picture, images, paths)
-    with map_in_processes(function, missing, workers) as written:
-        for _ in written:
-            num_done += 1
+    with map_in_processes(function, range(len(paths)), workers) as written:
+        for num_done, _ in enumerate(written, start=1):
             on_image(num_done)
     return paths
 
@@ -121,30 +152,28 @@ def verify(
     location: Path | str | Storage,
     num_decoded: int | None = 16,
     rebuild_indices: bool = False,
-    device: str | None = None,
+    codec: Codec | None = None,
     on_image: Callable[[int], None] = lambda num_done: None,
 ) -> Verification:
     """Compare every stream with its checksum, and decode some.
 
     Args:
+        location: As of :class:`StoredImages`.
         num_decoded: How many streams are decoded, evenly spread; None decodes all.
-        rebuild_indices: First make the index of every shard again.
-        device: As of :class:`StoredImages`.
+        rebuild_indices: First make indices again that are missing or damaged.
+        codec: As of :class:`StoredImages`.
         on_image: Called with the number of streams that are checked.
 
     Raises:
         SettingError: The folder holds no stored data set, or one that is not complete.
-        DataError: An index is missing or damaged, and is not to be rebuilt.
+        DataError: An index is missing or damaged, and is not to be rebuilt; or its shard is, too.
     """
     storage = open_storage(location)
     if rebuild_indices:
-        manifest = read_manifest(storage)
-        for number in range(manifest.num_shards):
-            rebuild_index(storage, number, manifest.numbers(number))
-        complete(storage, manifest)
-    images = StoredImages(storage, device)
-    step = 1 if num_decoded is None else max(1, len(images) // max(1, num_decoded))
-    decodes = range(0, len(images), step) if num_decoded != 0 else range(0)
+        _rebuild_indices(storage)
+    images = StoredImages(storage, codec=codec)
+    count = len(images) if num_decoded is None else min(num_decoded, len(images))
+    decodes = set(np.linspace(0, len(images) - 1, count, dtype=int).tolist())
     problems, decoded = [], 0
     for k, image in enumerate(images.streams):
         try:
@@ -158,8 +187,17 @@ def verify(
                         f"index says {image.width}x{image.height}"
                     )
         except (DataError, BitstreamError) as error:
-            message = str(error)
-            name = image.file_name
+            message, name = str(error), image.file_name
             problems.append(message if name in message else f"{name}: {message}")
         on_image(k + 1)
     return Verification(len(images), decoded, tuple(problems))
+
+
+def _rebuild_indices(storage: Storage) -> None:
+    manifest = read_manifest(storage)
+    for number in range(manifest.num_shards):
+        try:
+            read_shard(storage, number)
+        except DataError:
+            rebuild_index(storage, number, manifest.numbers(number))
+    complete(storage, manifest)

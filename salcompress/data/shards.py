@@ -120,6 +120,7 @@ class ShardWriter:
         """
         self._tar.close()
         content = self._file.getvalue()
+        self._file.close()
         storage.write(shard_name(number), content)
         write_index(storage, number, Shard(tuple(self._images), self._skipped), len(content))
 
@@ -174,43 +175,53 @@ def rebuild_index(storage: Storage, number: int, numbers: range) -> Shard:
     """Make the index of a shard again from the shard. Why images were left out is lost.
 
     Args:
-        numbers: Of the images that belong to the shard, in the data set.
+        numbers: Numbers in the data set of the images that belong to the shard.
 
     Raises:
         DataError: The shard is missing or damaged.
         OutputError: The index cannot be written.
     """
     path = f"{storage.label}/{shard_name(number)}"
-    keys = [key_of(k) for k in numbers]
-    images: dict[str, StoredImage] = {}
-    places: dict[str, tuple[str, int, int]] = {}
     try:
         file = storage.read(shard_name(number))
-        with tarfile.open(fileobj=io.BytesIO(file)) as tar:
-            for member in tar:
-                key, suffix = os.path.splitext(member.name)
-                content = tar.extractfile(member)
-                if suffix != ".json":
-                    places[key] = (suffix, member.offset_data, member.size)
-                elif content is not None:
-                    about, (suffix, offset, length) = json.load(content), places[key]
-                    images[key] = StoredImage(
-                        about["file_name"],
-                        suffix,
-                        about["height"],
-                        about["width"],
-                        about["checksum"],
-                        offset,
-                        length,
-                    )
+        images = _images_of(file)
     except (tarfile.TarError, DataError, ValueError, KeyError) as error:
         raise DataError(f"{path} is missing or damaged ({error}); {_AGAIN_CURE}") from error
+    keys = [key_of(k) for k in numbers]
     lost = "it was left out, for a reason that the lost index had"
     shard = Shard(
         tuple(images.values()), {f"number {key}": lost for key in keys if key not in images}
     )
     write_index(storage, number, shard, len(file))
     return shard
+
+
+def _images_of(file: bytes) -> dict[str, StoredImage]:
+    """The images of a shard, by key.
+
+    Raises:
+        tarfile.TarError, ValueError, KeyError: The shard is damaged.
+    """
+    images: dict[str, StoredImage] = {}
+    places: dict[str, tuple[str, int, int]] = {}
+    end = 0
+    with tarfile.open(fileobj=io.BytesIO(file)) as tar:
+        for member in tar:
+            key, suffix = os.path.splitext(member.name)
+            content = tar.extractfile(member)
+            end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+            if suffix != ".json":
+                places[key] = (suffix, member.offset_data, member.size)
+            elif content is not None:
+                about, (suffix, offset, length) = json.load(content), places[key]
+                size, checksum = (about["height"], about["width"]), about["checksum"]
+                images[key] = StoredImage(
+                    about["file_name"], suffix, *size, checksum, offset, length
+                )
+    # tarfile takes a damaged header for the end of the file
+    if len(images) < len(places) or len(file) < end + 2 * _BLOCK or any(file[end:]):
+        raise ValueError("its members do not fill it")
+    return images
 
 
 def read_stream(storage: Storage, number: int, image: StoredImage) -> bytes:

@@ -1,6 +1,7 @@
 """Folders here, and folders on any filesystem that pyarrow reads, behind one contract."""
 
 import contextlib
+import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,10 +30,14 @@ class Storage(Protocol):
         """
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None where it is missing."""
+        """Bytes of a file; None where it is missing.
 
-    def names(self) -> list[str]:
-        """Names of all files, those in folders within it, too, sorted, with ``/`` between folders.
+        Raises:
+            DataError: The filesystem does not answer.
+        """
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all files, those in folders within it, too, by name with ``/`` between folders.
 
         Raises:
             SettingError: There is no such folder.
@@ -43,7 +48,7 @@ class LocalFolder:
     """A folder on this machine, or on one that is mounted here."""
 
     def __init__(self, folder: Path | str):
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # other processes may work in another folder
         self.label = str(folder)
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -64,11 +69,11 @@ class LocalFolder:
             return (self.folder / name).stat().st_size
         return None
 
-    def names(self) -> list[str]:
+    def sizes(self) -> dict[str, int]:
         if not self.folder.is_dir():
             raise SettingError(f"folder {self.folder} does not exist")
-        files = (path for path in self.folder.rglob("*") if path.is_file())
-        return sorted(path.relative_to(self.folder).as_posix() for path in files)
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in files}
 
 
 class ArrowFolder:
@@ -106,7 +111,8 @@ class ArrowFolder:
 
     def write(self, name: str, content: bytes | str) -> None:
         path = f"{self._folder}/{name}"
-        beside = f"{path}.part" if self._moves else path
+        # of its own for each writer: a task that is done again may meet the one that it replaces
+        beside = f"{path}.{uuid.uuid4().hex}.part" if self._moves else path
         try:
             if self._moves:
                 self._filesystem.create_dir(path.rpartition("/")[0], recursive=True)
@@ -115,15 +121,20 @@ class ArrowFolder:
             if self._moves:
                 self._filesystem.move(beside, path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._filesystem.delete_file(beside)
             raise OutputError(
                 f"cannot write {self.label}/{name}: {error}; make room, or choose another folder"
             ) from error
 
     def size(self, name: str) -> int | None:
-        found: Any = self._filesystem.get_file_info(f"{self._folder}/{name}")
+        try:
+            found: Any = self._filesystem.get_file_info(f"{self._folder}/{name}")
+        except OSError as error:
+            raise DataError(f"cannot reach {self.label}/{name}: {error}") from error
         return found.size if found.is_file else None
 
-    def names(self) -> list[str]:
+    def sizes(self) -> dict[str, int]:
         from pyarrow import fs
 
         try:
@@ -131,7 +142,8 @@ class ArrowFolder:
         except OSError as error:
             raise SettingError(f"{self.label} cannot be listed: {error}") from error
         start = len(self._folder) + 1
-        return sorted(file.path[start:] for file in files if file.is_file)
+        sizes = {file.path[start:]: file.size for file in files if file.is_file}
+        return dict(sorted(sizes.items()))
 
 
 def open_storage(location: Path | str | Storage) -> Storage:

@@ -3,6 +3,7 @@
 ::
 
     OUT/manifest.json               what is stored, by which codec; see Manifest
+    OUT/images.json                 names and sizes of the images, as they were when work began
     OUT/shards/000000.tar           000000000.salc, 000000000.json, 000000001.salc, ...
     OUT/shards/000000.index.json    where each stream lies in the shard, and what was left out
 """
@@ -19,7 +20,6 @@ from typing import Any
 from salcompress.data.shards import Shard, StoredImage, read_shard, read_stream
 from salcompress.data.storage import Storage, open_storage
 from salcompress.errors import DataError, SettingError
-from salcompress.files import digest
 
 _FORMAT = "salcompress stored data set 1"
 _SHARDS_IN_MEMORY = 128
@@ -34,10 +34,10 @@ class Manifest:
     """The codec's specification."""
     fingerprint: str
     """The codec's: its name, its setting and the content of its weights."""
-    images: str
-    """Digest of the file names that are to be stored, in order."""
+    model: str | None
+    """Fingerprint of the learned codec's weights, as its streams have it, in hexadecimal digits."""
     num_images: int
-    """How many these are."""
+    """How many images are to be stored; ``images.json`` lists them."""
     images_per_shard: int
     is_complete: bool = False
     """Whether each of them is stored or is known to be unreadable. Figures below are of then."""
@@ -58,11 +58,6 @@ class Manifest:
         """Numbers of the images of a shard."""
         first = shard * self.images_per_shard
         return range(first, min(first + self.images_per_shard, self.num_images))
-
-
-def images_digest(file_names: Iterable[str]) -> str:
-    """The digest that a manifest has of the images' names."""
-    return digest(*file_names)
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> None:

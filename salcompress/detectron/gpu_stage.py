@@ -20,7 +20,7 @@ from salcompress.codecs.salient.batched import BatchedCodec, enough_memory
 from salcompress.codecs.salient.networks import default_device
 from salcompress.detectron.device_transforms import apply_transforms
 from salcompress.detectron.image_format import check_image_format
-from salcompress.detectron.picture_mapper import without_picture
+from salcompress.detectron.picture_mapper import refuse_twice, without_picture
 from salcompress.detectron.staged_picture import (
     STAGE_KEYS,
     InBatch,
@@ -147,6 +147,9 @@ class CompressedLoader:
                 for entry in entries
             ]
         with self._queued(), enough_memory(self.device, [p.original for p in pictures]):
+            for picture in pictures:
+                if picture.entry["is_stored"] and not isinstance(self.codec, IdentityCodec):
+                    refuse_twice(picture.name, self.codec.label)
             self._compress([self.codec] * len(pictures), pictures)
             for codecs, drawn in self._drawn(pictures):
                 self._compress(codecs, drawn)

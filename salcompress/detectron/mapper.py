@@ -15,6 +15,7 @@ from salcompress.detectron.picture_mapper import (
     PictureMapper,
     SourcePicture,
     as_tensor,
+    refuse_twice,
     without_picture,
 )
 from salcompress.evaluation.round_trip import CodedImage, code
@@ -88,6 +89,8 @@ class CompressedDatasetMapper(PictureMapper):
         return arguments
 
     def _code(self, entry: dict[str, Any], source: SourcePicture) -> np.ndarray:
+        if source.is_stored and not isinstance(self.codec, IdentityCodec):
+            refuse_twice(source.path, self.codec.label)
         with refusal_named(source.path):
             coded = self._coded(source)
         height, width = source.rgb.shape[:2]

@@ -22,7 +22,7 @@ class OriginalImageMapper(PictureMapper):
     * ``image_format``,
     * ``transforms``: what was applied to the annotations and is still to be applied to the picture,
     * ``original_size`` (height, width),
-    * ``source_bits``, of the file, and
+    * ``source_bits``, of the file, or of the stream of a stored data set (``is_stored``), and
     * ``codec_index``: 0, or k for the k-th setting of ``random_compression``.
 
     Args:
@@ -39,6 +39,7 @@ class OriginalImageMapper(PictureMapper):
             original_size=source.rgb.shape[:2],
             image_format=self.image_format,
             source_bits=8 * len(source.content),
+            is_stored=source.is_stored,
             codec_index=self.random_compression.draw() if self.random_compression else 0,
         )
         return source.rgb

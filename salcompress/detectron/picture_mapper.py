@@ -1,7 +1,7 @@
 """The sequence that the mappers of this package share: Detectron2's, with a place for a codec."""
 
 import copy
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from salcompress.detectron.augmentation import RandomCompression
 from salcompress.detectron.config import configured_random_compression
 from salcompress.detectron.image_format import as_rgb, check_image_format, check_same_format
 from salcompress.detectron.stored_dataset import STORED_KEY, stored_images
-from salcompress.errors import BitstreamError, DataError
+from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.evaluation.round_trip import CodedImage
 from salcompress.files import read_file
 from salcompress.image import decode_named_image
@@ -31,6 +31,8 @@ class SourcePicture(NamedTuple):
     """The whole file, or the stream of a stored data set."""
     path: str
     """As the data set names it."""
+    is_stored: bool = False
+    """It comes from a stored data set, compressed already."""
 
 
 class PictureMapper(DatasetMapper):
@@ -147,12 +149,12 @@ def without_picture(coded: CodedImage) -> CodedImage:
 
 
 def _read_picture(entry: dict[str, Any]) -> SourcePicture:
-    path = entry["file_name"]
-    if STORED_KEY in entry:
+    path, is_stored = entry["file_name"], STORED_KEY in entry
+    if is_stored:
         location, number = entry.pop(STORED_KEY)
         images = stored_images(location)
-        content = images.streams.stream(number)
         try:
+            content = images.streams.stream(number)
             rgb = images.codec.decode(content)
         except BitstreamError as error:
             raise DataError(f"{path}: {error}") from error
@@ -166,4 +168,16 @@ def _read_picture(entry: dict[str, Any]) -> SourcePicture:
         utils.check_image_size(entry, rgb)
     except utils.SizeMismatchError as error:
         raise DataError(f"{path}: {error}") from error
-    return SourcePicture(rgb, content, path)
+    return SourcePicture(rgb, content, path, is_stored)
+
+
+def refuse_twice(path: str | None, codec: str) -> NoReturn:
+    """Say that a stored picture would be compressed a second time.
+
+    Raises:
+        SettingError: Always.
+    """
+    raise SettingError(
+        f"{path} is stored compressed, and {codec} would compress it once more; set the codec of "
+        'its data set to "none"'
+    )

@@ -1,6 +1,7 @@
 """Data sets that ``salcompress compress`` stored as streams, as data sets of Detectron2."""
 
 import functools
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from salcompress.codecs.stored_images import StoredImages
+from salcompress.data.instances_file import read_instances
 from salcompress.errors import DataError, SettingError
 
 STORED_KEY = "stored"
@@ -70,8 +72,12 @@ def register_configured(cfg: CfgNode) -> None:
                 f"{list(entry)}"
             )
         name, location, annotations = entry
-        known = MetadataCatalog.get(name).get("stored") if name in DatasetCatalog else None
-        if known != location:  # another launch of this process may have registered it
+        known = MetadataCatalog.get(name) if name in DatasetCatalog else None
+        # another launch of this process may have registered it
+        if known is None or (known.get("stored"), known.get("json_file")) != (
+            location,
+            annotations,
+        ):
             register_stored(name, location, annotations)
 
 
@@ -83,6 +89,7 @@ def stored_images(location: str) -> StoredImages:
 
 def _load(name: str, location: str, annotations: str) -> list[dict[str, Any]]:
     numbers = {image.file_name: k for k, image in enumerate(stored_images(location).streams)}
+    _check_numbers(annotations)
     entries = load_coco_json(annotations, "", name)
     missing = [entry["file_name"] for entry in entries if entry["file_name"] not in numbers]
     if missing:
@@ -95,3 +102,17 @@ def _load(name: str, location: str, annotations: str) -> list[dict[str, Any]]:
         entry[STORED_KEY] = (location, numbers[entry["file_name"]])
         entry["file_name"] = f"{location}/{entry['file_name']}"
     return entries
+
+
+def _check_numbers(annotations: str) -> None:
+    """Read annotations as strictly as every command here, before Detectron2 reads them its way."""
+    content, text = read_instances(annotations)
+    given = json.loads(text)
+    ids = {"images": ("id",), "annotations": ("image_id", "category_id"), "categories": ("id",)}
+    for part, keys in ids.items():
+        for ours, theirs in zip(content[part], given[part]):
+            if any(ours[key] != theirs[key] for key in keys if key in theirs):
+                raise DataError(
+                    f"{annotations}: an entry of {part!r} has a number as text, which Detectron2 "
+                    f"does not read: {str(theirs)[:80]}; write numbers"
+                )

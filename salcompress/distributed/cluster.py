@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from salcompress import __version__, errors
 from salcompress.errors import DataError, SalcompressError, SettingError
+from salcompress.workers import compute_on_one_thread
 
 _ANSWER_S = 5.0
 """Seconds within which a cluster must answer; Ray itself would go on trying for minutes."""
@@ -51,7 +52,7 @@ def cluster(address: str) -> Iterator[None]:
         here = {"num_cpus": max(2, os.cpu_count() or 2), "include_dashboard": False}
         try:
             ray.init(
-                address=None if address == "local" else address,
+                address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 **(here if address == "local" else {}),
@@ -78,6 +79,15 @@ def pool(wants_gpu: bool) -> Pool:
     if wants_gpu and gpus:
         return Pool(gpus, CPUS_PER_ACTOR, 1.0)
     return Pool(max(1, int(there.get("CPU", 1))), CPUS_PER_ACTOR, 0.0)
+
+
+def work_as_in(folder: str) -> None:
+    """Let an actor work on one thread, and in the folder of the process that sent it work, so that
+    relative paths mean the same. Where a node lacks that folder, it stays in its own.
+    """
+    compute_on_one_thread()
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
 
 
 def outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

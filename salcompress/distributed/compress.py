@@ -1,51 +1,44 @@
 """Data sets compressed by all machines of a Ray cluster, a shard a task."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import ray.data
 
 from salcompress.codecs.base import Codec
-from salcompress.codecs.compress import (
-    IMAGES_PER_SHARD,
-    Sources,
-    begin,
-    compress_shard,
-    missing_shards,
-)
+from salcompress.codecs.compress import IMAGES_PER_SHARD, Plan, compress_shard, held
 from salcompress.codecs.salient import SalientCodec
+from salcompress.data.sources import Sources
 from salcompress.data.storage import Storage
 from salcompress.data.stored import Manifest, complete
-from salcompress.distributed.cluster import outcome, pool, rows_of
+from salcompress.distributed.cluster import outcome, pool, rows_of, work_as_in
 from salcompress.errors import SettingError
 
 
 class _ShardEncoder:
     """An actor that encodes the images of a shard and writes it."""
 
-    def __init__(self, sources: Sources, codec: Codec, out: Storage, manifest: Manifest):
-        import cv2
-        import torch
-
-        torch.set_num_threads(1)
-        cv2.setNumThreads(1)
-        self._work = sources, codec, out, manifest
+    def __init__(self, images: Storage, codec: Codec, out: Storage, fingerprint: str, folder: str):
+        work_as_in(folder)
+        self._images, self._codec, self._out = images, codec, out
+        self._fingerprint = fingerprint
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return outcome(lambda: self._encode(row))
 
     def _encode(self, row: dict[str, Any]) -> dict[str, Any]:
-        sources, codec, out, manifest = self._work
-        if codec.fingerprint != manifest.fingerprint:
+        if self._codec.fingerprint != self._fingerprint:
             raise SettingError(
-                f"a node of the cluster has another version of {manifest.codec}: fingerprint "
-                f"{codec.fingerprint} there, {manifest.fingerprint} here; install one version "
+                f"a node of the cluster has another version of {self._codec.label}: fingerprint "
+                f"{self._codec.fingerprint} there, {self._fingerprint} here; install one version "
                 "everywhere"
             )
         names = list(row["names"])
         problems = {n: p for n, p in zip(names, row["problems"]) if p is not None}
-        part = sources._replace(file_names=names, problems=problems)
-        return {"num_images": compress_shard(part, codec, out, manifest, int(row["shard"]))}
+        part, number = Sources(self._images, names, problems), int(row["shard"])
+        done = compress_shard(part, self._codec, self._out, number, int(row["first"]))
+        return {"num_images": done}
 
 
 def compress_on_ray(
@@ -53,6 +46,8 @@ def compress_on_ray(
     codec: Codec,
     out: Storage,
     images_per_shard: int = IMAGES_PER_SHARD,
+    *,
+    retry_skipped: bool = False,
     on_image: Callable[[int], None] = lambda num_done: None,
 ) -> Manifest:
     """As :func:`salcompress.codecs.compress.compress_images`, within
@@ -72,33 +67,39 @@ def compress_on_ray(
     Raises:
         SettingError, DataError, OutputError: As there.
     """
-    manifest = begin(sources, codec, out, images_per_shard)
-    missing = missing_shards(out, manifest)
-    num_done = manifest.num_images - sum(len(manifest.numbers(n)) for n in missing)
-    on_image(num_done)
-    if manifest.is_complete:
-        return manifest
-    if missing:
-        rows = []
-        for number in missing:
-            names = [sources.file_names[k] for k in manifest.numbers(number)]
+    with held(out):
+        plan = Plan(sources, codec, out, images_per_shard, retry_skipped)
+        rows: list[dict[str, Any]] = []
+        for number in plan.missing:
+            names = plan.names(number)
             problems = [sources.problems.get(name) for name in names]
-            rows.append({"shard": number, "names": names, "problems": problems})
-        actors = pool(isinstance(codec, SalientCodec) and codec.device != "cpu")
-        shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _ShardEncoder,
-            fn_constructor_args=(
-                sources._replace(file_names=(), problems={}),
-                codec,
-                out,
-                manifest,
-            ),
-            compute=ray.data.ActorPoolStrategy(size=min(actors.size, len(rows))),
-            num_cpus=actors.num_cpus,
-            num_gpus=actors.num_gpus,
-        )
-        with rows_of(shards) as done:
-            for row in done:
-                num_done += row["num_images"]
-                on_image(num_done)
-    return complete(out, manifest)
+            first = plan.manifest.numbers(number).start
+            row: dict[str, Any] = {
+                "shard": number,
+                "first": first,
+                "names": names,
+                "problems": problems,
+            }
+            rows.append(row)
+        num_done = plan.manifest.num_images - sum(len(row["names"]) for row in rows)
+        on_image(num_done)
+        if rows:
+            actors = pool(isinstance(codec, SalientCodec) and codec.device != "cpu")
+            shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+                _ShardEncoder,
+                fn_constructor_args=(
+                    sources.images,
+                    codec,
+                    out,
+                    codec.fingerprint,
+                    os.getcwd(),
+                ),
+                compute=ray.data.ActorPoolStrategy(size=min(actors.size, len(rows))),
+                num_cpus=actors.num_cpus,
+                num_gpus=actors.num_gpus,
+            )
+            with rows_of(shards) as done:
+                for finished in done:
+                    num_done += finished["num_images"]
+                    on_image(num_done)
+        return complete(out, plan.manifest)

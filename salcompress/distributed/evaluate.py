@@ -1,6 +1,7 @@
 """An evaluation whose images are coded and detected by all machines of a Ray cluster."""
 
 import contextlib
+import os
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import ray.data
 
 from salcompress.codecs.salient import SalientCodec
 from salcompress.detectors import load_detector
-from salcompress.distributed.cluster import Pool, outcome, pool, rows_of
+from salcompress.distributed.cluster import Pool, outcome, pool, rows_of, work_as_in
 from salcompress.errors import SettingError
 from salcompress.evaluation.measurement import Conditions, ImageTask, TaskResult, measure_image
 from salcompress.evaluation.workers import CodingTask, check_picklable, code_task
@@ -29,8 +30,8 @@ class DetectorSource(NamedTuple):
 class _Coder:
     """An actor that codes images and measures distortion."""
 
-    def __init__(self, conditions: Conditions):
-        _one_thread()
+    def __init__(self, conditions: Conditions, folder: str):
+        work_as_in(folder)
         self._conditions = conditions
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -46,8 +47,8 @@ class _Coder:
 class _Detecting:
     """An actor that detects in decoded pictures."""
 
-    def __init__(self, conditions: Conditions, source: DetectorSource):
-        _one_thread()
+    def __init__(self, conditions: Conditions, source: DetectorSource, folder: str):
+        work_as_in(folder)
         self._conditions, self._source = conditions, source
         self._detector: Any = None
 
@@ -89,8 +90,10 @@ def measure_on_ray(
     rows = ray.data.from_items(
         [{"task": pickle.dumps(task)} for task in tasks], override_num_blocks=len(tasks)
     )
-    coded = rows.map(_Coder, fn_constructor_args=(conditions,), **_actors(coders))
-    measured = coded.map(_Detecting, fn_constructor_args=(conditions, source), **_actors(detectors))
+    coded = rows.map(_Coder, fn_constructor_args=(conditions, os.getcwd()), **_actors(coders))
+    measured = coded.map(
+        _Detecting, fn_constructor_args=(conditions, source, os.getcwd()), **_actors(detectors)
+    )
     with rows_of(measured) as done:
         yield ((pickle.loads(row["task"]), pickle.loads(row["result"])) for row in done)
 
@@ -125,11 +128,3 @@ def _same_detector(source: DetectorSource) -> Any:
             "files"
         )
     return detector
-
-
-def _one_thread() -> None:
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)

@@ -15,7 +15,7 @@ from salcompress.evaluation.kept_pictures import keep_decoded, keep_originals
 from salcompress.evaluation.measurement import Conditions, ImageTask, Measure, measure_here
 from salcompress.evaluation.rate_point import RatePoint
 from salcompress.evaluation.records import ImageRecord, RecordFile
-from salcompress.evaluation.results import SourceDigests, write_results
+from salcompress.evaluation.results import SourceDigests, earlier_settings, write_results
 from salcompress.evaluation.run_folder import RunIdentity, claim_folder, records_path
 from salcompress.files import exclusive_folder
 
@@ -86,6 +86,7 @@ def evaluate(
             stack.enter_context(RecordFile(records_path(folder, codec.label, codec.fingerprint)))
             for codec in distinct
         ]
+        earlier = earlier_settings(folder, dataset, distinct, digests)
         left = _settings_left(dataset, files, digests, skip_bad, with_perceptual)
         tasks = [
             ImageTask(image, _objects(dataset, image), part, image.image_id in pictured)
@@ -115,7 +116,7 @@ def evaluate(
                     keep_decoded(folder, task.image, distinct[k], picture)
                 files[k].append(record)
                 progress.update()
-        rows = write_results(folder, dataset, distinct, files, identity, digests)
+        rows = write_results(folder, dataset, distinct, files, identity, digests, earlier)
     by_fingerprint = {row.fingerprint: row for row in rows}
     return [by_fingerprint[codec.fingerprint] for codec in codecs]
 

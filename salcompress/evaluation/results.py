@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from salcompress.codecs.base import Codec
 from salcompress.data.coco import CocoDataset
+from salcompress.errors import SettingError
 from salcompress.evaluation.rate_point import RatePoint, read_jsonl, to_csv, to_jsonl
 from salcompress.evaluation.records import ImageRecord, RecordFile, read_records
 from salcompress.evaluation.resamples import read_resamples, write_resamples
@@ -18,7 +19,7 @@ from salcompress.files import digest, write_atomically
 from salcompress.metrics.average_precision import has_masks
 
 
-class _Setting(NamedTuple):
+class SettingRecords(NamedTuple):
     """A codec setting of which the folder has records."""
 
     name: str
@@ -59,6 +60,7 @@ def write_results(
     files: Sequence[RecordFile],
     identity: RunIdentity,
     digests: SourceDigests,
+    earlier: Mapping[str, SettingRecords],
 ) -> list[RatePoint]:
     """Write the rows of these settings, among those of settings that the folder had before.
 
@@ -73,6 +75,7 @@ def write_results(
         files: Their records.
         identity: Of the run.
         digests: Of the image files.
+        earlier: Settings that the folder had before, see :func:`earlier_settings`.
 
     Returns:
         The rows of ``codecs``, in order.
@@ -81,7 +84,7 @@ def write_results(
         DataError: No image is left, or records are missing or damaged.
         OutputError: A file cannot be written.
     """
-    settings = _settings(folder, codecs, files)
+    settings = _settings(folder, codecs, files, earlier)
     current = _is_current(dataset, digests)
     left_out = {
         image_id
@@ -113,28 +116,56 @@ def write_results(
     return [rows[codec.fingerprint] for codec in codecs]
 
 
+def earlier_settings(
+    folder: Path, dataset: CocoDataset, codecs: Sequence[Codec], digests: SourceDigests
+) -> dict[str, SettingRecords]:
+    """Settings of the folder that this run does not measure, by fingerprint.
+
+    Args:
+        codecs: The settings of this run.
+
+    Raises:
+        SettingError: An image has changed since one of them was measured, so that its row could not
+            stand beside those of this run.
+    """
+    path, now = folder / "results.jsonl", {codec.fingerprint for codec in codecs}
+    current, found = _is_current(dataset, digests), {}
+    images = {image.image_id for image in dataset.images}
+    for row in read_jsonl(path) if path.exists() else []:
+        if row.fingerprint in now:
+            continue
+        file = records_path(folder, row.label, row.fingerprint)
+        setting = SettingRecords(
+            row.codec, row.setting, row.fingerprint, file, read_records(file, ()), row
+        )
+        for record in setting.records.values():
+            if record.image_id in images and not record.skipped and not current(record):
+                raise SettingError(
+                    f"{record.file_name} has changed since {row.label} was measured in {folder}; "
+                    f"measure it again by giving --codec {row.label}, too, or choose another folder"
+                )
+        found[row.fingerprint] = setting
+    return found
+
+
 def _settings(
-    folder: Path, codecs: Sequence[Codec], files: Sequence[RecordFile]
-) -> dict[str, _Setting]:
+    folder: Path,
+    codecs: Sequence[Codec],
+    files: Sequence[RecordFile],
+    earlier: Mapping[str, SettingRecords],
+) -> dict[str, SettingRecords]:
     """All settings of the folder by fingerprint; those measured before keep their places."""
     path = folder / "results.jsonl"
-    now = {codec.fingerprint: (codec, file) for codec, file in zip(codecs, files)}
-    settings = {}
-    for row in read_jsonl(path) if path.exists() else []:
-        if row.fingerprint not in now:
-            records = records_path(folder, row.label, row.fingerprint)
-            settings[row.fingerprint] = _Setting(
-                row.codec, row.setting, row.fingerprint, records, read_records(records, ()), row
-            )
-        else:
-            settings[row.fingerprint] = _measured_now(*now[row.fingerprint])
-    for fingerprint, (codec, file) in now.items():
-        settings.setdefault(fingerprint, _measured_now(codec, file))
-    return settings
+    measured = {codec.fingerprint: _measured_now(codec, file) for codec, file in zip(codecs, files)}
+    order = [row.fingerprint for row in read_jsonl(path)] if path.exists() else []
+    return {
+        fingerprint: measured.get(fingerprint) or earlier[fingerprint]
+        for fingerprint in dict.fromkeys([*order, *measured])
+    }
 
 
-def _measured_now(codec: Codec, file: RecordFile) -> _Setting:
-    return _Setting(codec.name, codec.setting, codec.fingerprint, file.path, file.done, None)
+def _measured_now(codec: Codec, file: RecordFile) -> SettingRecords:
+    return SettingRecords(codec.name, codec.setting, codec.fingerprint, file.path, file.done, None)
 
 
 def _is_current(dataset: CocoDataset, digests: SourceDigests) -> Callable[[ImageRecord], bool]:
@@ -145,7 +176,7 @@ def _is_current(dataset: CocoDataset, digests: SourceDigests) -> Callable[[Image
     )
 
 
-def _reasons(dataset: CocoDataset, settings: Sequence[_Setting]) -> dict[str, str]:
+def _reasons(dataset: CocoDataset, settings: Sequence[SettingRecords]) -> dict[str, str]:
     """Why images were left out, by file name; the settings are named where it was not at all."""
     skipped: dict[str, dict[str, list[str]]] = {
         name: {why: []} for name, why in dataset.skipped.items()

@@ -35,7 +35,9 @@ def test_what_is_wrong_is_said_in_one_line(scenes, tmp_path, capsys):
     name = sorted((scenes.parent / "images").iterdir())[0]
     (folder / "good.png").write_bytes(name.read_bytes())
     start = ["compress", "--images", folder, "--out", out, "--workers", 0, "--codec"]
-    fails(capsys, [*start, "jpeg:q=30"], 1, "1 images could not be stored: bad.png")
+    fails(
+        capsys, [*start, "jpeg:q=30"], 1, "1 images could not be stored: bad.png", "--retry-skipped"
+    )
     fails(capsys, [*start, "jpeg:q=31"], 2, "begun with another codec: jpeg:q=30", "then")
     fails(capsys, ["verify", folder], 2, "holds no stored data set; make one with")
     shard = out / "shards" / "000000.tar"

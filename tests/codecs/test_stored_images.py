@@ -3,15 +3,18 @@
 import json
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
 import pytest
 
 from salcompress.codecs import load_codec
-from salcompress.codecs.compress import Sources, compress_images
+from salcompress.codecs.compress import compress_images
 from salcompress.codecs.stored_images import StoredImages, verify, write_pictures
 from salcompress.data.shards import index_name, shard_name
+from salcompress.data.sources import Sources, find_sources
 from salcompress.data.storage import ArrowFolder, LocalFolder
 from salcompress.data.stored import StoredStreams, read_manifest
 from salcompress.errors import (
@@ -44,7 +47,8 @@ def compress(sources, spec, folder, workers=0, images_per_shard=1000, **more):
 
 
 def files_of(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.name: path.read_bytes() for path in files if path.name != ".lock"}
 
 
 @pytest.mark.parametrize("spec", [JPEG, "none", "salient:q=0.3,saliency=uniform,device=cpu"])
@@ -111,22 +115,84 @@ def test_a_killed_call_goes_on(sources, tmp_path):
     assert done[5:] == [6]
 
 
+def test_the_cure_of_a_damaged_shard_cures(sources, tmp_path):
+    """Remove it and its index, and run the same call again."""
+    compress(sources, JPEG, tmp_path, 0, 3)
+    whole = files_of(tmp_path)
+    (tmp_path / shard_name(1)).unlink()
+    (tmp_path / index_name(1)).unlink()
+    done = []
+    compress(sources, JPEG, tmp_path, 0, 3, on_image=done.append)
+    assert done == [3, 4, 5, 6] and files_of(tmp_path) == whole
+    (tmp_path / shard_name(0)).write_bytes(whole["000000.tar"][:-600])
+    compress(sources, JPEG, tmp_path, 0, 3)
+    assert files_of(tmp_path) == whole
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(SettingError, match="has shards and no manifest"):
+        compress(sources, "png", tmp_path, 0, 3)
+
+
+def test_what_was_skipped_can_be_tried_again(sources, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    whole = (sources.images.folder / sources.file_names[0]).read_bytes()
+    (folder / "a.png").write_bytes(whole)
+    (folder / "b.png").write_bytes(whole[:900])
+    out = tmp_path / "out"
+    for retry, expected in ((False, 1), (False, 1), (True, 2)):
+        manifest = compress(
+            find_sources(LocalFolder(folder))._replace(sizes={}), JPEG, out, retry_skipped=retry
+        )
+        assert manifest.num_stored == expected
+        (folder / "b.png").write_bytes(whole)
+    vanished = find_sources(LocalFolder(folder))._replace(file_names=["a.png"])
+    assert compress(vanished, JPEG, out).num_stored == 2  # goes on with the list of then
+
+
+def test_two_processes_do_not_compress_into_one_folder(sources, tmp_path):
+    from salcompress.files import exclusive_folder
+
+    code = f"""
+from salcompress.files import exclusive_folder
+with exclusive_folder({str(tmp_path)!r}):
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(SettingError, match="is in use by another process"):
+            compress(sources, JPEG, tmp_path)
+        other.communicate("\n")
+    with exclusive_folder(tmp_path):
+        pass
+
+
 def test_another_codec_or_other_images_are_refused(sources, tmp_path):
-    compress(sources, JPEG, tmp_path)
-    before = files_of(tmp_path)
+    base = tmp_path / "base"
+    compress(sources, JPEG, base)
+    before = files_of(base)
     with pytest.raises(SettingError, match=r"another codec: jpeg:q=30.* then, webp:q=10"):
-        compress(sources, "webp:q=10", tmp_path)
-    with pytest.raises(SettingError, match="another number of images: 6 then, 5 now"):
-        compress(some(sources, 0, 1, 2, 3, 4), JPEG, tmp_path)
-    with pytest.raises(SettingError, match="begun with other images"):
-        compress(some(sources, 5, 4, 3, 2, 1, 0), JPEG, tmp_path)
+        compress(sources, "webp:q=10", base)
+    new = sources._replace(file_names=[*sources.file_names, "images/new.png"])
+    with pytest.raises(SettingError, match=r"was begun without 1 of these images, such as .*new"):
+        compress(new, JPEG, base)
+    sized = sources._replace(sizes=dict.fromkeys(sources.file_names, 1))
+    compress(sized, JPEG, tmp_path / "sized")
+    other = sources._replace(sizes=dict.fromkeys(sources.file_names, 2))
+    with pytest.raises(SettingError, match=r"with other images: .* had 1 bytes then, 2 now"):
+        compress(other, JPEG, tmp_path / "sized")
+    outside = sources._replace(file_names=["../x.png"])
+    with pytest.raises(SettingError, match="'../x.png' leaves its folder"):
+        compress(outside, JPEG, tmp_path / "new")
     with pytest.raises(SettingError, match="images per shard: 1000 then, 2 now"):
-        compress(sources, JPEG, tmp_path, images_per_shard=2)
+        compress(sources, JPEG, base, images_per_shard=2)
     with pytest.raises(SettingError, match="has no image to compress"):
         compress(some(sources), JPEG, tmp_path / "new")
     with pytest.raises(SettingError, match="is listed twice"):
         compress(some(sources, 1, 1), JPEG, tmp_path / "new")
-    assert files_of(tmp_path) == before
+    assert files_of(base) == before
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -158,13 +224,13 @@ def test_what_cannot_be_read_is_listed(sources, tmp_path, workers):
 
 def test_of_a_batch_that_the_codec_refuses_the_others_are_stored(tmp_path):
     """An image beyond the format's size costs itself, not its neighbours."""
-    from salcompress.codecs.encoder_pool import encode_files
+    from salcompress.codecs.encoder_pool import encode_images
     from salcompress.image import encode_image
 
     (tmp_path / "a.png").write_bytes(encode_image(np.zeros((40, 50, 3), np.uint8), "PNG"))
     (tmp_path / "wide.png").write_bytes(encode_image(np.zeros((1, 2**20 + 1, 3), np.uint8), "PNG"))
     codec = load_codec("salient:q=0.3,saliency=uniform,device=cpu")
-    whole, wide = encode_files(codec, LocalFolder(tmp_path), ["a.png", "wide.png"])
+    whole, wide = encode_images(codec, LocalFolder(tmp_path), ["a.png", "wide.png"])
     assert whole.stream == codec.encode(np.zeros((40, 50, 3), np.uint8))
     assert isinstance(wide, DataError) and "wide.png" in str(wide)
 
@@ -196,16 +262,38 @@ def test_every_damage_is_found(sources, tmp_path):
         StoredStreams(tmp_path / "nothing")
 
 
-def test_indices_are_made_again_as_they_were(sources, tmp_path):
-    names = [*sources.file_names[:2], "images/gone.png", *sources.file_names[2:]]
+def test_indices_are_made_again_where_they_are_lost_and_only_there(sources, tmp_path):
+    """The reasons of a shard that is whole stay, and those of one that is not are lost."""
+    gone = ["images/gone.png", "images/gone2.png"]
+    names = [*sources.file_names[:2], gone[0], *sources.file_names[2:], gone[1]]
     out = tmp_path / "out"
     compress(sources._replace(file_names=names), JPEG, out, 0, 4)
     before, manifest = files_of(out), read_manifest(LocalFolder(out))
+    (out / index_name(0)).write_text("{")
     assert verify(out, 1, rebuild_indices=True).problems == ()
     assert read_manifest(LocalFolder(out)) == manifest
     after = files_of(out)
     assert [name for name in before if before[name] != after[name]] == ["000000.index.json"]
-    assert "number 000000002" in StoredStreams(out).skipped
+    assert list(StoredStreams(out).skipped) == ["number 000000002", gone[1]]
+
+
+def test_a_damaged_header_within_a_shard_is_no_end_of_it(sources, tmp_path):
+    """tarfile would take it for the end, and what follows would be lost unsaid."""
+    compress(sources, JPEG, tmp_path)
+    path = tmp_path / shard_name(0)
+    whole = path.read_bytes()
+    offset = StoredStreams(tmp_path)[3].offset
+    (tmp_path / index_name(0)).unlink()
+    for damaged in (
+        whole[: offset - 400] + b"\xff" + whole[offset - 399 :],
+        whole[: offset - 512],
+        whole[:-10240],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"000000.tar is missing or damaged"):
+            verify(tmp_path, rebuild_indices=True)
+    path.write_bytes(whole)
+    assert verify(tmp_path, None, rebuild_indices=True) == (6, 6, ())
 
 
 def test_a_full_disk_leaves_what_is_finished(sources, tmp_path):
@@ -242,13 +330,41 @@ def test_loader_workers_read_it(sources, tmp_path):
         assert np.array_equal(pool.apply(_picture, (images, 5)), images[5])
 
 
-def test_another_version_of_the_codec_does_not_decode(sources, tmp_path):
-    compress(some(sources, 0), JPEG, tmp_path)
+def test_standard_formats_decode_with_any_version_of_their_library(sources, tmp_path):
+    compress(some(sources, 0), "png", tmp_path)
     path = tmp_path / "manifest.json"
     content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "fingerprint": "jpeg of long ago"}))
-    with pytest.raises(ModelMismatchError, match="with fingerprint jpeg of long ago"):
-        StoredImages(tmp_path)
+    path.write_text(json.dumps({**content, "fingerprint": "png of long ago"}))
+    assert np.array_equal(
+        StoredImages(tmp_path)[0], read_image(sources.images.folder / sources.file_names[0])
+    )
+
+
+def test_own_weights_and_own_saliency(sources, tmp_path):
+    """What steered is not needed; the weights are, and the error says how to give them."""
+    from salcompress.codecs.salient import SalientCodec
+    from salcompress.codecs.salient.codec import WEIGHTS
+    from salcompress.models.compression_model import load_model, save_model
+
+    def mine(image):
+        return np.zeros(image.shape[:2], np.float32)
+
+    steered = SalientCodec(0.3, saliency=mine, device="cpu")
+    compress_images(some(sources, 0), steered, LocalFolder(tmp_path / "steered"))
+    picture = read_image(sources.images.folder / sources.file_names[0])
+    images = StoredImages(tmp_path / "steered")
+    assert np.array_equal(images[0], steered.decode(steered.encode(picture)))
+    model = load_model(WEIGHTS)[0]
+    next(model.synthesis.parameters()).data.mul_(1.25)
+    (tmp_path / "own.safetensors").write_bytes(save_model(model))
+    own = load_codec(
+        f"salient:q=0.3,saliency=uniform,device=cpu,weights={tmp_path}/own.safetensors"
+    )
+    compress_images(some(sources, 0), own, LocalFolder(tmp_path / "own"))
+    with pytest.raises(ModelMismatchError, match="give the codec with those weights, as salient:"):
+        StoredImages(tmp_path / "own")
+    images = StoredImages(tmp_path / "own", codec=own)
+    assert np.array_equal(images[0], own.decode(own.encode(picture)))
     assert issubclass(ModelMismatchError, BitstreamError)
 
 
@@ -269,17 +385,15 @@ def test_any_filesystem_of_pyarrow(sources, tmp_path):
 
 
 def test_pictures_come_back_under_their_names(sources, tmp_path):
-    """A call that was stopped goes on: what is there is left alone."""
     compress(sources, JPEG, tmp_path / "stored")
-    images = StoredImages(tmp_path / "stored")
-    written = write_pictures(images, tmp_path / "pictures", workers=1)
-    assert [str(p.relative_to(tmp_path / "pictures")) for p in written] == [
-        f"{name}.png" for name in sources.file_names
-    ]
+    images, out = StoredImages(tmp_path / "stored"), tmp_path / "pictures"
+    written = write_pictures(images, out, workers=1)
+    assert [str(p.relative_to(out)) for p in written] == [f"{n}.png" for n in sources.file_names]
     for k, path in enumerate(written):
         assert np.array_equal(read_image(path), images[k])
     written[2].write_bytes(b"mine")
-    written[3].unlink()
+    with pytest.raises(SettingError, match=r"6 of 6 images exist already.*--overwrite"):
+        write_pictures(images, out)
     done = []
-    write_pictures(images, tmp_path / "pictures", on_image=done.append)
-    assert done == [5, 6] and written[2].read_bytes() == b"mine" and written[3].exists()
+    write_pictures(images, out, overwrite=True, on_image=done.append)
+    assert done == [1, 2, 3, 4, 5, 6] and np.array_equal(read_image(written[2]), images[2])

@@ -11,7 +11,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_tra
 from detectron2.data.datasets import load_coco_json
 
 from salcompress.codecs import load_codec
-from salcompress.codecs.compress import compress_images, find_sources
+from salcompress.codecs.compress import compress_images
+from salcompress.data.sources import find_sources
 from salcompress.data.storage import LocalFolder
 from salcompress.detectron import (
     CompressedDatasetMapper,

@@ -11,9 +11,10 @@ import ray
 
 from salcompress.codecs import load_codec
 from salcompress.codecs.classical import JpegCodec
-from salcompress.codecs.compress import Sources, compress_images
+from salcompress.codecs.compress import compress_images
 from salcompress.codecs.stored_images import verify
 from salcompress.data.shards import shard_name
+from salcompress.data.sources import Sources
 from salcompress.data.storage import LocalFolder
 from salcompress.data.stored import StoredStreams
 from salcompress.distributed.compress import compress_on_ray
@@ -42,7 +43,7 @@ def test_shards_are_those_of_one_process(two_nodes, sources, tmp_path, spec):
     done = []
     here, there = LocalFolder(tmp_path / "here"), LocalFolder(tmp_path / "there")
     ours = compress_images(sources, load_codec(spec), here, 0, 1)
-    theirs = compress_on_ray(sources, load_codec(spec), there, 1, done.append)
+    theirs = compress_on_ray(sources, load_codec(spec), there, 1, on_image=done.append)
     assert theirs == ours and theirs.num_skipped == 2
     assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
     assert done == [0, 1, 2, 3, 4]
@@ -92,6 +93,6 @@ def test_a_node_that_dies_costs_its_tasks_alone(two_nodes, sources, tmp_path):
         if num_done == 1:
             two_nodes.remove_node(extra, allow_graceful=False)
 
-    compress_on_ray(sources, load_codec(JPEG), LocalFolder(tmp_path / "there"), 1, removed)
+    compress_on_ray(sources, load_codec(JPEG), LocalFolder(tmp_path / "there"), 1, on_image=removed)
     compress_images(sources, load_codec(JPEG), LocalFolder(tmp_path / "here"), 0, 1)
     assert files_of(tmp_path / "here") == files_of(tmp_path / "there")

@@ -43,7 +43,8 @@ def timeless(rows):
 
 
 def files_of(folder):
-    return sorted(path.name for path in (folder / "pictures").iterdir())
+    files = (path for path in sorted((folder / "pictures").rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_rows_are_those_of_one_process(two_nodes, scene_dataset, detector, tmp_path):
