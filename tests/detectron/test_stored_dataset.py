@@ -130,3 +130,41 @@ def test_what_is_not_stored_is_said(stored, scenes, name, tmp_path):
     finally:
         DatasetCatalog.remove("test_more")
         MetadataCatalog.remove("test_more")
+
+
+def test_stored_pictures_are_not_compressed_twice(name):
+    """Left over in a config, a codec would change the rate and the pictures unsaid."""
+    entry = DatasetCatalog.get(name)[0]
+    compressing = CompressedDatasetMapper(config("SALCOMPRESS.TEST_CODEC", "jpeg:q=5"), False)
+    with pytest.raises(SettingError, match=r"000001.png is stored compressed, and jpeg:q=5"):
+        compressing(entry)
+    loader = CompressedLoader([[OriginalImageMapper(config(), False)(entry)]], "jpeg:q=5")
+    with pytest.raises(SettingError, match=r"000001.png is stored compressed, and jpeg:q=5"):
+        next(iter(loader))
+
+
+def test_numbers_as_text_are_refused_before_detectron2_reads_them(stored, scenes, tmp_path):
+    """It would find no object of an image whose id is text in one place and a number in another."""
+    content = json.loads(scenes.read_text())
+    for annotation in content["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+    (tmp_path / "text.json").write_text(json.dumps(content))
+    try:
+        with pytest.raises(DataError, match="'annotations' has a number as text"):
+            stored_dicts("test_text", stored, tmp_path / "text.json")
+    finally:
+        DatasetCatalog.remove("test_text")
+        MetadataCatalog.remove("test_text")
+
+
+def test_a_damaged_stream_names_its_picture(stored, name, tmp_path):
+    from salcompress.data.shards import shard_name
+
+    path = stored / shard_name(0)
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:700] + b"\xff" + whole[701:])
+        with pytest.raises(DataError, match="000001.png"):
+            CompressedDatasetMapper(config(), False)(DatasetCatalog.get(name)[0])
+    finally:
+        path.write_bytes(whole)
