@@ -56,6 +56,11 @@ class StoredImages:
         self.codec = codec or _decoder(self.streams.manifest, device)
         _check_decoder(self.codec, self.streams)
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether the learned codec made the streams."""
+        return self.streams.manifest.model is not None
+
     def __len__(self) -> int:
         return len(self.streams)
 

@@ -89,7 +89,7 @@ class CompressedDatasetMapper(PictureMapper):
         return arguments
 
     def _code(self, entry: dict[str, Any], source: SourcePicture) -> np.ndarray:
-        if source.is_stored and not isinstance(self.codec, IdentityCodec):
+        if source.stored_in and not isinstance(self.codec, IdentityCodec):
             refuse_twice(source.path, self.codec.label)
         with refusal_named(source.path):
             coded = self._coded(source)

@@ -5,10 +5,17 @@ loader.
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
+from salcompress.codecs.salient.networks import default_device
 from salcompress.detectron.device_transforms import check_transforms, transformed_size
-from salcompress.detectron.picture_mapper import PictureMapper, SourcePicture, as_tensor
+from salcompress.detectron.picture_mapper import (
+    PictureMapper,
+    SourcePicture,
+    as_tensor,
+    without_pixels,
+)
 
 
 class OriginalImageMapper(PictureMapper):
@@ -18,7 +25,9 @@ class OriginalImageMapper(PictureMapper):
     It runs in the loader's processes, where CUDA cannot be used. It decides all that is random,
     transforms the annotations, and hands over
 
-    * ``image``: the picture as read, uint8 (3, H, W) in ``image_format``,
+    * ``image``: the picture as read, uint8 (3, H, W) in ``image_format``; or, with
+      ``leaves_streams``, of a data set that the learned codec stored, ``stream`` and ``stored_in``,
+      its data set's location, which the stage decodes in batches,
     * ``image_format``,
     * ``transforms``: what was applied to the annotations and is still to be applied to the picture,
     * ``original_size`` (height, width),
@@ -34,14 +43,23 @@ class OriginalImageMapper(PictureMapper):
         SettingError: The format is wrong; when called, an augmentation is not geometric.
     """
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Arguments from a config; streams are left to the stage where that has a GPU."""
+        arguments = super().from_config(cfg, is_train)
+        arguments["leaves_streams"] = default_device().startswith("cuda")
+        return arguments
+
     def _code(self, entry: dict[str, Any], source: SourcePicture) -> np.ndarray:
         entry.update(
             original_size=source.rgb.shape[:2],
             image_format=self.image_format,
             source_bits=8 * len(source.content),
-            is_stored=source.is_stored,
+            is_stored=source.stored_in is not None,
             codec_index=self.random_compression.draw() if self.random_compression else 0,
         )
+        if not source.is_decoded:
+            entry.update(stream=source.content, stored_in=source.stored_in)
         return source.rgb
 
     def _augment(
@@ -49,7 +67,9 @@ class OriginalImageMapper(PictureMapper):
     ) -> tuple[T.AugInput, T.TransformList]:
         followed = _SizeAlone(picture, sem_seg=labels)
         transforms = self.augmentations(followed)
-        entry.update(image=as_tensor(picture), transforms=transforms)
+        entry["transforms"] = transforms
+        if "stream" not in entry:
+            entry["image"] = as_tensor(picture)
         return followed, transforms
 
     def __repr__(self) -> str:
@@ -67,6 +87,6 @@ class _SizeAlone(T.AugInput):
     def transform(self, tfm: T.Transform) -> None:
         check_transforms(tfm)
         size = transformed_size(self.image.shape[:2], tfm)
-        self.image = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (*size, 3))
+        self.image = without_pixels(size)
         if self.sem_seg is not None:
             self.sem_seg = tfm.apply_segmentation(self.sem_seg)

@@ -31,8 +31,10 @@ class SourcePicture(NamedTuple):
     """The whole file, or the stream of a stored data set."""
     path: str
     """As the data set names it."""
-    is_stored: bool = False
-    """It comes from a stored data set, compressed already."""
+    stored_in: str | None = None
+    """Location of the stored data set that it comes from, compressed already."""
+    is_decoded: bool = True
+    """Otherwise ``content`` is still to be decoded, and of ``rgb`` the size alone is true."""
 
 
 class PictureMapper(DatasetMapper):
@@ -47,6 +49,8 @@ class PictureMapper(DatasetMapper):
         augmentations: Detectron2's, applied after the codec.
         image_format: "BGR" or "RGB", how the channels of ``image`` are to lie.
         random_compression: Draws the setting that compresses the picture after the codec.
+        leaves_streams: Pictures that the learned codec stored are left to be decoded behind the
+            loader.
         use_instance_mask, use_keypoint, instance_mask_format, keypoint_hflip_indices,
             precomputed_proposal_topk, recompute_boxes: As of the stock mapper.
 
@@ -68,6 +72,7 @@ class PictureMapper(DatasetMapper):
         keypoint_hflip_indices: np.ndarray | None = None,
         precomputed_proposal_topk: int | None = None,
         recompute_boxes: bool = False,
+        leaves_streams: bool = False,
     ):
         check_image_format(image_format)
         if random_compression:
@@ -84,6 +89,7 @@ class PictureMapper(DatasetMapper):
             recompute_boxes=recompute_boxes,
         )
         self.random_compression = random_compression
+        self.leaves_streams = leaves_streams
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -107,7 +113,7 @@ class PictureMapper(DatasetMapper):
         """
         entry = copy.deepcopy(dataset_dict)
         # 1. Read the picture, and its label map if it has one.
-        source = _read_picture(entry)
+        source = _read_picture(entry, self.leaves_streams)
         labels = None
         if "sem_seg_file_name" in entry:
             labels = utils.read_image(entry.pop("sem_seg_file_name"), "L").squeeze(2)
@@ -143,19 +149,26 @@ def as_tensor(image: np.ndarray) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
+def without_pixels(size: tuple[int, int]) -> np.ndarray:
+    """A picture of which only the size is true, in next to no memory."""
+    return np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (*size, 3))
+
+
 def without_picture(coded: CodedImage) -> CodedImage:
     """The figures of a coded image alone, as they stand in a dict under "coded"."""
     return coded._replace(decoded=cast(np.ndarray, None))
 
 
-def _read_picture(entry: dict[str, Any]) -> SourcePicture:
-    path, is_stored = entry["file_name"], STORED_KEY in entry
-    if is_stored:
+def _read_picture(entry: dict[str, Any], leaves_streams: bool) -> SourcePicture:
+    path, location, is_decoded = entry["file_name"], None, True
+    if STORED_KEY in entry:
         location, number = entry.pop(STORED_KEY)
         images = stored_images(location)
         try:
             content = images.streams.stream(number)
-            rgb = images.codec.decode(content)
+            is_decoded = not (leaves_streams and images.is_learned)
+            size = (images.streams[number].height, images.streams[number].width)
+            rgb = images.codec.decode(content) if is_decoded else without_pixels(size)
         except BitstreamError as error:
             raise DataError(f"{path}: {error}") from error
     else:
@@ -168,7 +181,7 @@ def _read_picture(entry: dict[str, Any]) -> SourcePicture:
         utils.check_image_size(entry, rgb)
     except utils.SizeMismatchError as error:
         raise DataError(f"{path}: {error}") from error
-    return SourcePicture(rgb, content, path, is_stored)
+    return SourcePicture(rgb, content, path, location, is_decoded)
 
 
 def refuse_twice(path: str | None, codec: str) -> NoReturn:

@@ -94,7 +94,7 @@ class StagedPicture:
 
     Attributes:
         entry: The mapper's dict.
-        original: uint8 (3, H, W), RGB, on the host.
+        original: uint8 (3, H, W), RGB, on the host, or where a stored stream was decoded.
         coding: What became of it so far.
         image: What the detector gets, in Detectron2's format; None until it was transformed.
     """
@@ -141,8 +141,10 @@ def stage_picture(
             "random_compression"
         )
     image = entry["image"]
-    original = torch.empty(image.shape, dtype=image.dtype, pin_memory=pinned)
-    original.copy_(image.flip(0) if image_format == "BGR" else image)
+    rgb = image.flip(0) if image_format == "BGR" else image
+    original = rgb
+    if rgb.device.type == "cpu":
+        original = torch.empty(rgb.shape, dtype=rgb.dtype, pin_memory=pinned).copy_(rgb)
     return StagedPicture(entry, original, FromFile(original, entry["source_bits"]))
 
 

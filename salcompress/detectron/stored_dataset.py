@@ -82,9 +82,9 @@ def register_configured(cfg: CfgNode) -> None:
 
 
 @functools.lru_cache(16)
-def stored_images(location: str) -> StoredImages:
-    """The images of a stored data set, opened once in each process."""
-    return StoredImages(location)
+def stored_images(location: str, device: str | None = None) -> StoredImages:
+    """The images of a stored data set, opened once in each process and for each device."""
+    return StoredImages(location, device)
 
 
 def _load(name: str, location: str, annotations: str) -> list[dict[str, Any]]:

@@ -96,6 +96,21 @@ def test_behind_the_loader_and_in_its_workers(name, scenes):
     assert {entry["num_bits"] for entry in next(iter(loader))} <= rates
 
 
+def test_streams_left_to_the_stage_are_decoded_there_in_a_batch(name):
+    """Pixels are those of one by one within a grey level, and rates and boxes are the same."""
+    cfg, entries = config(), DatasetCatalog.get(name)
+    arguments = OriginalImageMapper.from_config(cfg, False)
+    batches = []
+    for leaves_streams in (False, True):
+        mapper = OriginalImageMapper(**arguments | {"leaves_streams": leaves_streams})
+        mapped = [mapper(entry) for entry in entries]
+        assert all(("image" in entry) != leaves_streams for entry in mapped)
+        batches.append(next(iter(CompressedLoader([mapped], "none"))))
+    for ours, theirs in zip(*batches, strict=True):
+        assert set(ours) == set(theirs) and ours["num_bits"] == theirs["num_bits"]
+        assert (ours["image"].int() - theirs["image"].int()).abs().max() <= 1
+
+
 def test_a_config_trains_and_tests_from_streams(stored, scenes, random_weights, tmp_path):
     entry = ["test_stored_by_config", str(stored), str(scenes)]
     opts = ["SALCOMPRESS.STORED", repr([entry]), "DATASETS.TRAIN", "('test_stored_by_config',)"]
