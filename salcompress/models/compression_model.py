@@ -64,7 +64,7 @@ class TrainedWith:
 
     A search by the encoder (:mod:`salcompress.codecs.salient.search_loss`) weighs likewise. The
     default values are those of the shipped file, and of files that do not say
-    (``salcompress/weights/codec.md``).
+    (``salcompress/weights/README.md``).
     """
 
     saliency_weight: float = 1.5
