@@ -14,12 +14,8 @@ from salcompress.bitstream.container import check_size
 from salcompress.bitstream.format import cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.bit_counter import stream_bits
-from salcompress.codecs.salient.coder import (
-    analyse_padded,
-    padded,
-    synthesise_padded,
-    write,
-)
+from salcompress.codecs.salient.decoder import synthesise_padded
+from salcompress.codecs.salient.encoder import analyse_padded, padded, write
 from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape, in_one_batch
 from salcompress.codecs.salient.networks import default_device
 from salcompress.codecs.salient.refine import Search

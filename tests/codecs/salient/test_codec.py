@@ -312,15 +312,14 @@ def test_what_is_too_large_is_refused_by_the_header_of_its_file(tmp_path, monkey
         encode_files([InputFile(path, Path(path.name))], SalientCodec(device="cpu"), tmp_path)
 
 
-def test_a_representation_says_what_a_codec_is(tmp_path):
-    assert (
-        repr(SalientCodec(0.3, device="cpu"))
-        == "SalientCodec(q=0.3, saliency=network, saliency_strength=24, device=cpu)"
-    )
+def test_a_setting_says_all_that_changes_a_stream(tmp_path):
+    codec = SalientCodec(0.3, device="cpu")
+    assert codec.setting == "q=0.3,saliency=network,saliency_strength=24"
+    assert repr(codec) == f"<SalientCodec {codec.label} on cpu>"
     copied = tmp_path / "w.safetensors"
     copied.write_bytes(WEIGHTS.read_bytes())
-    told = repr(SalientCodec(saliency="uniform", effort=3, weights=copied))
-    assert told == f"SalientCodec(q=0.5, saliency=uniform, effort=3, weights={copied})"
+    searching = SalientCodec(saliency="uniform", effort=3, weights=copied)
+    assert searching.setting == f"q=0.5,saliency=uniform,effort=3,weights={copied}"
 
 
 def test_a_fingerprint_is_of_the_weights_and_not_of_their_path(tmp_path):
@@ -439,3 +438,19 @@ def test_golden_stream_decodes_to_golden_pixels_in_a_fresh_process():
     assert (
         difference.max() <= 1 and (difference > 0).mean() < 1e-3
     )  # the stated tolerance of a float synthesis
+
+
+def test_another_steering_is_as_if_constructed_with_it(codec, picture):
+    painted = np.zeros(picture.shape[:2], np.float32)
+    painted[:, :100] = 1
+    steered, constructed = (
+        codec.with_saliency(painted),
+        SalientCodec(0.4, saliency=painted, device="cpu"),
+    )
+    assert steered.fingerprint == constructed.fingerprint != codec.fingerprint
+    assert np.array_equal(steered.levels_of(picture), constructed.levels_of(picture))
+    assert codec.with_saliency("network").fingerprint == codec.fingerprint
+    with pytest.raises(SettingError, match="saliency must be one of .*, got 'networks'"):
+        codec.with_saliency("networks")
+    with pytest.raises(AttributeError):
+        codec.saliency = painted  # a codec does not change

@@ -127,7 +127,7 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
     """The way that CUDA takes, here on the CPU, where rounding differs between batches: equal after
     few steps, almost.
     """
-    from salcompress.codecs.salient.coder import coding
+    from salcompress.codecs.salient.networks import coding
     from salcompress.models.batch_extent import Extent
 
     monkeypatch.setattr(refine, "_has_quick_bfloat16", lambda: False)
