@@ -18,8 +18,8 @@ from salcompress.codecs.salient.decoder import synthesise_padded
 from salcompress.codecs.salient.encoder import analyse_padded, padded, write
 from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape, in_one_batch
 from salcompress.codecs.salient.networks import default_device
-from salcompress.codecs.salient.refine import Search
 from salcompress.codecs.salient.refine import cells_at_once as cells_at_once_in_search
+from salcompress.codecs.salient.search_window import Search
 from salcompress.codecs.salient.symbols import HostSymbols, SymbolTensors
 from salcompress.errors import BitstreamError, DataError, SettingError
 from salcompress.models.batch_extent import Extent

@@ -16,8 +16,9 @@ from salcompress.bitstream.format import CELL, MAX_SYMBOL, cells_of
 from salcompress.codecs.salient.grouping import by_shape
 from salcompress.codecs.salient.level_map import map_group
 from salcompress.codecs.salient.networks import coding, default_device
-from salcompress.codecs.salient.refine import Search, cells_at_once, refine
+from salcompress.codecs.salient.refine import cells_at_once, refine
 from salcompress.codecs.salient.search_loss import ReconstructionLoss
+from salcompress.codecs.salient.search_window import Search
 from salcompress.codecs.salient.steering import check_encodable
 from salcompress.codecs.salient.symbols import HostSymbols, SymbolTensors
 from salcompress.errors import SettingError

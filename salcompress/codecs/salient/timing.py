@@ -12,7 +12,8 @@ from salcompress.codecs.salient.decoder import synthesise
 from salcompress.codecs.salient.encoder import analyse, as_tensor, on_host, padded, write
 from salcompress.codecs.salient.level_map import read_levels
 from salcompress.codecs.salient.networks import coding
-from salcompress.codecs.salient.refine import Search, refine
+from salcompress.codecs.salient.refine import refine
+from salcompress.codecs.salient.search_window import Search
 
 if TYPE_CHECKING:
     from salcompress.codecs.salient.codec import SalientCodec
