@@ -45,8 +45,7 @@ class DeviceSaliency:
 
         Args:
             images: uint8 (N, 3, H, W), padded to whole cells, channels last.
-            sizes: Height and width of each image. One that does not fit gets numbers that mean
-                nothing.
+            sizes: Height and width of each image, all of which fit.
 
         Returns:
             float64 (N, H / 64, W / 64) in [0, 1]; 0 beyond an image.
@@ -73,7 +72,7 @@ class DeviceSaliency:
         down, across = (max(sides) for sides in zip(*seen))
         rows = area_matrices(size[:, 0], small[:, 0], height, down)
         columns = area_matrices(size[:, 1], small[:, 1], width, across)
-        by_rows = rows @ images.permute(0, 2, 3, 1).float().view(number, height, width * 3)
+        by_rows = rows @ images.permute(0, 2, 3, 1).float().reshape(number, height, width * 3)
         by_columns = by_rows.view(number, down, width, 3).transpose(1, 2)
         means = columns @ by_columns.reshape(number, width, down * 3)
         means = means.view(number, across, down, 3).permute(0, 3, 2, 1)
@@ -126,7 +125,7 @@ def area_matrices(sizes: Tensor, seen: Tensor, longest: int, longest_seen: int) 
     pixels = torch.arange(longest + 1, device=sizes.device) * seen[:, None]
     ends = torch.minimum(parts[:, 1:, None], pixels[:, None, 1:])
     starts = torch.maximum(parts[:, :-1, None], pixels[:, None, :-1])
-    return (ends - starts).clamp_(min=0) / sizes[:, None, None]
+    return (ends - starts).clamp_(min=0).float() / sizes[:, None, None].float()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -188,7 +188,9 @@ def border_contrast_of_batch(image: Tensor, batch: SeenBatch) -> Tensor:
     mean = weights.flatten(2) @ colours.transpose(1, 2)
     away = colours[:, None] - mean[..., None]
     covariance = (away * weights.flatten(2)[:, :, None]) @ away.transpose(2, 3)
-    inverse = torch.linalg.inv_ex(covariance + 1e-3 * torch.eye(3, device=image.device)).inverse
+    inverse = torch.linalg.inv_ex(
+        covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype)
+    ).inverse
     distance = ((inverse @ away) * away).sum(2).clamp(min=0).sqrt() * inside.flatten(2)
     distance = distance / distance.amax(2, keepdim=True).clamp(min=1)
     total = distance.sum(1) - distance.amax(1)

@@ -117,13 +117,14 @@ class BatchSteering:
         from_host = torch.from_numpy(means)
         if len(on_host) == len(members) or self._network is None:
             return to_device(from_host, self._device), maps if self._codec.effort else None
-        by_network = self._network(images, [member.size for member in members])
         if not on_host:
-            return by_network, None
-        from_there = torch.zeros(len(members), 1, 1, dtype=torch.bool)
-        from_there[on_host] = True
-        is_from_host = to_device(from_there, self._device)
-        return torch.where(is_from_host, to_device(from_host, self._device), by_network), None
+            return self._network(images, [member.size for member in members]), None
+        on_device = [k for k in range(len(members)) if k not in on_host]
+        index = to_device(torch.tensor(on_device), self._device)
+        by_network = self._network(
+            images.index_select(0, index), [members[k].size for k in on_device]
+        )
+        return to_device(from_host, self._device).index_copy(0, index, by_network), None
 
     def _is_on_device(self, member: BatchMember) -> bool:
         return self._network is not None and self._network.fits(*member.size)

@@ -296,6 +296,9 @@ def test_streams_cross_between_gpu_and_cpu(pictures, saliency):
     for image, ours, stream in zip(images, batch.images, batch.streams()):
         assert_near(ours, here.decode(stream))
         assert there.decode(here.encode(image)).shape == image.shape
+    for ours, decoded in zip(batch.images, BatchedCodec(there).decode(batch.streams())):
+        assert decoded.is_cuda
+        assert_near(decoded, ours.permute(1, 2, 0).cpu().numpy())
     counted = BatchedCodec(there).start([image.cuda() for image in tensors(images)]).num_bits()
     assert all(abs(bits - 8 * len(stream)) <= 64 for bits, stream in zip(counted, batch.streams()))
 
@@ -303,9 +306,9 @@ def test_streams_cross_between_gpu_and_cpu(pictures, saliency):
 @pytest.mark.gpu
 def test_the_gpus_batches_wait_for_nothing(pictures):
     batched = BatchedCodec(SalientCodec(0.4, device="cuda"))
-    images = [
-        image.cuda() for image in tensors([make_scene(7, k, 300, 420).image for k in range(3)])
-    ]
+    sizes = [(300, 420), (420, 300), (333, 257), (512, 512)]
+    scenes = [make_scene(7, k, *size).image for k, size in enumerate(sizes)]
+    images = [image.cuda() for image in tensors(scenes)]
     batched.start(images)  # what is first used is loaded
     torch.cuda.set_sync_debug_mode("error")
     try:
