@@ -78,7 +78,7 @@ class SalientCodec(WithSetting):
         self._loaded, self.model_fingerprint = load_shared(self.weights)
 
     @property
-    def fingerprint(self) -> str:  # type: ignore[override]  # the protocol's attribute is read alone
+    def fingerprint(self) -> str:  # type: ignore[override]  # the protocol's is read alone
         return self._setting.fingerprint(self.model_fingerprint, self._loaded.trained_with)
 
     def __reduce__(self):

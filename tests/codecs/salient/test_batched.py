@@ -112,9 +112,10 @@ def test_streams_are_those_of_each_image_alone_by_any_threads_and_batch(
         batch = eight.start(tensors(pictures))
     finally:
         torch.set_num_threads(before)
+    # so all symbols are
     assert (
         batch.streams() == alone and [one.streams()[0] for one in batches] == alone[: len(batches)]
-    )  # so all symbols are
+    )
     assert batch.num_bits() == [8 * len(stream) for stream in alone]
     for stream, ours, one in zip(alone, batch.images, batches):
         assert_near(ours, codec.decode(stream))
@@ -137,9 +138,8 @@ def test_mixed_precision_moves_pixels_little_and_its_streams_decode(codec, pictu
     )
     for image, ours, stream in zip(pictures, batch.images, batch.streams()):
         difference = np.abs(ours.permute(1, 2, 0).numpy().astype(int) - codec.decode(stream))
-        assert (
-            difference.mean() < 0.5 and difference.max() <= 6
-        )  # bfloat16 keeps 8 bits of a value near 1
+        # bfloat16 keeps 8 bits of a value near 1
+        assert difference.mean() < 0.5 and difference.max() <= 6
         assert 8 * len(stream) == pytest.approx(8 * len(codec.encode(image)), rel=0.02, abs=64)
 
 
@@ -147,10 +147,11 @@ def test_refused_images_are_named(pictures):
     def half_a_map(image):
         return np.zeros((image.shape[0], image.shape[1] // 2), np.float32)
 
+    # padded, 64 rows
     images, wide = (
         tensors(pictures[:2]),
         torch.zeros(3, 1, 2**20 + 1, dtype=torch.uint8),
-    )  # padded, 64 rows
+    )
     with pytest.raises(SettingError, match="an image of 1048577x1, .* has more than"):
         BatchedCodec(SalientCodec(device="cpu")).start([*images, wide])
     with pytest.raises(DataError, match="wide.png: an image of 1048577x1"):

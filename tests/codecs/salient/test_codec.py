@@ -152,9 +152,8 @@ def test_exactness_matrix_of_the_shipped_weights(
             )
             assert other.model.prior.carrier == carrier
             for ours, stream in zip(other.decode_batch(alone), alone):
-                assert (
-                    np.abs(ours.astype(int) - codec.decode(stream)).max() <= 1
-                )  # the synthesis is float
+                # the synthesis is float
+                assert np.abs(ours.astype(int) - codec.decode(stream)).max() <= 1
             together = other.encode_batch(images)
     finally:
         torch.set_num_threads(before)
@@ -435,9 +434,8 @@ def test_golden_stream_decodes_to_golden_pixels_in_a_fresh_process():
     from salcompress.image import decode_image
 
     difference = np.abs(decode_image(run.stdout).astype(int) - read_image(GOLDEN / "picture.png"))
-    assert (
-        difference.max() <= 1 and (difference > 0).mean() < 1e-3
-    )  # the stated tolerance of a float synthesis
+    # the stated tolerance of a float synthesis
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
 
 
 def test_another_steering_is_as_if_constructed_with_it(codec, picture):

@@ -29,9 +29,8 @@ def test_a_search_lowers_the_loss_and_the_stream_decodes(textured, q):
         abs(found.num_bits - 8 * len(after)) <= 64 and searched.num_bits(textured) == found.num_bits
     )
     # a codec that does not search decodes it: symbol by symbol, by the checksums
-    assert (
-        np.abs(plain.decode(after).astype(int) - found.image).max() <= 1
-    )  # the synthesis is float
+    # the synthesis is float
+    assert np.abs(plain.decode(after).astype(int) - found.image).max() <= 1
     # a hundred and fifty steps gain three times as much; less than 1 % could be rounding's luck
     assert loss_in_bpp(plain, textured, after) < 0.99 * loss_in_bpp(plain, textured, before)
 
@@ -211,9 +210,8 @@ def test_batches_on_the_gpu(saliency):
         assert (
             np.abs(ours.permute(1, 2, 0).cpu().numpy().astype(int) - here.decode(stream)).max() <= 1
         )
-        assert num_bits == pytest.approx(
-            8 * len(stream), rel=0.01, abs=64
-        )  # kernels of a GPU may round otherwise at each call
+        # kernels of a GPU may round otherwise at each call
+        assert num_bits == pytest.approx(8 * len(stream), rel=0.01, abs=64)
         before, after, cpu = (
             loss_in_bpp(here, image, s)
             for s in (here.with_effort(0).encode(image), stream, here.encode(image))

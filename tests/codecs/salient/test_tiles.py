@@ -48,9 +48,8 @@ def test_tiles_cover_every_cell_once(num_cells):
         range(num_cells)
     )
     for part in parts:
-        assert part.start % 2 == 0 and (
-            part.end % 2 == 0 or part.end == num_cells
-        )  # level 2 goes by pairs of cells
+        # level 2 goes by pairs of cells
+        assert part.start % 2 == 0 and (part.end % 2 == 0 or part.end == num_cells)
         assert part.core_end - part.core_start <= tiles.TILE_SIDE + 1
         assert part.core_start - part.start == (
             part.core_start > 0
