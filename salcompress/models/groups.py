@@ -68,9 +68,8 @@ def _parts(channels: int, level: int, index: int) -> list[Part]:
 def _take(latent: Tensor, parts: Sequence[Part]) -> Tensor:
     pieces = [latent[:, channels, row::2, column::2] for channels, row, column in parts]
     taken = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
-    return taken.contiguous(
-        memory_format=torch.channels_last
-    )  # in which CPUs convolve twice as fast
+    # in which CPUs convolve twice as fast
+    return taken.contiguous(memory_format=torch.channels_last)
 
 
 def _put(latent: Tensor, values: Tensor | float, parts: Sequence[Part]) -> Tensor:

@@ -127,9 +127,8 @@ class DyadicConv(nn.Module):
     def largest_sum(self) -> Tensor:
         """Largest magnitude that any partial sum can reach, as an integer, by output channel."""
         weight, bias = self.integers()
-        return (
-            weight.abs().sum((1, 2, 3)) * self.input_steps + bias.abs() + _BIAS_STEPS
-        )  # the last for the rounding
+        # the last for the rounding
+        return weight.abs().sum((1, 2, 3)) * self.input_steps + bias.abs() + _BIAS_STEPS
 
     def train(self, mode: bool = True) -> "DyadicConv":
         """Training may change the weights: what was frozen no longer holds."""

@@ -47,30 +47,36 @@ def allocate_levels(quality: float, saliency: np.ndarray, strength: float) -> np
     return allocate_levels_of_batch(*alone, strength)[0].numpy().astype(np.uint8)
 
 
-def allocate_levels_of_batch(quality: Tensor, saliency: Tensor, strength: float) -> Tensor:
+def allocate_levels_of_batch(
+    quality: Tensor, saliency: Tensor, strength: float, inside: Tensor | None = None
+) -> Tensor:
     """:func:`allocate_levels` of several images on their device, without waiting for it.
 
     Here saliency steers the bits. The offset of an image is found to 40 bits, in 5 steps of 8.
 
     Args:
         quality: Base quality of each image in [0, 1], float64 (N,), on the saliency's device.
-        saliency: Of each cell in [0, 1], float64 (N, rows, columns).
+        saliency: Of each cell in [0, 1], float64 (N, rows, columns); 0 beyond an image.
+        strength: Levels between a cell of saliency 0 and one of saliency 1.
+        inside: 1 where each image has cells, 0 beyond, (N, rows, columns). None is 1 everywhere.
 
     Returns:
-        int64 (N, rows, columns), 0 .. 63.
+        int64 (N, rows, columns), 0 .. 63; beyond an image they mean nothing.
     """
     wanted = strength * saliency.flatten(1)
+    share = None if inside is None else inside.flatten(1).double()
+    if share is not None:
+        share = (share / share.sum(1, keepdim=True))[:, None]
     base, parts = quality[:, None] * (NUM_LEVELS - 1), 2**8
     low = -wanted.amax(1)
     high = torch.full_like(low, NUM_LEVELS - 1.0)
+    trials = torch.arange(1, parts, dtype=low.dtype, device=low.device)
     for _ in range(5):
         step = (high - low) / parts
-        offsets = low[:, None] + step[:, None] * torch.arange(
-            1, parts, dtype=low.dtype, device=low.device
-        )
-        below = (
-            (wanted[:, None] + offsets[..., None]).clamp_(0, NUM_LEVELS - 1).mean(2) < base
-        ).sum(1)
+        offsets = low[:, None] + step[:, None] * trials
+        levels = (wanted[:, None] + offsets[..., None]).clamp_(0, NUM_LEVELS - 1)
+        means = levels.mean(2) if share is None else levels.mul_(share).sum(2)
+        below = (means < base).sum(1)
         low, high = (
             low + step * below,
             torch.where(below == parts - 1, high, low + step * (below + 1)),

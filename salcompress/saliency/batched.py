@@ -1,11 +1,13 @@
-"""Quality levels of images on a device: the saliency network in batches, without waiting for the
-device.
+"""Saliency of images on a device: the network sees all images of a batch at once, whatever their
+sizes.
 
 Both resizes around the network are linear, so each is two products with small matrices: one makes
-the picture that the network sees, the other goes from the network's map straight to the means of
-cells. Levels are those of the codec up to float rounding, which moves a level by one in rare cells.
+the pictures that the network sees, the other goes from the network's maps straight to the means of
+cells. Saliency is that of each image alone up to float rounding, which moves a level by one in rare
+cells.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +18,7 @@ from salcompress.bitstream.format import CELL, cells_of
 from salcompress.models.full_precision import full_precision
 from salcompress.saliency.functions import seen_size
 from salcompress.saliency.network import SaliencyNet
-
-_MOST_MATRICES = 256  # a data set has some hundred sizes; COCO's matrices take 60 MB
+from salcompress.saliency.seen_batch import SeenBatch
 
 
 class DeviceSaliency:
@@ -30,7 +31,6 @@ class DeviceSaliency:
 
     def __init__(self, model: SaliencyNet):
         self.model, self.device = model, next(model.parameters()).device
-        self._matrices: dict[tuple[str, int, int], Tensor] = {}
 
     @staticmethod
     def fits(height: int, width: int) -> bool:
@@ -40,69 +40,98 @@ class DeviceSaliency:
         seen_height, seen_width = seen_size(height, width)
         return seen_height <= height and seen_width <= width
 
-    def __call__(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """uint8 (3, H, W) to float64 (rows, columns) in [0, 1], image by image."""
-        sizes = [tuple(image.shape[1:]) for image in images]
-        alike: dict[tuple[int, int], list[int]] = {}
-        for k, size in enumerate(sizes):
-            alike.setdefault(seen_size(*size), []).append(k)
-        cells: dict[int, Tensor] = {}
+    def __call__(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Saliency of the cells of each image.
+
+        Args:
+            images: uint8 (N, 3, H, W), padded to whole cells, channels last.
+            sizes: Height and width of each image, all of which fit.
+
+        Returns:
+            float64 (N, H / 64, W / 64) in [0, 1]; 0 beyond an image.
+        """
+        seen = [seen_size(*size) for size in sizes]
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False), full_precision():
-            for seen, members in alike.items():
-                pictures = torch.stack([self._shrink(images[k], seen) for k in members]).contiguous(
-                    memory_format=torch.channels_last
-                )
-                for k, saliency in zip(members, self.model.saliency(pictures)[:, 0].double()):
-                    rows, columns = (
-                        self._matrix("cells", sizes[k][0], seen[0]),
-                        self._matrix("cells", sizes[k][1], seen[1]),
-                    )
-                    cells[k] = (rows @ saliency @ columns.T).clamp(0, 1)
-        return [cells[k] for k in range(len(images))]
+            batch = SeenBatch(seen, self.device)
+            saliency = self.model.saliency_of_batch(self._shrink(images, sizes, seen), batch)
+            rows, columns = self._cells(images, batch.size, sizes, seen)
+            return (rows @ saliency[:, 0].double() @ columns.transpose(1, 2)).clamp(0, 1)
 
-    def _shrink(self, image: Tensor, seen: tuple[int, int]) -> Tensor:
-        """float32 (3, *seen) in [0, 1], as cv2.INTER_AREA gives it in 8 bits."""
-        height, width = image.shape[1:]
-        means = (
-            self._matrix("area", height, seen[0])
-            @ image.float()
-            @ self._matrix("area", width, seen[1]).T
+    def _shrink(
+        self,
+        images: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        seen: Sequence[tuple[int, int]],
+    ) -> Tensor:
+        """What the network sees, float32 (N, 3, h, w) in [0, 1], as cv2.INTER_AREA gives it in 8
+        bits. Beyond the pictures it means nothing.
+        """
+        number, _, height, width = images.shape
+        known = self._moved(torch.tensor([[*size, *of_seen] for size, of_seen in zip(sizes, seen)]))
+        size, small = known[:, :2], known[:, 2:]
+        down, across = (max(sides) for sides in zip(*seen))
+        rows = area_matrices(size[:, 0], small[:, 0], height, down)
+        columns = area_matrices(size[:, 1], small[:, 1], width, across)
+        by_rows = rows @ images.permute(0, 2, 3, 1).float().reshape(number, height, width * 3)
+        by_columns = by_rows.view(number, down, width, 3).transpose(1, 2)
+        means = columns @ by_columns.reshape(number, width, down * 3)
+        means = means.view(number, across, down, 3).permute(0, 3, 2, 1)
+        # OpenCV has a kernel of its own for halves, which rounds up what lies between two integers
+        halved = (size == 2 * small).all(1)[:, None, None, None]
+        return torch.where(halved, torch.floor(means + 0.5), torch.round(means)) / 255
+
+    def _cells(
+        self,
+        images: Tensor,
+        seen_by_all: tuple[int, int],
+        sizes: Sequence[tuple[int, int]],
+        seen: Sequence[tuple[int, int]],
+    ) -> tuple[Tensor, Tensor]:
+        """Matrices from the network's maps to the means of cells, down and across, float64 (N,
+        cells, positions).
+        """
+        cells = images.shape[2] // CELL, images.shape[3] // CELL
+        matrices = np.zeros((2, len(sizes), max(cells), max(seen_by_all)))
+        for axis in range(2):
+            for k, (size, of_seen) in enumerate(zip(sizes, seen)):
+                one = cell_matrix(size[axis], of_seen[axis])
+                matrices[axis, k, : one.shape[0], : one.shape[1]] = one
+        rows, columns = self._moved(torch.from_numpy(matrices))
+        return (
+            rows[:, : cells[0], : seen_by_all[0]],
+            columns[:, : cells[1], : seen_by_all[1]],
         )
-        halved = (height, width) == (
-            2 * seen[0],
-            2 * seen[1],
-        )  # for which OpenCV has a kernel of its own, that rounds halves up
-        return (torch.floor(means + 0.5) if halved else torch.round(means)) / 255
 
-    def _matrix(self, kind: str, size: int, seen: int) -> Tensor:
-        key = (kind, size, seen)
-        if key not in self._matrices:
-            if len(self._matrices) >= _MOST_MATRICES:
-                self._matrices.clear()
-            made = torch.from_numpy(
-                area_matrix(size, seen).astype(np.float32)
-                if kind == "area"
-                else cell_matrix(size, seen)
-            )
-            self._matrices[key] = (
-                made.pin_memory().to(self.device, non_blocking=True)
-                if self.device.type == "cuda"
-                else made
-            )
-        return self._matrices[key]
+    def _moved(self, values: Tensor) -> Tensor:
+        """Values of the host on the device, without waiting for it."""
+        if self.device.type != "cuda":
+            return values
+        return values.pin_memory().to(self.device, non_blocking=True)
 
 
-def area_matrix(size: int, seen: int) -> np.ndarray:
-    """(seen, size): means over equal parts of a line, as cv2.INTER_AREA takes them."""
-    ends = np.arange(seen + 1) * (size / seen)
-    places = np.arange(size)
-    overlap = np.minimum(ends[1:, None], places + 1) - np.maximum(ends[:-1, None], places)
-    return overlap.clip(0) / overlap.clip(0).sum(1, keepdims=True)
+def area_matrices(sizes: Tensor, seen: Tensor, longest: int, longest_seen: int) -> Tensor:
+    """Means over equal parts of lines, as cv2.INTER_AREA takes them.
+
+    Args:
+        sizes: How long each line is, int64 (N,).
+        seen: Into how many parts it is cut, int64 (N,).
+        longest, longest_seen: How long the lines, and how many the parts are in the batch.
+
+    Returns:
+        float32 (N, longest_seen, longest). What a part lacks in its line is 0.
+    """
+    # counted in units of 1 / (size x seen), in which the ends of parts and of pixels are integers
+    parts = torch.arange(longest_seen + 1, device=sizes.device) * sizes[:, None]
+    pixels = torch.arange(longest + 1, device=sizes.device) * seen[:, None]
+    ends = torch.minimum(parts[:, 1:, None], pixels[:, None, 1:])
+    starts = torch.maximum(parts[:, :-1, None], pixels[:, None, :-1])
+    return (ends - starts).clamp_(min=0).float() / sizes[:, None, None].float()
 
 
+@functools.lru_cache(maxsize=1024)
 def cell_matrix(size: int, seen: int) -> np.ndarray:
-    """(cells, seen): means over the cells of a line that was enlarged to ``size`` as
-    cv2.INTER_LINEAR does it.
+    """Means over the cells of a line that was enlarged to ``size`` as cv2.INTER_LINEAR does it,
+    float64 (cells, seen).
     """
     places = ((np.arange(size) + 0.5) * (seen / size) - 0.5).clip(0, seen - 1)
     low = np.minimum(np.floor(places).astype(int), max(seen - 2, 0))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from salcompress.errors import DataError, SettingError
 from salcompress.models.full_precision import Conv2d
 from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file
+from salcompress.saliency.seen_batch import SeenBatch
 
 STRIDE = 32
 """Of the deepest features; a side shorter than that still works, but sees nothing there."""
@@ -69,10 +70,10 @@ class SaliencyNet(nn.Module):
         Args:
             image: (N, 3, H, W), RGB in [0, 1].
         """
-        x4 = self.stage_4(self.stem(_with_cues(image)))
-        x8 = self.stage_8(x4)
-        x16 = self.stage_16(x8)
-        x32 = self.stage_32(x16)
+        x4 = _run(self.stage_4, self.stem(_with_cues(image)))
+        x8 = _run(self.stage_8, x4)
+        x16 = _run(self.stage_16, x8)
+        x32 = _run(self.stage_32, x16)
         features = self.context(x32.mean((2, 3)))[:, :, None, None]
         sides: list[Tensor] = []
         for k, x in enumerate((x32, x16, x8, x4)):
@@ -85,6 +86,35 @@ class SaliencyNet(nn.Module):
             self.fusion(torch.cat([_resize(side, sides[-1]) for side in sides], 1)), tuple(sides)
         )
 
+    def fused_of_batch(self, image: Tensor, batch: SeenBatch) -> Tensor:
+        """``forward(image).fused`` of pictures of several sizes, each as if alone.
+
+        Args:
+            image: (N, 3, H, W), RGB in [0, 1]; what lies beyond a picture counts nowhere.
+            batch: Where the pictures are.
+
+        Returns:
+            (N, 1, ceil(H / 4), ceil(W / 4)); beyond a picture it means nothing.
+        """
+        x2 = self.stem(_with_cues_of_batch(image, batch)) * batch.inside(2)
+        x4 = _run(self.stage_4, x2, batch.inside(4))
+        x8 = _run(self.stage_8, x4, batch.inside(8))
+        x16 = _run(self.stage_16, x8, batch.inside(16))
+        x32 = _run(self.stage_32, x16, batch.inside(32))
+        features = self.context(batch.mean(x32, 32))[:, :, None, None]
+        sides: list[Tensor] = []
+        strides = (32, 16, 8, 4)
+        for k, x in enumerate((x32, x16, x8, x4)):
+            deeper = [batch.resize(side, strides[j], strides[k]) for j, side in enumerate(sides)]
+            if k:
+                features = batch.resize(features, strides[k - 1], strides[k])
+            inside = batch.inside(strides[k])
+            features = self.mix[k](torch.cat([self.lateral[k](x) + features, *deeper], 1) * inside)
+            features = features * inside
+            sides.append(self.side[k](features))
+        # those of the last turn are at the finest stride already
+        return self.fusion(torch.cat([*deeper, sides[-1]], 1))
+
     @torch.inference_mode()
     def saliency(self, image: Tensor) -> Tensor:
         """Saliency (N, 1, H, W), float32 in [0, 1], of an image (N, 3, H, W) in [0, 1]."""
@@ -92,6 +122,11 @@ class SaliencyNet(nn.Module):
         return F.interpolate(
             logits, image.shape[2:], mode="bilinear", align_corners=False
         ).sigmoid()
+
+    @torch.inference_mode()
+    def saliency_of_batch(self, image: Tensor, batch: SeenBatch) -> Tensor:
+        """:meth:`saliency` of pictures of several sizes, each as if alone; (N, 1, H, W)."""
+        return batch.resize(self.fused_of_batch(image, batch).float(), 4, 1).sigmoid()
 
 
 def border_contrast(image: Tensor) -> Tensor:
@@ -134,6 +169,34 @@ def border_contrast(image: Tensor) -> Tensor:
     return (total / total.amax(1, keepdim=True).clamp(min=0.3)).view(-1, 1, height, width)
 
 
+def border_contrast_of_batch(image: Tensor, batch: SeenBatch) -> Tensor:
+    """:func:`border_contrast` of pictures of several sizes, each as if alone, and of all four
+    borders at once.
+
+    Args:
+        image: (N, 3, H, W) in [0, 1].
+        batch: Where the pictures are.
+
+    Returns:
+        (N, 1, H, W), float32 in [0, 1], 0 beyond the pictures.
+    """
+    image = image.float()
+    number, _, height, width = image.shape
+    inside = batch.inside(1)
+    weights = batch.borders()
+    colours = image.flatten(2)
+    mean = weights.flatten(2) @ colours.transpose(1, 2)
+    away = colours[:, None] - mean[..., None]
+    covariance = (away * weights.flatten(2)[:, :, None]) @ away.transpose(2, 3)
+    inverse = torch.linalg.inv_ex(
+        covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype)
+    ).inverse
+    distance = ((inverse @ away) * away).sum(2).clamp(min=0).sqrt() * inside.flatten(2)
+    distance = distance / distance.amax(2, keepdim=True).clamp(min=1)
+    total = distance.sum(1) - distance.amax(1)
+    return (total / total.amax(1, keepdim=True).clamp(min=0.3)).view(number, 1, height, width)
+
+
 def _with_cues(image: Tensor) -> Tensor:
     number, _, height, width = image.shape
     with torch.autocast(image.device.type, enabled=False):
@@ -150,6 +213,30 @@ def _with_cues(image: Tensor) -> Tensor:
     )
     cues = torch.cat([4 * image.float() - 2, 4 * contrast - 1, row, column], 1)
     return cues.contiguous(memory_format=torch.channels_last)
+
+
+def _with_cues_of_batch(image: Tensor, batch: SeenBatch) -> Tensor:
+    """:func:`_with_cues` of pictures of several sizes; 0 beyond them."""
+    with torch.autocast(image.device.type, enabled=False):
+        contrast = border_contrast_of_batch(image, batch)
+    cues = torch.cat([4 * image.float() - 2, 4 * contrast - 1, batch.places()], 1)
+    return (cues * batch.inside(1)).contiguous(memory_format=torch.channels_last)
+
+
+def _run(stage: nn.Sequential, x: Tensor, inside: Tensor | None = None) -> Tensor:
+    """A stage of the backbone. Where there is padding, every layer sees zeros in it.
+
+    Args:
+        stage: A convolution and residual blocks.
+        inside: 1 where the pictures are, 0 beyond; None where they fill the batch.
+    """
+    for k, layer in enumerate(stage):
+        x = _cut(layer(x), inside) if k == 0 else layer(x, inside)
+    return x
+
+
+def _cut(x: Tensor, inside: Tensor | None) -> Tensor:
+    return x if inside is None else x * inside
 
 
 def _convolution(
@@ -173,8 +260,12 @@ class _Residual(nn.Module):
             nn.BatchNorm2d(width),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.body(x))
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        convolution, *rest = self.body
+        change = _cut(convolution(x), inside)
+        for layer in rest:
+            change = layer(change)
+        return _cut(F.relu(x + change), inside)
 
 
 class _InvertedResidual(nn.Module):
@@ -192,8 +283,12 @@ class _InvertedResidual(nn.Module):
             nn.BatchNorm2d(width),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        widen, *rest = self.body
+        change = _cut(widen(x), inside)
+        for layer in rest:
+            change = layer(change)
+        return _cut(x + change, inside)
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:

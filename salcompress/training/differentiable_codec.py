@@ -111,9 +111,9 @@ class DifferentiableCodec(nn.Module):
         """
         device = self.device
         if device not in self._helpers:
-            steering = copy.copy(self.start)
+            steering = self.start
             if steering.saliency is network_saliency:
-                steering.saliency = NetworkSaliency(device=str(device))
+                steering = steering.with_saliency(NetworkSaliency(device=str(device)))
             perceptual = (
                 shipped_perceptual(self.perceptual_weight, str(device))
                 if self.perceptual_weight

@@ -38,9 +38,8 @@ def record(prior, levels, seed=0):
     def code_group(group):
         seen.append((group.table.clone(), group.mean.clone()))
         generator = torch.Generator().manual_seed(seed + len(seen))
-        symbols = torch.randint(
-            -30, 31, group.table[:1].shape, generator=generator
-        )  # the same for each image of a batch
+        # the same for each image of a batch
+        symbols = torch.randint(-30, 31, group.table[:1].shape, generator=generator)
         return symbols + group.mean
 
     with torch.no_grad():

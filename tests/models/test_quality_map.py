@@ -16,9 +16,8 @@ def test_levels_follow_quality_and_saliency():
     saliency = np.zeros((3, 4))
     saliency[1, 1] = 1
     levels = allocate_levels(0.5, saliency, 10)
-    assert (
-        levels[1, 1] - levels[0, 0] == 10 and abs(levels.mean() - 31.5) < 0.6
-    )  # bits move, they are not added
+    # bits move, they are not added
+    assert levels[1, 1] - levels[0, 0] == 10 and abs(levels.mean() - 31.5) < 0.6
     assert np.array_equal(allocate_levels(0.5, saliency, 0), np.full((3, 4), 32))
 
 

@@ -60,9 +60,8 @@ def test_any_size_gives_a_map_in_range(name, shape):
 def test_one_colour(name):
     saliency = SALIENCY[name](np.full((90, 70, 3), 99, np.uint8))
     assert saliency.shape == (90, 70) and np.all((saliency >= 0) & (saliency <= 1))
-    assert (
-        name == "network" or not saliency.any()
-    )  # a network has learned that pictures have an object, and guesses where
+    # a network has learned that pictures have an object, and guesses where
+    assert name == "network" or not saliency.any()
 
 
 @pytest.mark.parametrize("name", SALIENCY)
@@ -77,9 +76,8 @@ def test_the_network_is_deterministic_and_scale_hardly_matters(picture):
     first = network_saliency(picture)
     assert np.array_equal(first, network_saliency(picture))
     larger = network_saliency(np.repeat(np.repeat(picture, 3, 0), 3, 1))
-    assert (
-        np.abs(larger[1::3, 1::3] - first).mean() < 0.05
-    )  # resampled by other ways, so not the same
+    # resampled by other ways, so not the same
+    assert np.abs(larger[1::3, 1::3] - first).mean() < 0.05
 
 
 def test_the_network_beats_the_classical_map_on_drawn_scenes():
@@ -130,9 +128,8 @@ def test_it_works_in_another_process(picture):
     small = picture[:50, :60]
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         there = pool.submit(network_saliency, small).result()
-    assert np.allclose(
-        there, network_saliency(small), atol=1e-5
-    )  # threads may differ there, and sums with them
+    # threads may differ there, and sums with them
+    assert np.allclose(there, network_saliency(small), atol=1e-5)
 
 
 def test_importing_the_functions_needs_no_torch():

@@ -1,44 +1,30 @@
-"""The learned codec for batches of images that are tensors: compressed and reconstructed on the
-codec's device.
-"""
+"""The learned codec for batches of images that are tensors, on the codec's device."""
 
 import concurrent.futures
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.bitstream.container import check_size
+from salcompress.bitstream.container import read_stream
 from salcompress.bitstream.format import cells_of
 from salcompress.codecs.salient import SalientCodec
+from salcompress.codecs.salient.batch_steering import BatchMember, BatchSteering, network_on
 from salcompress.codecs.salient.bit_counter import stream_bits
-from salcompress.codecs.salient.coder import (
-    analyse_padded,
-    padded,
-    synthesise_padded,
-    write,
-)
+from salcompress.codecs.salient.decoder import read, synthesise_padded
+from salcompress.codecs.salient.encoder import analyse_padded, padded, write
 from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape, in_one_batch
 from salcompress.codecs.salient.networks import default_device
-from salcompress.codecs.salient.refine import Search
 from salcompress.codecs.salient.refine import cells_at_once as cells_at_once_in_search
+from salcompress.codecs.salient.refusals import check_image_tensor, enough_memory, refusal_named
+from salcompress.codecs.salient.search_window import Search
 from salcompress.codecs.salient.symbols import HostSymbols, SymbolTensors
-from salcompress.errors import BitstreamError, DataError, SettingError
-from salcompress.models.batch_extent import Extent
-from salcompress.models.quality_map import allocate_levels_of_batch
-from salcompress.saliency.batched import DeviceSaliency
-from salcompress.saliency.functions import (
-    SHIPPED_NETWORK,
-    NetworkSaliency,
-    network_saliency,
-    uniform_saliency,
-)
+from salcompress.codecs.salient.transfer import to_device, to_host
 
 _CELLS_AT_ONCE_ON_CPU = 80
-"""One COCO image: two at once leave the caches of a CPU, and the synthesis then takes a quarter
-longer.
+"""Cells of one COCO image: two at once leave the caches of a CPU, and the synthesis then takes a
+quarter longer.
 """
 
 
@@ -121,12 +107,7 @@ class BatchedCodec:
         self._pool = pool or (
             concurrent.futures.ThreadPoolExecutor(1, "salcompress-coder") if real_streams else None
         )
-        network = SHIPPED_NETWORK if codec.saliency is network_saliency else codec.saliency
-        # A search weighs the errors by maps of the image's size. Beside it, the time of the network
-        # on the host is little.
-        self._saliency = None
-        if self.device.type == "cuda" and isinstance(network, NetworkSaliency) and not codec.effort:
-            self._saliency = DeviceSaliency(network.load(str(self.device)))
+        self.steering = BatchSteering(codec, self.device, network_on(codec, self.device))
 
     def start(
         self,
@@ -146,254 +127,155 @@ class BatchedCodec:
                 there is not enough memory.
             DataError: In place of a SettingError about one image if it has a name.
         """
-        named: list[str | None] = [None] * len(images) if names is None else list(names)
-        codecs = (
-            [self.codec] * len(images)
-            if qualities is None
-            else [self.codec.with_quality(quality) for quality in qualities]
-        )
-        for image, name in zip(images, named, strict=True):
-            with refusal_named(name):
-                _check(image)
-        with enough_memory(self.device, images):
-            return self._start(images, named, codecs)
-
-    def _start(
-        self, images: Sequence[Tensor], names: list[str | None], codecs: Sequence[SalientCodec]
-    ) -> CompressedBatch:
-        moved = [image.to(self.device, non_blocking=True) for image in images]
-        levels, maps = self._steered(images, moved, names, codecs)
-        decoded: dict[int, Tensor] = {}
-        rates: list[tuple[list[int], Callable[[], list[Tensor]]]] = []
-        written: dict[int, concurrent.futures.Future] = {}
-        model = self.codec.model
-        for members in (in_one_batch if self.mixed_sizes else by_shape)(
-            [_cells(found) for found in levels], self.cells_at_once
-        ):
-            cell_levels, extent = self._together([levels[k] for k in members])
-            pictures = padded([moved[k] for k in members], _size(cell_levels[0]))
-            sizes = [_size(images[k]) for k in members]
-            search = None
-            if self.codec.effort:
-                search = Search(
-                    self.codec.effort, sizes, [maps[k] for k in members] if maps else None
-                )
-            found = analyse_padded(
-                model, pictures, cell_levels, self.mixed_precision, extent, search
+        members = [
+            BatchMember(
+                image,
+                self.codec if qualities is None else self.codec.with_quality(qualities[k]),
+                None if names is None else names[k],
             )
-            if self.real_streams:
-                for k, stream in zip(
-                    members, self._write(found, sizes, [codecs[k] for k in members])
-                ):
-                    written[k] = stream
-            else:
-                base = _to_device(
-                    torch.tensor([codecs[k].base_level for k in members]), self.device
-                )
-                rates.append((members, _on_host([stream_bits(found, base)])))
-            pixels = synthesise_padded(
-                model, found.latent, found.cell_levels, self.mixed_precision, extent
-            )
-            for k, image, (height, width) in zip(members, pixels, sizes):
-                decoded[k] = image[:, :height, :width].contiguous()
-        pictures_in_order = [decoded[k] for k in range(len(images))]
-        if self.real_streams:
-            streams = [written[k] for k in range(len(images))]
-            return CompressedBatch(
-                pictures_in_order, lambda: [8 * len(stream.result()) for stream in streams], streams
-            )
-
-        def counted() -> list[int]:
-            by_image = {
-                k: bits
-                for members, arrived in rates
-                for k, bits in zip(members, arrived()[0].tolist())
-            }
-            return [by_image[k] for k in range(len(images))]
-
-        return CompressedBatch(pictures_in_order, counted, [])
-
-    def _steered(
-        self,
-        images: Sequence[Tensor],
-        moved: Sequence[Tensor],
-        names: list[str | None],
-        codecs: Sequence[SalientCodec],
-    ) -> tuple[list[Tensor], dict[int, np.ndarray]]:
-        """Levels of each image, int64 (rows, columns) on the device; and for a search saliency, (H,
-        W), unless it is uniform.
-        """
-        maps: dict[int, np.ndarray] = {}
-        shapes = [cells_of(*image.shape[1:]) for image in images]
-        cells: dict[int, Tensor] = {}
-        if self.codec.saliency is uniform_saliency:
-            cells = {
-                k: torch.zeros(shape, dtype=torch.float64, device=self.device)
-                for k, shape in enumerate(shapes)
-            }
-        elif self._saliency is not None:
-            fitting = [k for k, image in enumerate(images) if self._saliency.fits(*image.shape[1:])]
-            cells = dict(zip(fitting, self._saliency([moved[k] for k in fitting])))
-        levels: dict[int, Tensor] = {}
-        for members in by_shape(shapes):
-            steered = [k for k in members if k in cells]
-            if steered:
-                quality = _to_device(
-                    torch.tensor([codecs[k].quality for k in steered], dtype=torch.float64),
-                    self.device,
-                )
-                allocated = allocate_levels_of_batch(
-                    quality, torch.stack([cells[k] for k in steered]), self.codec.saliency_strength
-                )
-                for k, found in zip(steered, allocated):
-                    levels[k] = found
-        for k, image in enumerate(images):
-            if k not in levels:
-                with refusal_named(names[k]):
-                    saliency = codecs[k].saliency_of(
-                        np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
-                    )
-                found = codecs[k].levels_for(saliency)
-                if self.codec.effort:
-                    maps[k] = saliency
-                levels[k] = _to_device(torch.from_numpy(found.astype(np.int64)), self.device)
-        return [levels[k] for k in range(len(images))], maps
-
-    def _together(self, levels: Sequence[Tensor]) -> tuple[Tensor, Extent | None]:
-        """Levels of images as one batch (N, 1, rows, columns), and where the images are in it if
-        they are of several shapes.
-        """
-        shapes = [_cells(found) for found in levels]
-        if len(set(shapes)) == 1:
-            return torch.stack(list(levels))[:, None], None
-        rows, columns = (max(sides) for sides in zip(*shapes))
-        # as floats, since integers cannot be padded so
-        padded = [
-            torch.nn.functional.pad(
-                found[None].double(),
-                (0, columns - found.shape[1], 0, rows - found.shape[0]),
-                mode="replicate",
-            )
-            for found in levels
+            for k, image in enumerate(images)
         ]
-        sides = _to_device(torch.tensor(shapes), self.device)
-        return torch.stack(padded).long(), Extent(sides[:, 0], sides[:, 1])
+        for member in members:
+            with refusal_named(member.name):
+                check_image_tensor(member.image)
+        with enough_memory(self.device, images):
+            return self._start(members)
+
+    def decode(self, streams: Sequence[bytes], names: Sequence[str] | None = None) -> list[Tensor]:
+        """The images of streams, uint8 (3, H, W), RGB, on the codec's device.
+
+        Images of one padded size go through the networks together. Nothing is brought to the host
+        but what the entropy decoder needs there, which is a table for each symbol.
+
+        Args:
+            names: Of the streams' files, for errors.
+
+        Raises:
+            BitstreamError: A stream is truncated, damaged, or of another model.
+            DataError: In place of a BitstreamError about one stream if it has a name.
+        """
+        opened = []
+        for k, stream in enumerate(streams):
+            with refusal_named(None if names is None else names[k]):
+                opened.append(read_stream(stream, self.codec.model_fingerprint))
+        model, images = self.codec.model, dict[int, Tensor]()
+        shapes = [cells_of(header.height, header.width) for header, _ in opened]
+        for group in by_shape(shapes, self.cells_at_once):
+            symbols = read(model, [opened[k] for k in group], shapes[group[0]])
+            pixels = synthesise_padded(
+                model, symbols.latent, symbols.cell_levels, self.mixed_precision
+            )
+            for k, image in zip(group, pixels):
+                height, width = opened[k][0].height, opened[k][0].width
+                images[k] = image[:, :height, :width].contiguous()
+        return [images[k] for k in range(len(streams))]
+
+    def _start(self, members: Sequence[BatchMember]) -> CompressedBatch:
+        """Compress images, as many at once as ``cells_at_once`` allows."""
+        cells = [member.cells for member in members]
+        images: dict[int, Tensor] = {}
+        streams: dict[int, concurrent.futures.Future] = {}
+        counts: list[tuple[list[int], Callable[[], list[Tensor]]]] = []
+        for group in (in_one_batch if self.mixed_sizes else by_shape)(cells, self.cells_at_once):
+            together = [members[k] for k in group]
+            symbols = self._symbols(together)
+            if self.real_streams:
+                streams.update(zip(group, self._write(symbols, together)))
+            else:
+                counts.append((group, self._count(symbols, together)))
+            images.update(zip(group, self._decoded(symbols, together)))
+        in_order = [images[k] for k in range(len(members))]
+        if not self.real_streams:
+            return CompressedBatch(in_order, lambda: _in_order(counts), [])
+        writing = [streams[k] for k in range(len(members))]
+        return CompressedBatch(
+            in_order, lambda: [8 * len(stream.result()) for stream in writing], writing
+        )
+
+    def _symbols(self, members: Sequence[BatchMember]) -> SymbolTensors:
+        """Symbols of images that go through the networks together."""
+        rows, columns = (max(sides) for sides in zip(*(member.cells for member in members)))
+        moved = [member.image.to(self.device, non_blocking=True) for member in members]
+        images = padded(moved, (rows, columns))
+        steered = self.steering(members, images)
+        search = None
+        if self.codec.effort:
+            search = Search(self.codec.effort, [member.size for member in members], steered.maps)
+        return analyse_padded(
+            self.codec.model,
+            images,
+            steered.cell_levels,
+            self.mixed_precision,
+            steered.extent,
+            search,
+        )
+
+    def _count(
+        self, symbols: SymbolTensors, members: Sequence[BatchMember]
+    ) -> Callable[[], list[Tensor]]:
+        """Begin to count the bits of the images' streams; a call waits for them, int64 (N,)."""
+        base = torch.tensor([member.codec.base_level for member in members])
+        return to_host([stream_bits(symbols, to_device(base, self.device))])
+
+    def _decoded(self, symbols: SymbolTensors, members: Sequence[BatchMember]) -> list[Tensor]:
+        """What decoding gives of the images, uint8 (3, H, W)."""
+        pixels = synthesise_padded(
+            self.codec.model,
+            symbols.latent,
+            symbols.cell_levels,
+            self.mixed_precision,
+            symbols.extent,
+        )
+        sizes = (member.size for member in members)
+        return [
+            image[:, :height, :width].contiguous() for image, (height, width) in zip(pixels, sizes)
+        ]
 
     def _write(
-        self, found: SymbolTensors, sizes: Sequence[tuple[int, int]], codecs: Sequence[SalientCodec]
+        self, symbols: SymbolTensors, members: Sequence[BatchMember]
     ) -> list[concurrent.futures.Future]:
-        """Streams of a group, by the pool."""
-        count = len(found.groups)
-        arrived = _on_host(
+        """Have the pool write the images' streams."""
+        count = len(symbols.groups)
+        arrived = to_host(
             [
-                *(group.to(torch.int16) for group in found.groups),
-                *found.tables,
-                found.cell_levels[:, 0].to(torch.uint8),
+                *(group.to(torch.int16) for group in symbols.groups),
+                *symbols.tables,
+                symbols.cell_levels[:, 0].to(torch.uint8),
             ]
         )
 
         def one(k: int) -> bytes:
-            parts = [part.numpy() for part in arrived()]
-            here = [part[k : k + 1] for part in _cut(parts, cells_of(*sizes[k]))]
-            *symbols, levels = (part[0] for part in here)
-            groups = [group.astype(np.int32) for group in symbols[:count]]
-            image = HostSymbols(levels, groups, symbols[count:])
-            return write(image, sizes[k], codecs[k].base_level, codecs[k].model_fingerprint)
+            codec, size = members[k].codec, members[k].size
+            parts = _cut([part.numpy()[k] for part in arrived()], members[k].cells)
+            groups = [group.astype(np.int32) for group in parts[:count]]
+            image = HostSymbols(parts[-1], groups, parts[count:-1])
+            return write(image, size, codec.base_level, codec.model_fingerprint)
 
         assert self._pool is not None  # it is made where real streams are asked for
-        return [self._pool.submit(one, k) for k in range(len(sizes))]
+        return [self._pool.submit(one, k) for k in range(len(members))]
 
 
-@contextlib.contextmanager
-def refusal_named(name: str | None) -> Iterator[None]:
-    """Within, what a codec says of an image names the image's file, if it has one."""
-    try:
-        yield
-    except (SettingError, BitstreamError) as error:
-        if name is None:
-            raise
-        raise DataError(f"{name}: {error}") from error
+def _in_order(counts: Sequence[tuple[list[int], Callable[[], list[Tensor]]]]) -> list[int]:
+    """Bits of the images in their order, waiting for them.
 
-
-@contextlib.contextmanager
-def enough_memory(device: torch.device, images: Sequence[Tensor]) -> Iterator[None]:
-    """Within, running out of memory is a SettingError that names the images' sizes, (3, H, W), and
-    what helps.
+    Args:
+        counts: Numbers of images, and what gives their bits.
     """
-    try:
-        yield
-    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and "DefaultCPUAllocator" not in str(error):
-            raise
-        sizes = ", ".join(f"{image.shape[2]}x{image.shape[1]}" for image in images)
-        raise SettingError(
-            f"not enough memory on {device} to compress images of {sizes}: take fewer images at "
-            "a time or smaller ones, "
-            "prefetch fewer batches, or compress on the CPU with device=cpu"
-        ) from error
-
-
-def _check(image: Tensor) -> None:
-    if (
-        not isinstance(image, Tensor)
-        or image.dtype != torch.uint8
-        or image.dim() != 3
-        or image.shape[0] != 3
-        or image.numel() == 0
-    ):
-        came = (
-            f"{image.dtype} {tuple(image.shape)}"
-            if isinstance(image, Tensor)
-            else type(image).__name__
-        )
-        raise SettingError(
-            f"image must be a uint8 tensor (3, H, W) with at least one pixel, got {came}"
-        )
-    check_size(*image.shape[1:])
+    bits: dict[int, int] = {}
+    for group, arrived in counts:
+        bits.update(zip(group, arrived()[0].tolist()))
+    return [bits[k] for k in range(len(bits))]
 
 
 def _cut(parts: Sequence[np.ndarray], cells: tuple[int, int]) -> list[np.ndarray]:
-    """Groups and tables (N, C', h', w') and levels (N, rows, columns) of a batch, cut to what an
-    image of so many cells has of them.
+    """Groups and tables (C', h', w') and levels (rows, columns) of an image in a batch, cut to what
+    an image of so many cells has of them.
     """
     *symbols, levels = parts
     cut = []
     for part in symbols:
-        fine = (
-            part.shape[2] > levels.shape[1]
-        )  # level 1 has two positions a cell, level 2 one for two cells
-        height, width = (2 * side if fine else (side + 1) // 2 for side in cells)
-        cut.append(part[:, :, :height, :width])
-    return [*cut, levels[:, : cells[0], : cells[1]]]
-
-
-def _size(image: Tensor) -> tuple[int, int]:
-    """Height and width of (C, H, W)."""
-    return image.shape[1], image.shape[2]
-
-
-def _cells(levels: Tensor) -> tuple[int, int]:
-    """Rows and columns of levels."""
-    return levels.shape[0], levels.shape[1]
-
-
-def _to_device(values: Tensor, device: torch.device) -> Tensor:
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
-
-
-def _on_host(values: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
-    """Begin to bring tensors to the host; a call of what is returned waits for them."""
-    if values[0].device.type != "cuda":
-        return lambda: list(values)
-    arriving = [
-        torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True)
-        for value in values
-    ]
-    arrived = torch.cuda.Event()
-    arrived.record(torch.cuda.current_stream(values[0].device))
-
-    def wait() -> list[Tensor]:
-        arrived.synchronize()
-        return arriving
-
-    return wait
+        # level 1 has two positions a cell, level 2 one for two cells
+        is_fine = part.shape[1] > levels.shape[0]
+        height, width = (2 * side if is_fine else (side + 1) // 2 for side in cells)
+        cut.append(part[:, :height, :width])
+    return [*cut, levels[: cells[0], : cells[1]]]

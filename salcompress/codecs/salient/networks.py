@@ -2,14 +2,18 @@
 device, while a codec uses them.
 """
 
+import contextlib
 import copy
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from salcompress.errors import SettingError
 
 if TYPE_CHECKING:
+    import torch
+
     from salcompress.models.compression_model import CompressionModel
 
 # weak, since a training may write, load and drop a weight file at every evaluation
@@ -33,17 +37,20 @@ def load_shared(path: Path) -> tuple["CompressionModel", bytes]:
     key = (str(path.resolve()), path.stat().st_mtime_ns)
     model = _LOADED.get(key)
     if model is None:
-        with torch.inference_mode(
-            False
-            # tensors that are made in a caller's inference mode have no gradients for good, and a
-            # search needs them
-        ):
+        # tensors that are made in a caller's inference mode have no gradients for good, and a
+        # search needs them
+        with torch.inference_mode(False):
             model, fingerprint = load_model(path)
         _LOADED[key], _FINGERPRINTS[model] = model, fingerprint
     return model, _FINGERPRINTS[model]
 
 
 def check_device(device: str | None) -> None:
+    """Raise unless the codec can compute on a device; None stands for the default one.
+
+    Raises:
+        SettingError: It cannot.
+    """
     import torch
 
     if device is None:
@@ -81,9 +88,8 @@ def _proved_exact(model: "CompressionModel", device: str) -> "CompressionModel":
     import torch
 
     moved = copy.deepcopy(model).to(device).to(memory_format=torch.channels_last)
-    expected = model.prior.known_answer(
-        "cpu"
-    )  # which loading has compared with that of the machine that trained it
+    # loading has compared this answer with that of the machine that trained the prior
+    expected = model.prior.known_answer("cpu")
     for carrier in (torch.float32, torch.float64):
         moved.prior.freeze(carrier)
         if moved.prior.known_answer(device) == expected:
@@ -91,3 +97,17 @@ def _proved_exact(model: "CompressionModel", device: str) -> "CompressionModel":
     raise SettingError(
         f"the prior is not exact on {device}: streams would not decode elsewhere; use device=cpu"
     )
+
+
+@contextlib.contextmanager
+def coding(model: "CompressionModel") -> Iterator["torch.device"]:
+    """Within, the networks compute as coding needs it, whatever the caller's training loop has set:
+    without gradients, and in full precision. Gives the networks' device.
+    """
+    import torch
+
+    from salcompress.models.full_precision import full_precision
+
+    device = next(model.parameters()).device
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), full_precision():
+        yield device

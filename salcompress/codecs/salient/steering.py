@@ -1,5 +1,7 @@
-"""What steers the learned codec: a saliency function by name, a caller's own, or a map; and what it
-is called in settings.
+"""Where saliency steers the bits: which function steers, what it is called, and the levels that
+come of its map.
+
+A level is the quality of a 64x64 cell. ``models/quality_map.py`` says how levels are allocated.
 """
 
 import contextlib
@@ -11,52 +13,98 @@ from typing import Any
 
 import numpy as np
 
+from salcompress.bitstream.container import check_size
+from salcompress.bitstream.format import CELL, cells_of
 from salcompress.errors import SettingError
 from salcompress.files import digest
+from salcompress.image import check_image
 from salcompress.saliency.functions import SALIENCY
 
 SaliencyFunction = Callable[[np.ndarray], np.ndarray]
 """A map (H, W) in [0, 1] of an image, uint8 (H, W, 3)."""
 
 
-def as_function(saliency: Any) -> SaliencyFunction:
-    """A function as it is; a map (H, W) as what it says of every image.
+def cell_levels(saliency: np.ndarray, quality: float, strength: float) -> np.ndarray:
+    """Quality level of each 64x64 cell of an image, uint8 (rows, columns).
+
+    Args:
+        saliency: The image's map, (H, W) in [0, 1].
+        quality: Base quality in [0, 1].
+        strength: Levels between a cell of saliency 0 and one of saliency 1.
+    """
+    from salcompress.models.quality_map import allocate_levels, block_means
+
+    means = block_means(saliency, *cells_of(*saliency.shape), CELL)
+    return allocate_levels(quality, means, strength)
+
+
+def checked_map(function: SaliencyFunction, image: np.ndarray) -> np.ndarray:
+    """What a saliency function says of an image: a map (H, W) in [0, 1].
 
     Raises:
-        SettingError: It is neither.
+        SettingError: ``image`` is no image or too large, or the map is of another size, or out of
+            [0, 1].
     """
-    if callable(saliency):
-        return saliency
-    if isinstance(saliency, np.ndarray):
-        return _FixedMap(saliency)
-    raise SettingError(
-        f"saliency must be one of {', '.join(SALIENCY)}, a function or a map (H, W), got "
-        f"{type(saliency).__name__}"
-    )
-
-
-def steering_label(saliency: Any) -> str:
-    """A name, or what tells one map or function of a caller from another; a label with it is no
-    specification.
-
-    A function that has a ``label`` is named by that. What another does cannot be known: it gets a
-    name that no other codec has, so that caches and records never take one function's streams for
-    another's.
-    """
-    if isinstance(saliency, str):
-        return saliency
-    if isinstance(getattr(saliency, "label", None), str):
-        return saliency.label
-    if isinstance(saliency, np.ndarray):
-        return (
-            "map-"
-            + digest(
-                str(saliency.shape), str(saliency.dtype), np.ascontiguousarray(saliency).tobytes()
-            )[:12]
+    check_encodable(image)
+    saliency = np.asarray(steering_map(function, image))
+    if saliency.shape != image.shape[:2]:
+        raise SettingError(
+            f"the saliency map is {saliency.shape}, and the image {image.shape[:2]} (height, "
+            "width); maps are never rescaled: resize it to the image's size"
         )
-    return (
-        f"{getattr(saliency, '__qualname__', type(saliency).__qualname__)}-{secrets.token_hex(6)}"
-    )
+    is_fraction = np.issubdtype(saliency.dtype, np.floating) or saliency.dtype == bool
+    if not is_fraction or not np.all((saliency >= 0) & (saliency <= 1)):
+        cure = "; divide an 8-bit map by 255" if saliency.dtype == np.uint8 else ""
+        raise SettingError(
+            "the saliency map must be of float or bool in [0, 1], without NaN; got "
+            f"{saliency.dtype} from {saliency.min()} to {saliency.max()}{cure}"
+        )
+    return saliency
+
+
+def check_encodable(image: np.ndarray) -> None:
+    """Raise unless the codec can encode an image.
+
+    Raises:
+        SettingError: It is not uint8 (H, W, 3), or it is too large for the format.
+    """
+    check_image(image)
+    check_size(*image.shape[:2])
+
+
+def named_function(saliency: Any) -> tuple[SaliencyFunction, str]:
+    """What steers, and what it is called in settings.
+
+    A map (H, W) becomes a function that says it of every image. Its name is of its content. A
+    function that has a ``label`` is named by that.
+
+    Raises:
+        SettingError: It is neither a name of :data:`SALIENCY`, nor a function, nor a map.
+    """
+    if isinstance(saliency, str) and saliency in SALIENCY:
+        return SALIENCY[saliency], saliency
+    if isinstance(saliency, np.ndarray):
+        content = np.ascontiguousarray(saliency).tobytes()
+        label = f"map-{digest(str(saliency.shape), str(saliency.dtype), content)[:12]}"
+        return _FixedMap(saliency), label
+    if not callable(saliency):
+        came = repr(saliency) if isinstance(saliency, str) else type(saliency).__name__
+        raise SettingError(
+            f"saliency must be one of {', '.join(SALIENCY)}, a function or a map (H, W), got {came}"
+        )
+    return saliency, _label(saliency)
+
+
+def _label(function: SaliencyFunction) -> str:
+    """A function's own label, or else a name that no other codec has.
+
+    What a function does cannot be known. With a name of its own, caches and records never take one
+    function's streams for another's.
+    """
+    if isinstance(getattr(function, "label", None), str):
+        return function.label  # type: ignore[attr-defined]  # as has just been seen
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{name}-{secrets.token_hex(6)}"
 
 
 class RememberedSaliency:

@@ -1,69 +1,65 @@
 """How long each part of coding takes."""
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from salcompress.bitstream.container import read_stream, symbol_checksum
 from salcompress.bitstream.entropy_coder import GroupDecoder
-from salcompress.codecs.salient.coder import (
-    analyse,
-    as_tensor,
-    coding,
-    on_host,
-    padded,
-    synthesise,
-    write,
-)
+from salcompress.codecs.salient.decoder import synthesise
+from salcompress.codecs.salient.encoder import analyse, as_tensor, on_host, padded, write
 from salcompress.codecs.salient.level_map import read_levels
-from salcompress.codecs.salient.refine import Search, refine
-from salcompress.models.compression_model import CompressionModel
+from salcompress.codecs.salient.networks import coding
+from salcompress.codecs.salient.refine import refine
+from salcompress.codecs.salient.search_window import Search
+
+if TYPE_CHECKING:
+    from salcompress.codecs.salient.codec import SalientCodec
 
 
-def time_parts(
-    model: CompressionModel,
-    image: np.ndarray,
-    levels: np.ndarray,
-    level: int,
-    fingerprint: bytes,
-    search: Search | None = None,
-) -> dict[str, float]:
-    """Seconds of analysis (float networks of the encoder), search if there is one, prior (once: it
-    runs in both), coding of symbols each way, and synthesis."""
-    found = analyse(model, [image], [levels])
-    (symbols,) = on_host(found)
-    stream = write(symbols, image.shape[:2], level, fingerprint)
-    device = found.latent.device
+def time_parts(codec: "SalientCodec", image: np.ndarray) -> dict[str, float]:
+    """Seconds of each part of one encoding and decoding of an image.
+
+    The parts are the analysis (the float networks of the encoder), the search if there is one, the
+    prior (once: it runs in both), the coding of the symbols each way, and the synthesis.
+    """
+    model, levels, size = codec.model, codec.levels_of(image), image.shape[:2]
+    symbols = analyse(model, [image], [levels])
+    (on_this_host,) = on_host(symbols)
+    stream = write(on_this_host, size, codec.base_level, codec.model_fingerprint)
+    device = symbols.latent.device
 
     def pixels() -> Tensor:
         return padded([as_tensor(image)], levels.shape).to(device)
 
     def analysis() -> None:
-        model.analyse(pixels().float().div_(255), found.cell_levels)[1].cpu()
+        model.analyse(pixels().float().div_(255), symbols.cell_levels)[1].cpu()
 
     def prior() -> None:
-        values = iter(found.groups)
-        model.prior.traverse(found.cell_levels, lambda group: next(values) + group.mean)[0].cpu()
+        values = iter(symbols.groups)
+        model.prior.traverse(symbols.cell_levels, lambda group: next(values) + group.mean)[0].cpu()
 
     def decoding() -> None:
-        header, payload = read_stream(stream, fingerprint)
+        header, payload = read_stream(stream, codec.model_fingerprint)
         decoder = GroupDecoder(payload)
         read_levels(decoder, header, levels.shape)
-        symbol_checksum([decoder.decode(tables.reshape(-1)) for tables in symbols.tables])
+        symbol_checksum([decoder.decode(tables.reshape(-1)) for tables in on_this_host.tables])
 
     parts = {
         "analysis": analysis,
         "prior": prior,
-        "coding": lambda: write(symbols, image.shape[:2], level, fingerprint),
+        "coding": lambda: write(on_this_host, size, codec.base_level, codec.model_fingerprint),
         "decoding": decoding,
-        "synthesis": lambda: synthesise(model, found.latent, found.cell_levels),
+        "synthesis": lambda: synthesise(model, symbols.latent, symbols.cell_levels),
     }
-    if search is not None:
+    if codec.effort:
 
         def searching() -> None:
-            latents = model.analyse(pixels().float().div_(255), found.cell_levels)
-            refine(model, pixels(), found.cell_levels, *latents, search)[0].cpu()
+            search = Search(codec.effort, [size])
+            latents = model.analyse(pixels().float().div_(255), symbols.cell_levels)
+            refine(model, pixels(), symbols.cell_levels, *latents, search)[0].cpu()
 
         parts["search"] = searching
     seconds = {}

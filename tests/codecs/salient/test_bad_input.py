@@ -128,6 +128,7 @@ def test_a_header_that_lies_about_its_size_costs_little(tmp_path, stream, height
     import struct
     import zlib
 
+    # and no quality map
     packed = (
         stream[:5]
         + b"\0"
@@ -135,7 +136,7 @@ def test_a_header_that_lies_about_its_size_costs_little(tmp_path, stream, height
         + stream[14:15]
         + b"\0"
         + stream[16:32]
-    )  # and no quality map
+    )
     (tmp_path / "x.salc").write_bytes(packed + struct.pack("<I", zlib.crc32(packed)) + stream[36:])
     code = (
         "import sys, time, resource; from salcompress import load_codec, CorruptError\n"
@@ -153,9 +154,8 @@ def test_a_header_that_lies_about_its_size_costs_little(tmp_path, stream, height
     )
     assert re.search(message, run.stdout), run.stdout
     kib, seconds = map(float, run.stdout.splitlines()[-1].split())
-    assert (
-        kib < 200_000 and seconds < 20
-    )  # under a second on a quiet machine; the bound is against hanging
+    # under a second on a quiet machine; the bound is against hanging
+    assert kib < 200_000 and seconds < 20
 
 
 def test_too_large_an_image(codec):

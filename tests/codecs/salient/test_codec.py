@@ -19,6 +19,9 @@ from salcompress.bitstream.format import HEADER_BYTES
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import WEIGHTS, SalientCodec
 from salcompress.codecs.salient.grouping import by_shape
+from salcompress.codecs.stream_files.encode import encode_files
+from salcompress.codecs.stream_files.inputs import InputFile
+from salcompress.codecs.stream_files.outcome import PartlyDoneError
 from salcompress.errors import SettingError
 from salcompress.image import read_image
 from salcompress.metrics.perceptual import perceptual_distance
@@ -148,9 +151,8 @@ def test_exactness_matrix_of_the_shipped_weights(
             )
             assert other.model.prior.carrier == carrier
             for ours, stream in zip(other.decode_batch(alone), alone):
-                assert (
-                    np.abs(ours.astype(int) - codec.decode(stream)).max() <= 1
-                )  # the synthesis is float
+                # the synthesis is float
+                assert np.abs(ours.astype(int) - codec.decode(stream)).max() <= 1
             together = other.encode_batch(images)
     finally:
         torch.set_num_threads(before)
@@ -297,6 +299,27 @@ def test_a_target_that_cannot_be_one_is_refused_before_anything_is_computed(valu
             call(image, value)
 
 
+def test_what_is_too_large_is_refused_by_the_header_of_its_file(tmp_path, monkeypatch):
+    """Before pixels are decoded, which takes gigabytes."""
+    path = tmp_path / "large.png"
+    Image.new("1", (12000, 9000)).save(path)
+    monkeypatch.setattr("salcompress.codecs.stream_files.encode.decode_named_image", None)
+    with pytest.raises(
+        PartlyDoneError, match="large.png: an image of 12000x9000, .* cut or shrink it"
+    ):
+        encode_files([InputFile(path, Path(path.name))], SalientCodec(device="cpu"), tmp_path)
+
+
+def test_a_setting_says_all_that_changes_a_stream(tmp_path):
+    codec = SalientCodec(0.3, device="cpu")
+    assert codec.setting == "q=0.3,saliency=network,saliency_strength=24"
+    assert repr(codec) == f"<SalientCodec {codec.label} on cpu>"
+    copied = tmp_path / "w.safetensors"
+    copied.write_bytes(WEIGHTS.read_bytes())
+    searching = SalientCodec(saliency="uniform", effort=3, weights=copied)
+    assert searching.setting == f"q=0.5,saliency=uniform,effort=3,weights={copied}"
+
+
 def test_a_fingerprint_is_of_the_weights_and_not_of_their_path(tmp_path):
     copies = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
     for path in copies:
@@ -329,7 +352,7 @@ def test_saving_keeps_the_prior_exact(tmp_path):
 
 def test_shipped_weights_keep_their_promise():
     assert WEIGHTS.stat().st_size < 12e6
-    assert f"## {WEIGHTS.name}" in WEIGHTS.with_name("README.md").read_text()
+    assert f"## {WEIGHTS.name}" in (WEIGHTS.parent / "README.md").read_text()
 
 
 def test_settings_of_the_process_do_not_reach_the_prior(codec, stream, picture):
@@ -410,6 +433,21 @@ def test_golden_stream_decodes_to_golden_pixels_in_a_fresh_process():
     from salcompress.image import decode_image
 
     difference = np.abs(decode_image(run.stdout).astype(int) - read_image(GOLDEN / "picture.png"))
-    assert (
-        difference.max() <= 1 and (difference > 0).mean() < 1e-3
-    )  # the stated tolerance of a float synthesis
+    # the stated tolerance of a float synthesis
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+
+
+def test_another_steering_is_as_if_constructed_with_it(codec, picture):
+    painted = np.zeros(picture.shape[:2], np.float32)
+    painted[:, :100] = 1
+    steered, constructed = (
+        codec.with_saliency(painted),
+        SalientCodec(0.4, saliency=painted, device="cpu"),
+    )
+    assert steered.fingerprint == constructed.fingerprint != codec.fingerprint
+    assert np.array_equal(steered.levels_of(picture), constructed.levels_of(picture))
+    assert codec.with_saliency("network").fingerprint == codec.fingerprint
+    with pytest.raises(SettingError, match="saliency must be one of .*, got 'networks'"):
+        codec.with_saliency("networks")
+    with pytest.raises(AttributeError):
+        codec.saliency = painted  # a codec does not change

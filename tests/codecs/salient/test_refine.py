@@ -1,7 +1,6 @@
 """Laws of the encoder that searches: a search changes what a stream costs, not what it is."""
 
 import copy
-import functools
 import itertools
 import pickle
 
@@ -10,44 +9,14 @@ import pytest
 import torch
 
 from salcompress.codecs import load_codec, with_cache
-from salcompress.codecs.salient import SalientCodec, refine, search_loss, tiles
+from salcompress.codecs.salient import SalientCodec, refine, search_loss
 from salcompress.codecs.salient.batched import BatchedCodec
-from salcompress.codecs.salient.rate_search import first_level, last_level
+from salcompress.codecs.salient.search_window import Search
 from salcompress.data.scenes import make_scene
 from salcompress.errors import SettingError
-from salcompress.metrics.perceptual import perceptual_distance
 from salcompress.metrics.psnr_ssim import psnr
 from salcompress.models.compression_model import TrainedWith
-from salcompress.models.lagrangian import HIGHEST_LAMBDA, LOWEST_LAMBDA
-
-
-def searching(effort, q=0.4, **options):
-    return SalientCodec(q, **{"saliency": "uniform", "device": "cpu"} | options, effort=effort)
-
-
-@pytest.fixture(scope="module")
-def textured():
-    """Part of a drawn scene under noise, which costs bits everywhere; uint8 (96, 80, 3)."""
-    scene = make_scene(22, 0, 203, 251).image[60:156, 90:170].astype(int)
-    noise = np.random.default_rng(0).normal(0, 12, scene.shape)
-    return np.clip(scene + noise, 0, 255).astype(np.uint8)
-
-
-def lambda_(codec):
-    return LOWEST_LAMBDA * (HIGHEST_LAMBDA / LOWEST_LAMBDA) ** (codec.base_level / 63)
-
-
-PERCEPTUAL_WEIGHT = search_loss.PERCEPTUAL_SHARE * TrainedWith().perceptual_weight
-
-
-def loss_in_bpp(codec, image, stream, perceptual_weight=PERCEPTUAL_WEIGHT):
-    """What the search minimises, of the real stream."""
-    decoded = codec.decode(stream)
-    error = np.square(decoded.astype(float) - image).mean()
-    distance = perceptual_distance(image, decoded)
-    return 8 * len(stream) / image[:, :, 0].size + lambda_(codec) * (
-        search_loss.ERROR_WEIGHT * error + perceptual_weight * distance
-    )
+from tests.codecs.salient.searched import loss_in_bpp, searching
 
 
 @pytest.mark.parametrize("q", [0.1, 0.7])
@@ -60,29 +29,10 @@ def test_a_search_lowers_the_loss_and_the_stream_decodes(textured, q):
         abs(found.num_bits - 8 * len(after)) <= 64 and searched.num_bits(textured) == found.num_bits
     )
     # a codec that does not search decodes it: symbol by symbol, by the checksums
-    assert (
-        np.abs(plain.decode(after).astype(int) - found.image).max() <= 1
-    )  # the synthesis is float
+    # the synthesis is float
+    assert np.abs(plain.decode(after).astype(int) - found.image).max() <= 1
     # a hundred and fifty steps gain three times as much; less than 1 % could be rounding's luck
     assert loss_in_bpp(plain, textured, after) < 0.99 * loss_in_bpp(plain, textured, before)
-
-
-def test_the_eye_is_not_forgotten(textured):
-    """A search for squared error alone makes pictures that look worse."""
-    target = torch.from_numpy(textured).permute(2, 0, 1)[None].float() / 255
-    codec = searching(20)
-
-    def squared(reconstruction):
-        return (
-            lambda_(codec)
-            * search_loss.ERROR_WEIGHT
-            * 255**2
-            * (reconstruction - target).square().mean()
-        )
-
-    streams = codec.encode(textured), codec.refine(textured, squared)
-    ours, theirs = (perceptual_distance(textured, codec.decode(stream)) for stream in streams)
-    assert ours < theirs
 
 
 def test_bits_and_quality_rise_with_q(textured):
@@ -127,7 +77,7 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
     """The way that CUDA takes, here on the CPU, where rounding differs between batches: equal after
     few steps, almost.
     """
-    from salcompress.codecs.salient.coder import coding
+    from salcompress.codecs.salient.networks import coding
     from salcompress.models.batch_extent import Extent
 
     monkeypatch.setattr(refine, "_has_quick_bfloat16", lambda: False)
@@ -144,14 +94,14 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
     with coding(model):
         pixels = batch.float() / 255
         latents = model.analyse(pixels, levels, extent)
-        together = refine.refine(model, batch, levels, *latents, refine.Search(2, sizes), extent)
+        together = refine.refine(model, batch, levels, *latents, Search(2, sizes), extent)
         alone = refine.refine(
             model,
             batch[1:, :, :64],
             levels[1:, :, :1],
             latents[0][1:, :, :4],
             latents[1][1:],
-            refine.Search(2, sizes[1:]),
+            Search(2, sizes[1:]),
         )
     # a step moves a value by 0.02 at most; gradients near 0 change their sign by rounding
     moved = (together[0][1:, :, :4] - alone[0]).abs()
@@ -172,99 +122,6 @@ def test_salient_errors_weigh_more(textured, monkeypatch):
     assert errors[0] < 0.98 * errors[1]  # 20 steps give 4 %
 
 
-def test_targets_are_kept_by_the_streams_of_the_search(textured):
-    codec = searching(5)
-    chosen = codec.at_target_bpp(textured, 1.0)
-    bits = [
-        8 * len(chosen.with_quality(chosen.quality + step).encode(textured)) for step in (0, 1 / 63)
-    ]
-    assert chosen.effort == 5 and bits[0] <= textured[:, :, 0].size < bits[1]
-    reached = codec.at_target_psnr(textured, 24.0)
-    assert reached.effort == 5 and psnr(textured, reached.reconstruct(textured).image) >= 24
-    with pytest.raises(SettingError, match="target 0.001 bpp is out of reach"):
-        codec.at_target_bpp(textured, 0.001)
-
-
-@pytest.mark.parametrize("end", [-1, 0, 1, 17, 31, 32, 62, 63])
-@pytest.mark.parametrize("gain", [0, 1, 4, 60])
-def test_the_search_for_a_rate_takes_few_trials_with_effort(end, gain):
-    """With a search of the encoder's the bound lies ``gain`` levels higher; trials without it are
-    cheap.
-    """
-    last, trials = min(end + gain, 63), []
-
-    def keeps(effort, level):
-        trials.append((effort, level))
-        return level <= (last if effort else end)
-
-    def reaches(effort, level):
-        return keeps(effort, 63 - level)
-
-    for search, answer in (
-        (functools.partial(last_level, keeps), last),
-        (functools.partial(first_level, reaches), 63 - last),
-    ):
-        trials.clear()
-        assert search(7) == (None if last < 0 else answer)
-        assert len({level for effort, level in trials if effort}) <= (
-            6 if gain < 5 else 12
-        ) and len(trials) == len(set(trials))
-
-
-def test_a_callers_loss_steers(textured):
-    """One that sees the left half alone leaves its bits there."""
-    target = torch.from_numpy(textured).permute(2, 0, 1)[None].float() / 255
-    seen = []
-
-    def left_half(reconstruction):
-        seen.append(reconstruction.shape)
-        assert reconstruction.min() >= 0 and reconstruction.max() <= 1
-        return 600 * (reconstruction - target)[..., :40].square().mean()
-
-    codec = searching(0)
-    stream = codec.refine(textured, loss=left_half, effort=30)
-    assert set(seen) == {(1, 3, 96, 80)}
-    squared = [
-        np.square(codec.decode(s).astype(float) - textured)
-        for s in (codec.refine(textured, effort=30), stream)
-    ]
-    assert squared[1][:, 40:].mean() > 1.03 * squared[0][:, 40:].mean()  # 30 steps give 5 %
-    assert squared[1][:, :40].mean() < squared[0][:, :40].mean() and len(stream) < len(
-        codec.encode(textured)
-    )
-    assert (
-        codec.refine(textured, effort=2)
-        == codec.with_effort(2).encode(textured)
-        == codec.with_effort(2).refine(textured)
-    )
-
-
-@pytest.mark.parametrize(
-    "loss, message",
-    [
-        (lambda x: x.mean() * float("nan"), "loss must return a finite number, got nan"),
-        (
-            lambda x: (x - x.detach()).square().sum().sqrt() + x.mean(),
-            "the gradient of loss is not finite",
-        ),
-        (lambda x: x.detach().mean(), "loss has no gradient .* without detach"),
-        (
-            lambda x: torch.ones((), requires_grad=True),
-            "loss has no gradient with respect to the reconstruction",
-        ),
-        (
-            lambda x: x.mean(1),
-            r"scalar tensor of floats, bits per pixel, got a tensor \(1, 96, 80\)",
-        ),
-        (lambda x: 3.0, "scalar tensor of floats, bits per pixel, got float"),
-        (7, "loss must be a function"),
-    ],
-)
-def test_wrong_losses_are_refused(textured, loss, message):
-    with pytest.raises(SettingError, match=message):
-        searching(2).refine(textured, loss=loss)
-
-
 @pytest.mark.parametrize("effort", [-1, 1.5, "1.5", "many", True, None, float("nan"), 10_001, "-3"])
 def test_wrong_efforts_are_refused(effort):
     with pytest.raises(
@@ -273,61 +130,6 @@ def test_wrong_efforts_are_refused(effort):
         searching(effort)
     with pytest.raises(SettingError, match="must be an integer from 0 to 10000"):
         searching(0).with_effort(effort)
-
-
-def test_a_loss_needs_steps(textured):
-    with pytest.raises(
-        SettingError, match="needs an effort of at least 1; got function and effort 0"
-    ):
-        searching(3).refine(textured, loss=lambda x: x.mean(), effort=0)
-
-
-@pytest.mark.parametrize("with_loss", [False, True])
-def test_large_images_are_searched_in_tiles(monkeypatch, with_loss):
-    image = (
-        np.random.default_rng(1).normal(0, 20, (200, 330, 3)) + make_scene(22, 1, 200, 330).image
-    )
-    image = np.clip(image, 0, 255).astype(np.uint8)
-    target = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-
-    def squared(reconstruction):
-        assert reconstruction.shape == target.shape
-        return (
-            lambda_(codec)
-            * search_loss.ERROR_WEIGHT
-            * 255**2
-            * (reconstruction - target).square().mean()
-        )
-
-    codec, loss, weight = (
-        searching(6),
-        squared if with_loss else None,
-        0 if with_loss else PERCEPTUAL_WEIGHT,
-    )
-    whole = codec.refine(image, loss)
-    monkeypatch.setattr(refine, "TILE_CELLS", 8)
-    monkeypatch.setattr(tiles, "TILE_SIDE", 3)
-    assert [tuple(part) for part in tiles.parts(6)] == [(0, 0, 3, 4), (2, 3, 6, 6)]
-    streams = searching(0).encode(image), codec.refine(image, loss), whole
-    before, after, whole = (loss_in_bpp(codec, image, s, weight) for s in streams)
-    # tiles see less than the whole, but take turns: what they gain is about as much
-    assert before - after > 0.6 * (before - whole) > 0
-
-
-@pytest.mark.parametrize("num_cells", [1, 9, 10, 11, 13, 20, 21, 47, 63, 1000])
-def test_tiles_cover_every_cell_once(num_cells):
-    parts = tiles.parts(num_cells)
-    assert [cell for part in parts for cell in range(part.core_start, part.core_end)] == list(
-        range(num_cells)
-    )
-    for part in parts:
-        assert part.start % 2 == 0 and (
-            part.end % 2 == 0 or part.end == num_cells
-        )  # level 2 goes by pairs of cells
-        assert part.core_end - part.core_start <= tiles.TILE_SIDE + 1
-        assert part.core_start - part.start == (
-            part.core_start > 0
-        ) and part.end - part.core_end == (part.end < num_cells)
 
 
 def test_networks_are_left_as_they_were(textured):
@@ -408,9 +210,8 @@ def test_batches_on_the_gpu(saliency):
         assert (
             np.abs(ours.permute(1, 2, 0).cpu().numpy().astype(int) - here.decode(stream)).max() <= 1
         )
-        assert num_bits == pytest.approx(
-            8 * len(stream), rel=0.01, abs=64
-        )  # kernels of a GPU may round otherwise at each call
+        # kernels of a GPU may round otherwise at each call
+        assert num_bits == pytest.approx(8 * len(stream), rel=0.01, abs=64)
         before, after, cpu = (
             loss_in_bpp(here, image, s)
             for s in (here.with_effort(0).encode(image), stream, here.encode(image))

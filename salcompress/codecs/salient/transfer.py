@@ -1,0 +1,29 @@
+"""Tensors between the host and a device, without waiting for the device."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host, on a device."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
+def to_host(values: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
+    """Begin to bring tensors to the host; a call of what is returned waits for them."""
+    if values[0].device.type != "cuda":
+        return lambda: list(values)
+    arriving = [
+        torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True)
+        for value in values
+    ]
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(values[0].device))
+
+    def wait() -> list[Tensor]:
+        arrived.synchronize()
+        return arriving
+
+    return wait

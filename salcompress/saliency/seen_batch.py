@@ -1,0 +1,125 @@
+"""Where the pictures of a batch lie that the saliency network sees at several sizes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_STRIDES = (1, 2, 4, 8, 16, 32)
+"""Pixels of the picture between two positions of the network's features."""
+_RESIZES = ((32, 16), (32, 8), (32, 4), (16, 8), (16, 4), (8, 4), (4, 1))
+"""Strides between which the network resizes, from and to."""
+BORDER = 0.1
+"""Share of a side that counts as border."""
+
+
+class SeenBatch:
+    """Heights and widths of pictures, from the top left corner of a batch that is padded to one
+    size.
+
+    Layers that look around themselves see zeros beyond a picture's edge, and resizes repeat its
+    last row and column, so that a picture comes out of the batch as if alone. All that this needs
+    is made on the host and brought to the device at once: each kernel costs more to launch than to
+    run.
+
+    Args:
+        sizes: Height and width of each picture.
+        device: Where the network is.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], device: torch.device):
+        lengths = np.array(sizes, np.int64).T
+        self.size = int(lengths[0].max()), int(lengths[1].max())
+        lines = [_lines(along, longest) for along, longest in zip(lengths, self.size)]
+        flat = np.concatenate([line.ravel() for axis in lines for line in axis.values()])
+        moved = torch.from_numpy(flat.astype(np.float32))
+        if device.type == "cuda":
+            moved = moved.pin_memory().to(device, non_blocking=True)
+        parts = iter(moved.split([line.size for axis in lines for line in axis.values()]))
+        self._down, self._across = (
+            {name: next(parts).view(line.shape) for name, line in axis.items()} for axis in lines
+        )
+        self._masks: dict[str, Tensor] = {}
+        self._grids: dict[tuple[int, int], Tensor] = {}
+
+    def _mask(self, name: str) -> Tensor:
+        """Product of a line down and one across, (N, 1, h, w)."""
+        if name not in self._masks:
+            down, across = self._down[name], self._across[name]
+            self._masks[name] = down[:, None, :, None] * across[:, None, None, :]
+        return self._masks[name]
+
+    def inside(self, stride: int) -> Tensor:
+        """1 where the pictures are, 0 beyond, float32 (N, 1, h, w) at a stride."""
+        return self._mask(f"inside {stride}")
+
+    def borders(self) -> Tensor:
+        """Weights of the four borders of each picture, which sum to 1, float32 (N, 4, H, W): at the
+        top, at the bottom, on the left and on the right.
+        """
+        down, across = self._down, self._across
+        pairs = (
+            (down["first"], across["even"]),
+            (down["last"], across["even"]),
+            (down["even"], across["first"]),
+            (down["even"], across["last"]),
+        )
+        rows, columns = (torch.stack(lines, 1) for lines in zip(*pairs))
+        return rows[..., None] * columns[..., None, :]
+
+    def places(self) -> Tensor:
+        """Row and column of each pixel, from -1 to 1 over its picture, float32 (N, 2, H, W)."""
+        height, width = self.size
+        down = self._down["place"][:, :, None].expand(-1, height, width)
+        across = self._across["place"][:, None].expand(-1, height, width)
+        return torch.stack([down, across], 1)
+
+    def mean(self, features: Tensor, stride: int) -> Tensor:
+        """Mean over each picture of features (N, C, h, w) that are 0 beyond it; (N, C)."""
+        inside = self.inside(stride)
+        return features.sum((2, 3)) / inside.sum((2, 3))
+
+    def resize(self, features: Tensor, stride: int, to: int) -> Tensor:
+        """Features (N, C, h, w) enlarged bilinearly from a stride to another, each picture for
+        itself.
+
+        What lies beyond a picture then means nothing.
+        """
+        if (stride, to) not in self._grids:
+            name = f"{stride} to {to}"
+            down, across = self._down[name], self._across[name]
+            shape = (-1, down.shape[1], across.shape[1])
+            self._grids[stride, to] = torch.stack(
+                [across[:, None].expand(shape), down[:, :, None].expand(shape)], -1
+            )
+        grid = self._grids[stride, to]
+        return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
+
+
+def _lines(lengths: np.ndarray, longest: int) -> dict[str, np.ndarray]:
+    """What there is to know along one side of the pictures, each line (N, positions).
+
+    Args:
+        lengths: The side's length in each picture, (N,).
+        longest: The side's length in the batch.
+    """
+    length = lengths[:, None]
+    pixel = np.arange(longest)
+    border = np.maximum(1, np.round(BORDER * length))
+    lines: dict[str, np.ndarray] = {
+        f"inside {stride}": np.arange(-(-longest // stride)) < -(-length // stride)
+        for stride in _STRIDES
+    }
+    lines["first"] = (pixel < border) / border
+    lines["last"] = ((pixel >= length - border) & (pixel < length)) / border
+    lines["even"] = (pixel < length) / length
+    lines["place"] = 2 * pixel / np.maximum(length - 1, 1) - 1
+    for stride, to in _RESIZES:
+        coarse, fine = -(-length // stride), -(-length // to)
+        source = (np.arange(-(-longest // to)) + 0.5) * (coarse / fine) - 0.5
+        # grid_sample counts from -1 to 1 over the batch, from edge to edge
+        centre = source.clip(0, coarse - 1) + 0.5
+        lines[f"{stride} to {to}"] = 2 * centre / -(-longest // stride) - 1
+    return lines
