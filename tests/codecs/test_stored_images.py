@@ -342,8 +342,7 @@ def test_standard_formats_decode_with_any_version_of_their_library(sources, tmp_
 
 def test_own_weights_and_own_saliency(sources, tmp_path):
     """What steered is not needed; the weights are, and the error says how to give them."""
-    from salcompress.codecs.salient import SalientCodec
-    from salcompress.codecs.salient import WEIGHTS
+    from salcompress.codecs.salient import WEIGHTS, SalientCodec
     from salcompress.models.compression_model import load_model, save_model
 
     def mine(image):

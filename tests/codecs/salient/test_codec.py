@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from salcompress.bitstream.container import read_header
 from salcompress.bitstream.format import HEADER_BYTES
