@@ -47,6 +47,19 @@ def processes_without_gpus() -> None:
         pytest.skip("where there are GPUs, Detectron2's launch wants one for each process")
 
 
+@pytest.fixture
+def one_thread():
+    """This process computes on one thread, as a worker process does: sums of several threads may
+    differ in their last digits.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def codec():
     """The learned codec with the shipped weights."""

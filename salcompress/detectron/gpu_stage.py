@@ -151,7 +151,7 @@ class CompressedLoader:
             ]
         with self._queued(), enough_memory(self.device, [p.original for p in pictures]):
             for picture in pictures:
-                if picture.entry["is_stored"] and not isinstance(self.codec, IdentityCodec):
+                if picture.entry.get("is_stored") and not isinstance(self.codec, IdentityCodec):
                     refuse_twice(picture.name, self.codec.label)
             self._compress([self.codec] * len(pictures), pictures)
             for codecs, drawn in self._drawn(pictures):
@@ -217,7 +217,8 @@ class CompressedLoader:
             "bpp": bits_per_pixel(num_bits, *picture.size),
             "original_size": picture.size,
         }
-        entry.pop("image_format", None)
+        for key in ("image_format", "is_stored"):
+            entry.pop(key, None)
         if self.measure_distortion:
             with self._queued():
                 coded = picture.coding.coded_image()

@@ -15,7 +15,7 @@ from salcompress.detectron.image_format import check_same_format
 from salcompress.errors import SettingError
 from salcompress.evaluation.round_trip import CodedImage, code
 
-STAGE_KEYS = ("transforms", "source_bits", "codec_index", "is_stored")
+STAGE_KEYS = ("transforms", "source_bits", "codec_index")
 """Keys that OriginalImageMapper gives to the stage, and that go no further."""
 
 

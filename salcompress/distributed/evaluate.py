@@ -60,7 +60,7 @@ class _Detecting:
             self._detector = _same_detector(self._source)
         task: ImageTask = pickle.loads(row["task"])
         coded = pickle.loads(row["result"])
-        measured = measure_image(self._conditions, task, coded, self._detector)
+        measured = list(measure_image(self._conditions, task, coded, self._detector))
         return {"error": "", "message": "", "task": row["task"], "result": pickle.dumps(measured)}
 
 
@@ -74,8 +74,8 @@ def measure_on_ray(
 
     Codecs and detector have a pool of actors each. Images stream through both a few at a time, so
     memory does not grow with their number. A task whose actor or node dies is done by another.
-    Every node must reach the images, by a folder that all of them mount. Rows are those of one
-    process.
+    Every node must reach the images, by a folder that all of them mount. Rows are those of
+    workers on one machine, which have one thread, too, digit by digit.
 
     Raises:
         SettingError: A codec cannot be sent to another process, or a node has another version of

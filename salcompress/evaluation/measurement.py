@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -51,8 +51,8 @@ class Conditions(NamedTuple):
     """Measure the learned metric, too."""
 
 
-TaskResult: TypeAlias = tuple[ImageTask, list[Measured]]
-"""A task, and what each of its settings did."""
+TaskResult: TypeAlias = tuple[ImageTask, Iterable[Measured]]
+"""A task, and what each of its settings did, perhaps measured as it is read."""
 
 Measure: TypeAlias = Callable[
     [Conditions, Sequence[ImageTask]], AbstractContextManager[Iterator[TaskResult]]
@@ -84,15 +84,15 @@ def measure_here(
 
 def measure_image(
     conditions: Conditions, task: ImageTask, coded: CodedSettings, detector: Detector
-) -> list[Measured]:
-    """What each setting of a task did, after the image was coded.
+) -> Iterator[Measured]:
+    """What each setting of a task did, after the image was coded, one by one.
 
     Raises:
         DataError: The image could not be coded (without ``skip_bad``), the detector failed, or what
             it returned is no list of COCO results.
     """
     measurement = _ImageMeasurement(task, coded.source_digest, conditions.skip_bad)
-    return [measurement.measured(result, detector) for result in coded.coded]
+    return (measurement.measured(result, detector) for result in coded.coded)
 
 
 class _ImageMeasurement:

@@ -305,7 +305,7 @@ def test_wrong_arguments_and_pictures_of_another_mapper(dicts):
         CompressedLoader([], "jpg")
     with pytest.raises(
         SettingError,
-        match="mapped by OriginalImageMapper, .* codec_index, is_stored is missing",
+        match="mapped by OriginalImageMapper, .* source_bits, codec_index is missing",
     ):
         staged([{"image": torch.zeros(3, 8, 8, dtype=torch.uint8)}], "none")
 

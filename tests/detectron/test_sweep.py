@@ -101,8 +101,6 @@ def test_class_k_is_the_kth_category_id(gaps_name, scenes, random_weights, tmp_p
     expected = evaluate(
         load_dataset(scenes.parent / "images", scenes.parent / "gaps.json"),
         Detectron2Detector(model, cfg, category_ids),
-        "",
-        "",
         load_codecs("none"),
         tmp_path / "evaluate",
     )

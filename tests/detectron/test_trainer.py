@@ -281,9 +281,7 @@ def test_a_real_mask_rcnn_agrees_inside_and_outside_detectron2(coco_val, tmp_pat
         dataset = load_dataset(coco_val / "images", coco_val / "instances.json")
         (outside,) = evaluate(
             dataset,
-            load_detector(f"{tool}:build"),
-            "nano",
-            "",
+            load_detector(f"{tool}:build", dataset.category_ids),
             load_codecs("jpeg:q=10"),
             tmp_path / "out",
             workers=1,

@@ -59,7 +59,7 @@ def test_a_search_is_one_more_option(scenes, fast_detector, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_learned_metric_can_be_left_out_and_measured_later(
-    scene_dataset, fast_detector, tmp_path, workers
+    scene_dataset, fast_detector, tmp_path, workers, one_thread
 ):
     codec = [load_codec("jpeg:q=15")]
     (row,) = run(
@@ -109,7 +109,7 @@ def test_stopped_and_resumed_equals_unbroken_and_repeats_nothing(
     assert timeless(read_jsonl(tmp_path / "b" / "results.jsonl")) == timeless(unbroken)
 
 
-def test_workers_give_the_same_rows(scene_dataset, fast_detector, tmp_path):
+def test_workers_give_the_same_rows(scene_dataset, fast_detector, tmp_path, one_thread):
     codecs = load_codecs("jpeg:q=10", "webp:q=10")
     alone = run(scene_dataset, fast_detector, codecs, tmp_path / "a")
     assert timeless(

@@ -11,7 +11,7 @@ from salcompress.errors import DataError, SettingError
 from salcompress.evaluation.workers import CodingTask, coded_images
 
 
-def test_workers_give_what_one_process_gives_in_order(tmp_path, scene_dataset):
+def test_workers_give_what_one_process_gives_in_order(tmp_path, scene_dataset, one_thread):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG no")
     codecs = [load_codec("jpeg:q=20"), load_codec("png")]
     tasks = [CodingTask(image.path, (1, 0)) for image in scene_dataset.images]
