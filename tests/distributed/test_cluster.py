@@ -34,6 +34,7 @@ def test_another_version_on_a_node_is_refused(two_nodes, monkeypatch):
         pass
 
 
+@pytest.mark.slow  # two clusters are started and stopped
 def test_the_command_starts_a_cluster_of_its_own_and_relative_paths_mean_the_same(scenes, tmp_path):
     """``local`` starts one, whatever else runs here; its workers live in another folder."""
     (tmp_path / "images").symlink_to(scenes.parent / "images")
