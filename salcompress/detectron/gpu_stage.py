@@ -29,7 +29,7 @@ from salcompress.detectron.staged_picture import (
     code_on_host,
     stage_picture,
 )
-from salcompress.detectron.stored_dataset import stored_images
+from salcompress.detectron.stream_decoder import StreamDecoder
 from salcompress.errors import SettingError
 from salcompress.image import bits_per_pixel
 
@@ -109,7 +109,7 @@ class CompressedLoader:
         self.prefetch = prefetch if prefetch is not None else 2 if self.device.type == "cuda" else 0
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._batched: dict[Any, BatchedCodec] = {}
-        self._decoders: dict[str, BatchedCodec] = {}
+        self._streams = StreamDecoder(self.device, image_format, mixed_precision)
         self._side: torch.cuda.Stream | None = None
 
     def __len__(self) -> int:
@@ -143,7 +143,8 @@ class CompressedLoader:
     def _begin(self, entries: list[dict[str, Any]]) -> "_Batch":
         """Queue all work on a batch that needs no waiting."""
         pinned = self.device.type == "cuda"
-        entries = self._with_decoded(entries)
+        with self._queued():
+            entries = self._streams.decoded(entries)
         with enough_memory(self.device, [entry["image"] for entry in entries if "image" in entry]):
             pictures = [
                 stage_picture(entry, self.image_format, len(self.random_codecs), pinned)
@@ -160,29 +161,6 @@ class CompressedLoader:
                 if picture.coding.is_ready:
                     picture.image = self._transformed(picture)
             return _Batch(pictures, self._done())
-
-    def _with_decoded(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The same dicts with the pictures of streams that the mapper left to be decoded."""
-        entries = [dict(entry) for entry in entries]
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for entry in entries:
-            if "stream" in entry:
-                groups.setdefault(entry.pop("stored_in"), []).append(entry)
-        for location, members in groups.items():
-            with self._queued():
-                streams = [entry.pop("stream") for entry in members]
-                names = [entry["file_name"] for entry in members]
-                for entry, rgb in zip(members, self._decoder(location).decode(streams, names)):
-                    entry["image"] = rgb.flip(0) if self.image_format == "BGR" else rgb
-        return entries
-
-    def _decoder(self, location: str) -> BatchedCodec:
-        if location not in self._decoders:
-            codec = stored_images(location, str(self.device)).codec
-            self._decoders[location] = BatchedCodec(
-                cast(SalientCodec, codec), mixed_precision=self.mixed_precision
-            )
-        return self._decoders[location]
 
     def _finish(self, batch: "_Batch") -> list[dict[str, Any]]:
         """The batch as the detector gets it, ready on the current stream."""
