@@ -68,8 +68,8 @@ setup(
         ],  # published metrics that label the learned one's training data
         "test": [
             "pytest",
-            "ruff",
-            "mypy",
+            "ruff==0.17.*",  # other versions format otherwise
+            "mypy==2.*",
             "hypothesis",  # random sizes and contents
             "pytorch-msssim",  # second opinion on our MS-SSIM
         ],
