@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from salcompress.errors import DataError, SettingError
 from salcompress.models.full_precision import Conv2d
 from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file
+from salcompress.saliency.cues import NUM_CUES, with_cues, with_cues_of_batch
 from salcompress.saliency.seen_batch import SeenBatch
 
 STRIDE = 32
 """Of the deepest features; a side shorter than that still works, but sees nothing there."""
 _WIDTHS = (24, 40, 64, 96, 128)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image
 _SIDE_WIDTH = 32
-_CUES = 3  # border contrast, row, column
 
 
 class SideOutputs(NamedTuple):
@@ -44,7 +44,7 @@ class SaliencyNet(nn.Module):
     def __init__(self):
         super().__init__()
         w2, w4, w8, w16, w32 = _WIDTHS
-        self.stem = _convolution(3 + _CUES, w2, stride=2)
+        self.stem = _convolution(3 + NUM_CUES, w2, stride=2)
         self.stage_4 = nn.Sequential(_convolution(w2, w4, stride=2), _Residual(w4))
         self.stage_8 = nn.Sequential(_convolution(w4, w8, stride=2), _Residual(w8), _Residual(w8))
         self.stage_16 = nn.Sequential(
@@ -70,7 +70,7 @@ class SaliencyNet(nn.Module):
         Args:
             image: (N, 3, H, W), RGB in [0, 1].
         """
-        x4 = _run(self.stage_4, self.stem(_with_cues(image)))
+        x4 = _run(self.stage_4, self.stem(with_cues(image)))
         x8 = _run(self.stage_8, x4)
         x16 = _run(self.stage_16, x8)
         x32 = _run(self.stage_32, x16)
@@ -96,7 +96,7 @@ class SaliencyNet(nn.Module):
         Returns:
             (N, 1, ceil(H / 4), ceil(W / 4)); beyond a picture it means nothing.
         """
-        x2 = self.stem(_with_cues_of_batch(image, batch)) * batch.inside(2)
+        x2 = self.stem(with_cues_of_batch(image, batch)) * batch.inside(2)
         x4 = _run(self.stage_4, x2, batch.inside(4))
         x8 = _run(self.stage_8, x4, batch.inside(8))
         x16 = _run(self.stage_16, x8, batch.inside(16))
@@ -127,100 +127,6 @@ class SaliencyNet(nn.Module):
     def saliency_of_batch(self, image: Tensor, batch: SeenBatch) -> Tensor:
         """:meth:`saliency` of pictures of several sizes, each as if alone; (N, 1, H, W)."""
         return batch.resize(self.fused_of_batch(image, batch).float(), 4, 1).sigmoid()
-
-
-def border_contrast(image: Tensor) -> Tensor:
-    """How unlike the four borders each place's colour is: what differs from at least three of them
-    is rarely background.
-
-    The colour-whitened distances of Zhang et al., "Minimum barrier salient object detection at 80
-    FPS", ICCV 2015: of the four distances from the colours of the borders, each over its largest,
-    all but the largest are summed.
-
-    Args:
-        image: (N, 3, H, W) in [0, 1].
-
-    Returns:
-        (N, 1, H, W), float32 in [0, 1].
-    """
-    image = image.float()
-    height, width = image.shape[2:]
-    rows, columns = max(1, round(0.1 * height)), max(1, round(0.1 * width))
-    distances = []
-    for strip in (
-        image[:, :, :rows],
-        image[:, :, -rows:],
-        image[..., :columns],
-        image[..., -columns:],
-    ):
-        colours = strip.flatten(2)
-        mean = colours.mean(2, keepdim=True)
-        covariance = (colours - mean) @ (colours - mean).transpose(1, 2) / colours.shape[2]
-        # 8 grey levels: a flat border is no point. It always has an inverse; inv_ex does not wait
-        # for the device to hear so
-        inverse = torch.linalg.inv_ex(
-            covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype)
-        ).inverse
-        away = image.flatten(2) - mean
-        distance = ((inverse @ away) * away).sum(1).clamp(min=0).sqrt()
-        distances.append(distance / distance.amax(1, keepdim=True).clamp(min=1))
-    together = torch.stack(distances)
-    total = together.sum(0) - together.amax(0)
-    return (total / total.amax(1, keepdim=True).clamp(min=0.3)).view(-1, 1, height, width)
-
-
-def border_contrast_of_batch(image: Tensor, batch: SeenBatch) -> Tensor:
-    """:func:`border_contrast` of pictures of several sizes, each as if alone, and of all four
-    borders at once.
-
-    Args:
-        image: (N, 3, H, W) in [0, 1].
-        batch: Where the pictures are.
-
-    Returns:
-        (N, 1, H, W), float32 in [0, 1], 0 beyond the pictures.
-    """
-    image = image.float()
-    number, _, height, width = image.shape
-    inside = batch.inside(1)
-    weights = batch.borders()
-    colours = image.flatten(2)
-    mean = weights.flatten(2) @ colours.transpose(1, 2)
-    away = colours[:, None] - mean[..., None]
-    covariance = (away * weights.flatten(2)[:, :, None]) @ away.transpose(2, 3)
-    inverse = torch.linalg.inv_ex(
-        covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype)
-    ).inverse
-    distance = ((inverse @ away) * away).sum(2).clamp(min=0).sqrt() * inside.flatten(2)
-    distance = distance / distance.amax(2, keepdim=True).clamp(min=1)
-    total = distance.sum(1) - distance.amax(1)
-    return (total / total.amax(1, keepdim=True).clamp(min=0.3)).view(number, 1, height, width)
-
-
-def _with_cues(image: Tensor) -> Tensor:
-    number, _, height, width = image.shape
-    with torch.autocast(image.device.type, enabled=False):
-        contrast = border_contrast(image)
-    row = (
-        torch.linspace(-1, 1, height, device=image.device, dtype=torch.float32)
-        .view(1, 1, -1, 1)
-        .expand(number, 1, height, width)
-    )
-    column = (
-        torch.linspace(-1, 1, width, device=image.device, dtype=torch.float32)
-        .view(1, 1, 1, -1)
-        .expand(number, 1, height, width)
-    )
-    cues = torch.cat([4 * image.float() - 2, 4 * contrast - 1, row, column], 1)
-    return cues.contiguous(memory_format=torch.channels_last)
-
-
-def _with_cues_of_batch(image: Tensor, batch: SeenBatch) -> Tensor:
-    """:func:`_with_cues` of pictures of several sizes; 0 beyond them."""
-    with torch.autocast(image.device.type, enabled=False):
-        contrast = border_contrast_of_batch(image, batch)
-    cues = torch.cat([4 * image.float() - 2, 4 * contrast - 1, batch.places()], 1)
-    return (cues * batch.inside(1)).contiguous(memory_format=torch.channels_last)
 
 
 def _run(stage: nn.Sequential, x: Tensor, inside: Tensor | None = None) -> Tensor:
@@ -300,7 +206,7 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 
 _CONFIG = json.dumps(
-    {"network": "SaliencyNet", "widths": _WIDTHS, "side_width": _SIDE_WIDTH, "cues": _CUES}
+    {"network": "SaliencyNet", "widths": _WIDTHS, "side_width": _SIDE_WIDTH, "cues": NUM_CUES}
 )
 
 

@@ -11,8 +11,8 @@ from salcompress.codecs.salient.encoder import as_tensor, padded
 from salcompress.data.scenes import make_scene
 from salcompress.models.quality_map import allocate_levels, block_means
 from salcompress.saliency.batched import DeviceSaliency, area_matrices
+from salcompress.saliency.cues import border_contrast, border_contrast_of_batch
 from salcompress.saliency.functions import SHIPPED_NETWORK, run_network, seen_size
-from salcompress.saliency.network import border_contrast, border_contrast_of_batch
 from salcompress.saliency.seen_batch import SeenBatch
 
 SEEN = [(256, 192), (171, 256), (256, 256), (33, 256), (256, 32), (97, 131)]

@@ -17,6 +17,7 @@ from salcompress.errors import DataError, SettingError
 from salcompress.image import encode_image, read_image, to_tensor
 from salcompress.metrics.saliency_scores import mean_scores, score_saliency
 from salcompress.models.weight_file import weight_file
+from salcompress.saliency.cues import border_contrast
 from salcompress.saliency.functions import (
     NETWORK_WEIGHTS,
     SALIENCY,
@@ -26,7 +27,6 @@ from salcompress.saliency.functions import (
 )
 from salcompress.saliency.network import (
     SaliencyNet,
-    border_contrast,
     load_saliency_network,
     save_saliency_network,
 )
