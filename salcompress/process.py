@@ -124,6 +124,16 @@ def keep_freed_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
+def has_quick_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16. Convolutions are then three to four times quicker in
+    it, and on other CPUs six to ten times slower.
+    """
+    import torch
+
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
 def cpu_name() -> str:
     """Model of the processor, as the system calls it."""
     names = (

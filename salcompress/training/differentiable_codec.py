@@ -29,6 +29,7 @@ from salcompress.models.lagrangian import (
     saliency_weights,
 )
 from salcompress.models.weight_file import fingerprint
+from salcompress.process import has_quick_bfloat16
 from salcompress.saliency.functions import NetworkSaliency, network_saliency, uniform_saliency
 from salcompress.training.losses import shipped_perceptual
 
@@ -66,7 +67,8 @@ class DifferentiableCodec(nn.Module):
             the least.
         perceptual_weight: Squared 8-bit error that a distance of 1 by the shipped metric counts as;
             0 leaves it out.
-        mixed_precision: bfloat16 in the transforms; never in the prior.
+        mixed_precision: bfloat16 in the transforms, but on CPUs that are slower so; never in the
+            prior.
 
     Attributes:
         networks: The ``CompressionModel``, a copy of the start's.
@@ -207,7 +209,8 @@ class DifferentiableCodec(nn.Module):
             torch.cat(saliency).to(self.device),
         )
         cell_levels = torch.stack(levels)[:, None].to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+        mixed = self.mixed_precision and (self.device.type != "cpu" or has_quick_bfloat16())
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             output = self.networks(image, cell_levels, hard=True)
         with torch.autocast(self.device.type, enabled=False):
             weight = (

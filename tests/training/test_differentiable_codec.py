@@ -83,3 +83,16 @@ def test_each_channel_of_the_features_counts_for_itself():
         assert feature_distance({"p2": lost}, {"p2": wanted}) == pytest.approx(
             1 / 3, rel=0.05
         )  # less what quiet channels are given
+
+
+def test_bfloat16_is_left_alone_on_cpus_that_are_slower_in_it(monkeypatch, picture):
+    image = torch.from_numpy(picture[:64, :64]).permute(2, 0, 1).contiguous()
+    start = SalientCodec(0.3, saliency="uniform", device="cpu")
+    exact, mixed = (DifferentiableCodec(start, mixed_precision=mixed) for mixed in (False, True))
+    expected = exact([image], [0.3]).pictures[0]
+    for quick in (True, False):
+        monkeypatch.setattr(
+            "salcompress.training.differentiable_codec.has_quick_bfloat16",
+            lambda quick=quick: quick,
+        )
+        assert torch.equal(mixed([image], [0.3]).pictures[0], expected) != quick

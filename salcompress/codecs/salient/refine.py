@@ -26,6 +26,7 @@ from salcompress.codecs.salient.search_window import Search, Window
 from salcompress.codecs.salient.tiles import tiles_of
 from salcompress.models.batch_extent import Extent
 from salcompress.models.compression_model import CompressionModel
+from salcompress.process import has_quick_bfloat16
 
 USUAL_STEPS = 150
 """Steps of a search whose number nobody gave."""
@@ -81,7 +82,7 @@ def refine(
         SettingError: The caller's loss gave no scalar, no finite number, or no gradient.
     """
     on_cpu = images.device.type == "cpu"
-    mixed_precision |= on_cpu and _has_quick_bfloat16()
+    mixed_precision |= on_cpu and has_quick_bfloat16()
     # a caller's inference mode forbids gradients for good to all tensors that are made in it
     with torch.inference_mode(False), torch.enable_grad():
         images, cell_levels, latent, hyper = (
@@ -123,14 +124,6 @@ def _search_of_one(search: Search, k: int) -> Search:
     """The search of one image of a batch."""
     saliency = None if search.saliency is None else search.saliency[k : k + 1]
     return Search(search.num_steps, [search.sizes[k]], saliency, search.loss)
-
-
-def _has_quick_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16. The synthesis of a step is then three to four times
-    quicker.
-    """
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _refine_in_tiles(

@@ -80,7 +80,7 @@ def test_images_in_one_padded_batch_do_not_touch_each_other(codec, textured, mon
     from salcompress.codecs.salient.networks import coding
     from salcompress.models.batch_extent import Extent
 
-    monkeypatch.setattr(refine, "_has_quick_bfloat16", lambda: False)
+    monkeypatch.setattr(refine, "has_quick_bfloat16", lambda: False)
     # the metric's network sees the padding, and that is the batch's
     monkeypatch.setattr(search_loss, "PERCEPTUAL_SHARE", 0.0)
     sizes = [(96, 80), (50, 80)]
