@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Values of the host, on a device."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+def on_its_way(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host, where copying them to a device does not wait for it."""
+    return values.pin_memory() if device.type == "cuda" else values
 
 
 def to_host(values: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
