@@ -68,8 +68,8 @@ class Captured(Generic[Key]):
     A kind of input runs without a graph when it first comes, since what is made at its first use
     must not be made within a graph; when it comes again it is captured. Graphs that were not used
     for longest are dropped where they are too many, and all of them where they hold too much
-    memory. Where a capture fails, a line says so, and everything runs one kernel at a time from
-    then on.
+    memory; what is too large alone is not captured. Where a capture fails, a line says so, and
+    everything runs one kernel at a time from then on.
 
     Args:
         function: Gives the results for a key and buffers. All that the key and the shapes of the
@@ -91,6 +91,7 @@ class Captured(Generic[Key]):
         self._most_graphs, self._most_bytes = most_graphs, most_bytes
         self._kept: collections.OrderedDict[Key, _Kept] = collections.OrderedDict()
         self._came: collections.OrderedDict[Key, None] = collections.OrderedDict()
+        self._too_large: set[Key] = set()
         self._lock = threading.Lock()
         self._pool: tuple[int, int] | None = None
         self._done: torch.cuda.Event | None = None
@@ -128,7 +129,8 @@ class Captured(Generic[Key]):
             kept = self._kept.get(key)
             buffers = allocate() if kept is None else kept.buffers
             fill(buffers)
-            if kept is None and key in self._came and self.captures:
+            # another thread may have failed meanwhile
+            if kept is None and key in self._came and key not in self._too_large and self.captures:
                 kept = self._capture(key, buffers)
             if kept is None:
                 self._remember(key)
@@ -158,10 +160,13 @@ class Captured(Generic[Key]):
         if len(self._kept) >= self._most_graphs:
             self._wait()
             self._kept.popitem(last=False)
-        if self._kept and self.num_bytes + kept.num_bytes > self._most_bytes:
-            # graphs share their memory, so it is free when the last of them is
+        if self.num_bytes + kept.num_bytes > self._most_bytes:
+            if not self._kept:
+                self._too_large.add(key)
+            # graphs share their memory, so it is free when the last of them is; this one is
+            # captured when it comes again
             self._drop_all()
-            return self._capture(key, buffers) if self._device.type == "cuda" else kept
+            return None
         self._kept[key] = kept
         return kept
 
