@@ -7,8 +7,8 @@ A replay does not launch each kernel anew, which takes most of the time of small
 import collections
 import contextlib
 import threading
-from collections.abc import Callable, Hashable, Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class CudaGraph:
         pool: The memory that it shares with graphs that never run at the same time.
     """
 
-    def __init__(self, function: Callable[[], Results], pool: tuple[int, int]):
+    def __init__(self, function: Callable[[], Results], pool: Any):
         self._graph = torch.cuda.CUDAGraph()
         # other threads may take memory and copy while this one captures
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
@@ -60,6 +60,7 @@ class _Kept(NamedTuple):
     buffers: Buffers
     graph: Graph
     num_bytes: int
+    """Of the buffers."""
 
 
 class Captured(Generic[Key]):
@@ -69,7 +70,7 @@ class Captured(Generic[Key]):
     must not be made within a graph; when it comes again it is captured. Graphs that were not used
     for longest are dropped where they are too many, and all of them where they hold too much
     memory; what is too large alone is not captured. Where a capture fails, a line says so, and
-    everything runs one kernel at a time from then on.
+    everything runs one kernel at a time from then on; for lack of memory, that kind alone.
 
     Args:
         function: Gives the results for a key and buffers. All that the key and the shapes of the
@@ -93,7 +94,8 @@ class Captured(Generic[Key]):
         self._came: collections.OrderedDict[Key, None] = collections.OrderedDict()
         self._too_large: set[Key] = set()
         self._lock = threading.Lock()
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
+        self._pool_bytes = 0
         self._done: torch.cuda.Event | None = None
         self.captures = device.type == "cuda" or record is not None
         """Whether there are graphs at all."""
@@ -106,7 +108,7 @@ class Captured(Generic[Key]):
     @property
     def num_bytes(self) -> int:
         """Device memory that the kept graphs and their buffers hold."""
-        return sum(kept.num_bytes for kept in self._kept.values())
+        return self._pool_bytes + sum(kept.num_bytes for kept in self._kept.values())
 
     @contextlib.contextmanager
     def __call__(
@@ -141,25 +143,25 @@ class Captured(Generic[Key]):
             yield kept.graph.results
 
     def _capture(self, key: Key, buffers: Buffers) -> _Kept | None:
-        """Make a graph of the function, without results yet; or give up."""
-        before = self._reserved()
+        """Make a graph of the function, without results yet; None where there is none."""
+        if len(self._kept) >= self._most_graphs:
+            self._wait()
+            self._kept.popitem(last=False)
         try:
             graph = self._graph(lambda: self._function(key, buffers))
         except RuntimeError as error:
-            if _is_out_of_memory(error):
-                raise torch.OutOfMemoryError(str(error)) from None
+            kind = "of one kind " if _is_out_of_memory(error) else ""
             print(
-                f"batches run without CUDA graphs: capturing one failed: "
+                f"batches {kind}run without CUDA graphs: capturing one failed: "
                 f"{' '.join(str(error).split())[:200]}",
                 flush=True,
             )
             self._drop_all()
-            self.captures = False
+            self._too_large.add(key)
+            self.captures = bool(kind)
             return None
-        kept = _Kept(buffers, graph, self._reserved() - before + _num_bytes(buffers.values()))
-        if len(self._kept) >= self._most_graphs:
-            self._wait()
-            self._kept.popitem(last=False)
+        kept = _Kept(buffers, graph, _num_bytes(buffers.values()))
+        self._pool_bytes = self._measured_pool()
         if self.num_bytes + kept.num_bytes > self._most_bytes:
             if not self._kept:
                 self._too_large.add(key)
@@ -186,7 +188,6 @@ class Captured(Generic[Key]):
         with torch.cuda.stream(stream):
             function()
         current.wait_stream(stream)
-        stream.synchronize()
 
     @contextlib.contextmanager
     def _in_turn(self) -> Iterator[None]:
@@ -214,20 +215,25 @@ class Captured(Generic[Key]):
     def _drop_all(self) -> None:
         self._wait()
         self._kept.clear()
-        self._pool = None
+        self._pool, self._pool_bytes = None, 0
 
     def _wait(self) -> None:
         """Wait until no graph runs; what runs must not be dropped."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _reserved(self) -> int:
-        if self._device.type != "cuda":
+    def _measured_pool(self) -> int:
+        """Bytes of the memory that the graphs share; none of it is given back while one is kept."""
+        if self._pool is None:
             return 0
-        return torch.cuda.memory_reserved(self._device)
+        return sum(
+            segment["total_size"]
+            for segment in torch.cuda.memory_snapshot()
+            if tuple(segment["segment_pool_id"]) == tuple(self._pool)
+        )
 
 
-def _num_bytes(tensors) -> int:
+def _num_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

@@ -102,14 +102,21 @@ def test_a_capture_that_fails_is_said_once(capsys):
     )
 
 
-def test_too_little_memory_for_a_capture_is_no_failure_of_the_capture():
-    def full(function):
-        raise RuntimeError("capture was broken off") from torch.OutOfMemoryError("out of memory")
+def test_what_there_is_no_memory_to_capture_runs_without_a_graph(capsys):
+    def full_once(function):
+        if not RECORDED:
+            RECORDED.append(None)
+            raise RuntimeError("capture was broken off") from torch.OutOfMemoryError("no memory")
+        return Recorder(function)
 
-    captured = Captured(double, CPU, full)
-    doubled(captured, [1.0])
-    with pytest.raises(torch.OutOfMemoryError):
-        doubled(captured, [1.0])
+    captured = Captured(double, CPU, full_once)
+    for length in (1, 1, 1, 2, 2, 1):
+        assert doubled(captured, [1.0] * length) == [2.0] * length
+    assert captured.num_graphs == 1
+    assert capsys.readouterr().out == (
+        "batches of one kind run without CUDA graphs: capturing one failed: capture was broken "
+        "off\n"
+    )
 
 
 def test_threads_take_turns():
