@@ -229,7 +229,7 @@ class Captured(Generic[Key]):
         return sum(
             segment["total_size"]
             for segment in torch.cuda.memory_snapshot()
-            if tuple(segment["segment_pool_id"]) == tuple(self._pool)
+            if tuple(segment.get("segment_pool_id", ())) == tuple(self._pool)
         )
 
 
