@@ -16,7 +16,7 @@ from salcompress.codecs.base import CodingMaps
 from salcompress.codecs.salient.bit_counter import spatial_bits
 from salcompress.codecs.salient.grouping import by_shape
 from salcompress.codecs.salient.level_map import read_levels
-from salcompress.codecs.salient.networks import coding
+from salcompress.codecs.salient.networks import coding, rounded_to_bfloat16
 from salcompress.codecs.salient.symbols import SymbolTensors
 from salcompress.errors import CorruptError
 from salcompress.image import PLACE
@@ -137,7 +137,7 @@ def synthesise_padded(
     """
     with (
         coding(model) as device,
-        torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision),
+        rounded_to_bfloat16(device, mixed_precision),
     ):
         image = model.synthesise(latents.float(), cell_levels, extent)
     return image.float().mul_(255).round_().clamp_(0, 255).to(torch.uint8)
