@@ -75,6 +75,28 @@ def stream(codec, picture) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def second_weights(tmp_path_factory) -> Path:
+    """Weight file of a small random codec, alone in its folder."""
+    import torch
+
+    from salcompress.models.compression_model import CompressionModel, ModelConfig, save_model
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(5)
+        model = CompressionModel(ModelConfig(16, 16, 16, 8, 16))
+    path = tmp_path_factory.mktemp("weights") / "second.safetensors"
+    path.write_bytes(save_model(model))
+    return path
+
+
+@pytest.fixture
+def known_second(second_weights, monkeypatch) -> Path:
+    """``second_weights``, which may be called ``second`` within the test."""
+    monkeypatch.setenv("SALCOMPRESS_WEIGHTS", str(second_weights.parent))
+    return second_weights
+
+
+@pytest.fixture(scope="session")
 def coco_val() -> Path:
     """Folder of 60 COCO val2017 images with their annotations."""
     folder = SHARED / "data" / "coco_val"

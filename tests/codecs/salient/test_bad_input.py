@@ -73,8 +73,15 @@ def test_streams_of_another_model(tmp_path, stream):
         tmp_path / "o.safetensors", lambda state, _: state["synthesis.head.0.bias"].add_(0.5)
     )
     codec = SalientCodec(weights=other, device="cpu")
-    with pytest.raises(ModelMismatchError, match="decode with the weights that encoded it"):
-        codec.decode(stream)
+    made, there = codec.encode(np.zeros((9, 9, 3), np.uint8)), SalientCodec(device="cpu")
+    message = (
+        f"made by weights with fingerprint {codec.model_fingerprint.hex()}, and these are not "
+        rf"among .*photo.safetensors \({there.model_fingerprint.hex()}\) and .*photo "
+        rf"\({there.model_fingerprint.hex()}\).* in .*weights; give the weights that encoded it"
+    )
+    with pytest.raises(ModelMismatchError, match=message):
+        there.decode(made)
+    assert np.array_equal(codec.decode(stream), there.decode(stream))  # these are shipped
     assert load_codec(codec.label).fingerprint == codec.fingerprint and "weights=" in codec.setting
 
 
