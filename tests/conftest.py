@@ -2,6 +2,7 @@
 checkout.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from salcompress.data.coco import CocoDataset, load_dataset
 from salcompress.data.scenes import make_scene, write_scenes
 
+os.environ.pop("SALCOMPRESS_WEIGHTS", None)  # weights of whoever runs the tests are no part of them
 SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -13,7 +13,12 @@ import numpy as np
 
 from salcompress.bitstream.container import read_stream
 from salcompress.codecs.base import CodingMaps, Option, convert_options
-from salcompress.codecs.salient.known_weights import find_weights, weights_that_made
+from salcompress.codecs.salient.known_weights import (
+    KnownWeights,
+    find_weights,
+    name_of,
+    weights_that_made,
+)
 from salcompress.codecs.salient.networks import (
     check_device,
     default_device,
@@ -146,8 +151,8 @@ class SalientCodec(WithSetting):
         if fingerprint == self.model_fingerprint:
             return self
         if fingerprint not in self._others:
-            own = f"{self.weights} ({self.model_fingerprint.hex()})"
-            found = weights_that_made(fingerprint, besides=own)
+            own = KnownWeights(name_of(self.weights), self.weights, self.model_fingerprint)
+            found = weights_that_made(fingerprint, own)
             self._others[fingerprint] = self.with_weights(found.path, self.device)
         return self._others[fingerprint]
 

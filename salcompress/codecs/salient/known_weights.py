@@ -73,20 +73,23 @@ def name_of(path: Path) -> str:
     return path.stem if named is not None and named.path == path else str(path)
 
 
-def weights_that_made(fingerprint: bytes, besides: str = "") -> KnownWeights:
+def weights_that_made(fingerprint: bytes, own: KnownWeights | None = None) -> KnownWeights:
     """The weights whose fingerprint a stream has.
 
     Args:
         fingerprint: Four bytes, as a stream has them.
-        besides: What else was looked at, for the error.
+        own: Weights that were looked at before, for the error.
 
     Raises:
         ModelMismatchError: No known weights have it.
     """
-    for weights in known_weights().values():
+    known = known_weights().values()
+    for weights in known:
         if weights.fingerprint == fingerprint:
             return weights
-    looked_at = f"{besides} and {_looked_through()}" if besides else _looked_through()
+    looked_at = _looked_through()
+    if own is not None and own not in known:
+        looked_at = f"{own.path} ({own.fingerprint.hex()}) and {looked_at}"
     raise ModelMismatchError(
         f"the stream was made by weights with fingerprint {fingerprint.hex()}, and these are not "
         f"among {looked_at}; give the weights that encoded it, as salient:weights=FILE, or name "
