@@ -41,7 +41,7 @@ from salcompress.bitstream.format import (
     VERSION,
     cells_of,
 )
-from salcompress.errors import CorruptError, ModelMismatchError, SettingError, TruncatedError
+from salcompress.errors import CorruptError, SettingError, TruncatedError
 
 _LAYOUT = struct.Struct("<4sBBIIBB4sIII")  # the header but for its own CRC
 
@@ -149,22 +149,15 @@ def read_header(stream: bytes) -> Header:
     )
 
 
-def read_stream(stream: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
-    """Header and coded symbols of a file made by the model of ``fingerprint`` (four bytes).
+def read_stream(stream: bytes) -> tuple[Header, bytes]:
+    """Header and coded symbols of a file.
 
     Raises:
         TruncatedError: The file is shorter than its header says.
         CorruptError: It is longer, damaged, or no .salc file.
-        ModelMismatchError: Another model made it.
     """
     header = read_header(stream)
     check_length(header, len(stream))
-    if header.fingerprint != fingerprint:
-        raise ModelMismatchError(
-            f"the stream was made by model {header.fingerprint.hex()}, and this is "
-            f"{fingerprint.hex()}; "
-            "decode with the weights that encoded it"
-        )
     return header, stream[HEADER_BYTES:]
 
 

@@ -36,7 +36,8 @@ def load_detector(spec: str, category_ids: Sequence[int]) -> Detector:
     * ``detectron2:CONFIG[,weights=FILE][,device=cpu]``: a Detectron2 model, of a config file or a
       name of its model zoo;
     * ``path/to/file.py:factory``: whatever ``factory()`` of that file returns. It gives the data
-      set's own category ids.
+      set's own category ids. A method ``input_size(height, width)`` of it may say what it resizes
+      an image to.
 
     Args:
         spec: The specification.

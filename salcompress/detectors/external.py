@@ -35,6 +35,13 @@ class ExternalDetector:
             with self._neighbours.importable():
                 return self.detect(image)
 
+    def input_size(self, height: int, width: int) -> Any:
+        """What the callable's own ``input_size`` says; None where it has none. See
+        :class:`~salcompress.detectors.base.Detector`.
+        """
+        input_size = getattr(self.detect, "input_size", None)
+        return None if input_size is None else input_size(height, width)
+
 
 def load_external_detector(path: str, factory: str) -> Detector:
     """The detector that ``factory()`` of a Python file returns.

@@ -1,5 +1,6 @@
 """torchvision's Faster R-CNN and Mask R-CNN as detectors."""
 
+import functools
 import urllib.error
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 import torchvision
 from pycocotools import mask as mask_util
 from torch import nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from salcompress.data.coco import COCO_CATEGORY_IDS
 from salcompress.detectors.base import check_num_classes
@@ -64,6 +66,12 @@ class TorchvisionDetector:
             ) from error
         self.categories = categories
 
+    def input_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) of what the network sees of an image; None where the model does not say,
+        as of :func:`resized_size`.
+        """
+        return resized_size(self.model, height, width)
+
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
         """COCO results in an image, uint8 (H, W, 3), RGB."""
@@ -89,6 +97,33 @@ class TorchvisionDetector:
                     "counts": encoded["counts"].decode(),
                 }
         return results
+
+
+def resized_size(model: nn.Module, height: int, width: int) -> tuple[int, int] | None:
+    """Height and width to which a detection model of torchvision resizes an image at test, before
+    it pads; None where the model has no transform of torchvision's kind.
+    """
+    transform = getattr(model, "transform", None)
+    if not isinstance(transform, GeneralizedRCNNTransform):
+        return None
+    sides = tuple(transform.min_size), transform.max_size, transform.fixed_size
+    return _resized_size(*sides, height, width)
+
+
+@functools.lru_cache(16384)  # it takes 4 ms, and COCO has a few thousand sizes
+def _resized_size(
+    min_size: tuple[int, ...],
+    max_size: int,
+    fixed_size: tuple[int, int] | None,
+    height: int,
+    width: int,
+) -> tuple[int, int]:
+    """What torchvision's own transform makes of an image without pixels."""
+    transform = GeneralizedRCNNTransform(
+        min_size, max_size, [0.0] * 3, [1.0] * 3, fixed_size=fixed_size
+    ).eval()
+    resized, _ = transform.resize(torch.empty(3, height, width, device="meta"))
+    return resized.shape[-2], resized.shape[-1]
 
 
 def load_torchvision_detector(spec: str, category_ids: Sequence[int]) -> TorchvisionDetector:

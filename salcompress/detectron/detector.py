@@ -19,6 +19,7 @@ from salcompress.detectron.augmented_inference import augmented_at_test
 from salcompress.detectron.checkpoint import load_for_evaluation
 from salcompress.detectron.config import load_config
 from salcompress.detectron.image_format import as_rgb, check_image_format, check_model_format
+from salcompress.detectron.seen_size import seen_size
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest
 from salcompress.image import check_image
@@ -63,6 +64,17 @@ class Detectron2Detector:
         self.fingerprint = model_fingerprint(model, cfg, self.category_ids)
         self.model, self.image_format = augmented_at_test(model, cfg).eval(), cfg.INPUT.FORMAT
         self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+
+    def input_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) of what the network sees of an image, padding not counted; None under
+        test-time augmentation, which shows it several sizes.
+        """
+        shortest = self.resize.short_edge_length[0]
+        if shortest:
+            height, width = self.resize.get_output_shape(
+                height, width, shortest, self.resize.max_size
+            )
+        return seen_size(self.model, height, width)
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:

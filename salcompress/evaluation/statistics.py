@@ -86,6 +86,11 @@ def summarize(
         "bpp": _interval(resamples["bpp"]),
         "bpp_mean": _interval(weights @ (bits / pixels) / len(bits)),
     }
+    bpp_detector = None
+    if all(r.detector_pixels is not None for r in measured):
+        seen = np.array([r.detector_pixels for r in measured], float)
+        bpp_detector = float(bits.sum() / seen.sum())
+        ci95["bpp_detector"] = _interval((weights @ bits) / (weights @ seen))
     means: dict[str, float | None] = {}
     for name in ("psnr", "ms_ssim", "perceptual"):
         means[name], interval = _mean([getattr(r, name) for r in measured], weights)
@@ -108,6 +113,7 @@ def summarize(
         num_images=len(measured),
         bpp=float(bits.sum() / pixels.sum()),
         bpp_mean=float((bits / pixels).mean()),
+        bpp_detector=bpp_detector,
         box=precision["box"],
         mask=precision["mask"],
         psnr=means["psnr"],

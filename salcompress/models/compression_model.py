@@ -63,7 +63,7 @@ class TrainedWith:
     """What the loss weighed when the weights were trained; stored in the weight file.
 
     A search by the encoder (:mod:`salcompress.codecs.salient.search_loss`) weighs likewise. The
-    default values are those of the shipped file, and of files that do not say
+    default values are those of ``photo``, and of files that do not say
     (``salcompress/weights/README.md``).
     """
 
@@ -78,7 +78,7 @@ class TrainedWith:
                 raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
 
     def departures(self) -> list[str]:
-        """What is not as with the shipped file, for fingerprints.
+        """What is not as with ``photo``, for fingerprints.
 
         >>> TrainedWith(perceptual_weight=0.0).departures()
         ['perceptual_weight=0']

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from salcompress.evaluation.rate_point import RatePoint
-from salcompress.reporting.curves import Figure, curves_of
+from salcompress.reporting.curves import Figure, curves_of, measured_rates
 
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _GREY = "#64748b"
@@ -28,14 +28,18 @@ _LAYOUT = {
 
 def chart(rows: Sequence[RatePoint], figure: Figure) -> str:
     """HTML of a figure over rate, one line a codec with its 95 % band; the uncompressed level is a
-    dashed line.
+    dashed line. Its ``layout.meta`` holds the axis over each of the rates that a reader may choose.
     """
-    plot = go.Figure()
+    plot, rates = go.Figure(), measured_rates(rows)
+    places: dict[str, list[list[float]]] = {rate.name: [] for rate in rates}
     for k, (curve, members) in enumerate(curves_of(rows).items()):
         measured = [r for r in members if r.figure(figure.name) is not None]
         if measured:
             points = sorted(measured, key=lambda r: r.bpp)
             _add_curve(plot, curve, points, figure, _COLOURS[k % len(_COLOURS)])
+            for rate in rates:
+                values = [getattr(r, rate.name) for r in points]
+                places[rate.name] += [values + values[::-1], values]  # of the band and the line
     plain = next((r for r in rows if r.codec == "none" and r.figure(figure.name) is not None), None)
     if plain is not None and figure.name.endswith("_AP"):
         level = plain.figure(figure.name)
@@ -49,7 +53,8 @@ def chart(rows: Sequence[RatePoint], figure: Figure) -> str:
             annotation_position="top left",
         )
     title = {"text": f"<b>{figure.title}</b>", "font": {"size": 16}, "x": 0.02}
-    plot.update_layout(title=title, **_LAYOUT)
+    meta = {rate.name: {"title": rate.title, "x": places[rate.name]} for rate in rates}
+    plot.update_layout(title=title, meta=meta, **_LAYOUT)
     config = {"displaylogo": False, "displayModeBar": "hover", "responsive": True}
     drawn = plot.to_html(full_html=False, include_plotlyjs=False, config=config)
     return f"<div class=card>{drawn}</div>"

@@ -34,6 +34,32 @@ class Figure(NamedTuple):
     """Decimals in charts."""
 
 
+class Rate(NamedTuple):
+    """A rate that charts may have as their axis."""
+
+    name: str
+    """Of the row's field."""
+    choice: str
+    """What it is over, for the reader who chooses."""
+    title: str
+    """Of the axis."""
+
+
+RATES = (
+    Rate("bpp", "pixels of the original images", "bits per pixel, pooled"),
+    Rate(
+        "bpp_detector",
+        "pixels that the detector saw after its own resize",
+        "bits per pixel that the detector saw, pooled",
+    ),
+)
+
+
+def measured_rates(rows: Sequence[RatePoint]) -> list[Rate]:
+    """The rates that every row has, so that all curves can be drawn over them; bpp comes first."""
+    return [r for r in RATES if all(getattr(row, r.name) is not None for row in rows)]
+
+
 FIGURES = (
     Figure("box_AP", "Box AP", 1),
     Figure("mask_AP", "Mask AP", 1),

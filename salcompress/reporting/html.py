@@ -18,6 +18,7 @@ from salcompress.reporting.curves import (
     common_options,
     curves_of,
     measured_figures,
+    measured_rates,
     rate_difference,
     varying_options,
 )
@@ -53,6 +54,7 @@ def render(
     charts = "".join(chart(rows, figure) for figure in measured_figures(rows))
     parts = [
         *_head(rows),
+        _rate_choice(rows),
         f"<section class=charts>{charts}</section>",
         _differences(rows, resamples),
         _settings(rows),
@@ -96,6 +98,19 @@ def _head(rows: Sequence[RatePoint]) -> list[str]:
             "on the same images.</p>"
         )
     return parts
+
+
+def _rate_choice(rows: Sequence[RatePoint]) -> str:
+    """A choice of the charts' axis; nothing where there is one rate alone."""
+    rates = measured_rates(rows)
+    if len(rates) < 2:
+        return ""
+    inputs = " ".join(
+        f"<label><input type=radio name=rate value={rate.name}{' checked' * (k == 0)}> "
+        f"{rate.choice}</label>"
+        for k, rate in enumerate(rates)
+    )
+    return f"<fieldset class=rates><legend>Bits over</legend>{inputs}</fieldset>"
 
 
 def _differences(rows: Sequence[RatePoint], resamples: Resamples) -> str:
@@ -151,7 +166,9 @@ def _settings(rows: Sequence[RatePoint]) -> str:
     """The table of all rows."""
     with_masks = any(row.mask for row in rows)
     with_places = any(row.object_bits is not None for row in rows)
-    titles = ["codec", "setting", "images", "bpp", "mean bpp", "box AP", "AP50", "APs", "APm"]
+    with_seen = any(row.bpp_detector is not None for row in rows)
+    titles = ["codec", "setting", "images", "bpp", "mean bpp"]
+    titles += [*(["detector bpp"] if with_seen else []), "box AP", "AP50", "APs", "APm"]
     titles += ["APl", *(["mask AP"] if with_masks else []), "PSNR dB", "MS-SSIM", "perceptual"]
     titles += [*(["bits on objects (area)"] if with_places else []), "encode ms", "decode ms"]
     lines = []
@@ -164,6 +181,7 @@ def _settings(rows: Sequence[RatePoint]) -> str:
                 str(row.num_images),
                 _measured(row, "bpp", 3),
                 _number(row.bpp_mean, 3),
+                *([_measured(row, "bpp_detector", 3)] if with_seen else []),
                 _measured(row, "box_AP", 1),
                 *(_number(box.get(k), 1) for k in ("AP50", "APs", "APm", "APl")),
                 *([_measured(row, "mask_AP", 1)] if with_masks else []),

@@ -69,14 +69,15 @@ def number(value: float | None, digits: int, missing: str = "-") -> str:
 
 
 def results_table(rows: Sequence[RatePoint]) -> str:
-    """Result rows as text for a terminal; ``-`` was not measured. The column of bits on objects
-    shows where some row has it.
+    """Result rows as text for a terminal; ``-`` was not measured. The columns of bits on objects
+    and of bits per pixel that the detector saw show where some row has them.
     """
     columns: dict[str, Callable[[RatePoint], str]] = {
         "codec": lambda r: r.label,
         "images": lambda r: str(r.num_images),
         "bpp": lambda r: number(r.bpp, 3),
         "mean bpp": lambda r: number(r.bpp_mean, 3),
+        "detector bpp": lambda r: number(r.bpp_detector, 3),
         "box AP": lambda r: _with_interval(r, "box_AP"),
         "AP50": lambda r: number(r.box["AP50"] if r.box else None, 1),
         "mask AP": lambda r: _with_interval(r, "mask_AP"),
@@ -89,6 +90,8 @@ def results_table(rows: Sequence[RatePoint]) -> str:
     }
     if all(row.object_bits is None for row in rows):
         del columns["% bits on objects"]
+    if all(row.bpp_detector is None for row in rows):
+        del columns["detector bpp"]
     if len({row.num_images for row in rows}) == 1:
         del columns["images"]  # said above the table
     return text_table(list(columns), [[cell(row) for cell in columns.values()] for row in rows])

@@ -1,12 +1,14 @@
 """The page stands alone and says what a reader must know."""
 
+import json
 import re
 
 import pytest
 
 from salcompress.errors import SettingError
 from salcompress.evaluation.rate_point import RatePoint
-from salcompress.reporting.curves import curves_of, rate_difference, varying_options
+from salcompress.reporting.charts import chart
+from salcompress.reporting.curves import FIGURES, curves_of, rate_difference, varying_options
 from salcompress.reporting.html import render
 from salcompress.reporting.pictures import Picture, Strip
 
@@ -22,6 +24,7 @@ def row(codec, q, bpp, ap, psnr=30.0, **changes):
         60,
         bpp,
         bpp,
+        None,
         box,
         None,
         psnr,
@@ -47,6 +50,29 @@ def test_nothing_is_loaded_from_elsewhere():
     page = render(ROWS + HALF)
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=['\"]?http", page)
     assert "Plotly.newPlot" in page
+
+
+def seen(rows, factor=2.5):
+    return [r._replace(bpp_detector=r.bpp / factor) for r in rows]
+
+
+def test_charts_may_be_read_over_either_rate():
+    text = body(render(seen(ROWS) + HALF))
+    assert "type=radio" not in text  # a curve could not be drawn
+    text = body(render(seen(ROWS + HALF)))
+    assert re.findall(r"type=radio name=rate value=(\w+)", text) == ["bpp", "bpp_detector"]
+    drawn = chart(seen(ROWS + HALF), FIGURES[0])
+    meta = json.JSONDecoder().raw_decode(drawn[drawn.index('"meta":') + len('"meta":') :])[0]
+    x = meta["bpp"]["x"]
+    assert x[1] == [0.1, 0.2, 0.3, 0.4] and x[0] == x[1] + x[1][::-1] and len(x) == 4
+    assert meta["bpp_detector"]["x"] == [[rate / 2.5 for rate in rates] for rates in x]
+    assert "detector" in meta["bpp_detector"]["title"]
+
+
+def test_the_table_has_the_rate_over_what_the_detector_saw_where_a_row_has_it():
+    assert "<th>detector bpp</th>" not in body(render(ROWS))
+    text = body(render([ROWS[0], *seen(ROWS[1:])]))
+    assert "<th>detector bpp</th>" in text and "<td>0.080</td>" in text
 
 
 def test_rate_difference_and_its_interval():

@@ -13,6 +13,7 @@ ROW = RatePoint(
     60,
     0.5,
     0.51,
+    None,
     BOX,
     None,
     30.1,
@@ -32,6 +33,12 @@ def test_bits_on_objects_show_where_they_were_measured():
         [ROW, ROW._replace(object_bits=0.421, object_area=0.2)]
     ).splitlines()
     assert "% bits on objects" in header and "42.1" in line.split()
+
+
+def test_the_rate_over_what_the_detector_saw_shows_where_it_is_known():
+    assert "detector bpp" not in results_table([ROW])
+    header, *lines = results_table([ROW, ROW._replace(bpp_detector=0.18)]).splitlines()
+    assert "detector bpp" in header and "0.180" in lines[1].split() and "-" in lines[0].split()
 
 
 def test_table_shows_intervals_and_dashes():

@@ -15,7 +15,7 @@ from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.batch_steering import BatchMember, BatchSteering, network_on
 from salcompress.codecs.salient.bit_counter import stream_bits
 from salcompress.codecs.salient.captured import Buffers, Captured, Results
-from salcompress.codecs.salient.decoder import read, synthesise_padded
+from salcompress.codecs.salient.decoder import decoded_together, read, synthesise_padded
 from salcompress.codecs.salient.encoder import analyse_padded, empty_batch, pad_into, write
 from salcompress.codecs.salient.grouping import (
     BUCKETS,
@@ -156,24 +156,28 @@ class BatchedCodec:
     def decode(self, streams: Sequence[bytes], names: Sequence[str] | None = None) -> list[Tensor]:
         """The images of streams, uint8 (3, H, W), RGB, on the codec's device.
 
-        Images of one padded size go through the networks together. Nothing is brought to the host
+        Images of one padded size go through the networks together, and streams may be of several
+        weights. Nothing is brought to the host
         but what the entropy decoder needs there, which is a table for each symbol.
 
         Args:
             names: Of the streams' files, for errors.
 
         Raises:
-            BitstreamError: A stream is truncated, damaged, or of another model.
+            BitstreamError: A stream is truncated or damaged, or of weights that are not at hand.
             DataError: In place of a BitstreamError about one stream if it has a name.
         """
         opened = []
         for k, stream in enumerate(streams):
             with refusal_named(None if names is None else names[k]):
-                opened.append(read_stream(stream, self.codec.model_fingerprint))
-        model, images = self.codec.model, dict[int, Tensor]()
-        shapes = [cells_of(header.height, header.width) for header, _ in opened]
-        for group in by_shape(shapes, self.cells_at_once):
-            symbols = read(model, [opened[k] for k in group], shapes[group[0]])
+                opened.append(read_stream(stream))
+                self.codec.decoder_of(opened[-1][0].fingerprint)
+        images: dict[int, Tensor] = {}
+        for group in decoded_together([header for header, _ in opened], self.cells_at_once):
+            first = opened[group[0]][0]
+            model = self.codec.decoder_of(first.fingerprint).model
+            shape = cells_of(first.height, first.width)
+            symbols = read(model, [opened[k] for k in group], shape)
             pixels = synthesise_padded(
                 model, symbols.latent, symbols.cell_levels, self.mixed_precision
             )

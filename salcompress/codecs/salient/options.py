@@ -17,7 +17,9 @@ OPTIONS: Mapping[str, Option] = {
     "effort": integer_option(
         0, 0, MOST_STEPS, "steps of the encoder's search for fewer bits, as 150"
     ),
-    "weights": Option(None, str, "weights", "a file", "the shipped file"),
+    "weights": Option(
+        "photo", str, "weights", "a name in the model zoo or in SALCOMPRESS_WEIGHTS, or a file"
+    ),
     "device": Option(
         None, str, "where it computes", "cpu, cuda or cuda:N", "CUDA where there is one"
     ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from salcompress.bitstream.format import NUM_LEVELS
 from salcompress.codecs.base import Codec, convert_options
+from salcompress.codecs.salient.known_weights import WEIGHTS, find_weights, name_of
 from salcompress.codecs.salient.steering import SaliencyFunction, named_function
 from salcompress.saliency.functions import (
     network_fingerprint,
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from salcompress.models.compression_model import TrainedWith
-
-WEIGHTS = Path(__file__).parents[2] / "weights" / "codec.safetensors"
-"""The shipped networks."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Setting:
         """All options that change the stream, as a specification has them."""
         if self.weights == WEIGHTS:
             return self._options()
-        return f"{self._options()},weights={quote_value(str(self.weights))}"
+        return f"{self._options()},weights={quote_value(name_of(self.weights))}"
 
     def fingerprint(self, model_fingerprint: bytes, trained_with: "TrainedWith") -> str:
         """What names the streams by content alone.
@@ -125,7 +123,7 @@ def checked_setting(
         codec: The class whose options they are.
         q, saliency_strength, effort: Numbers, or numbers as text.
         saliency: The name of a function, a function, or a map (H, W).
-        weights: A file; None takes the shipped one.
+        weights: A name or a file, as of :func:`~.known_weights.find_weights`.
 
     Raises:
         SettingError: One of them is not valid.
@@ -142,7 +140,7 @@ def checked_setting(
         *named_function(saliency),
         options["saliency_strength"],
         options["effort"],
-        Path(weights or WEIGHTS),
+        find_weights(weights),
     )
 
 

@@ -73,8 +73,19 @@ def test_streams_of_another_model(tmp_path, stream):
         tmp_path / "o.safetensors", lambda state, _: state["synthesis.head.0.bias"].add_(0.5)
     )
     codec = SalientCodec(weights=other, device="cpu")
-    with pytest.raises(ModelMismatchError, match="decode with the weights that encoded it"):
-        codec.decode(stream)
+    made, there = codec.encode(np.zeros((9, 9, 3), np.uint8)), SalientCodec(device="cpu")
+    message = (
+        f"made by weights with fingerprint {codec.model_fingerprint.hex()}, and these are not "
+        rf"among .*photo \({there.model_fingerprint.hex()}\).* in .*weights; give the weights "
+        "that encoded it"
+    )
+    with pytest.raises(ModelMismatchError, match=message):
+        there.decode(made)
+    assert np.array_equal(codec.decode(stream), there.decode(stream))  # these are shipped
+    copied = tmp_path / "copy.safetensors"
+    copied.write_bytes(WEIGHTS.read_bytes())
+    with pytest.raises(ModelMismatchError, match=r"among .*/copy.safetensors \([0-9a-f]{8}\) and "):
+        SalientCodec(weights=copied, device="cpu").decode(made)
     assert load_codec(codec.label).fingerprint == codec.fingerprint and "weights=" in codec.setting
 
 
