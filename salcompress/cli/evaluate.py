@@ -99,7 +99,8 @@ def _add_inputs(parser: Parser) -> None:
         required=True,
         metavar="SPEC",
         help="codec and settings, as jpeg:q=10,30,50; may be repeated. The codecs are jpeg, "
-        f"jpeg2000, webp, avif, png, salient, compressai and none; {CODECS_HELP}",
+        "jpeg2000, webp, avif, png, jpegli, jxl, hevc, vvc, salient, compressai and none; "
+        f"{CODECS_HELP}",
     )
 
 

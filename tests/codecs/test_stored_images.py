@@ -1,5 +1,6 @@
 """Laws of stored data sets: what is stored is what the codec gives, whatever happens on the way."""
 
+import importlib.util
 import json
 import multiprocessing
 import pickle
@@ -51,7 +52,12 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in files if path.name != ".lock"}
 
 
-@pytest.mark.parametrize("spec", [JPEG, "none", "salient:q=0.3,saliency=uniform,device=cpu"])
+STORED = [JPEG, "none", "salient:q=0.3,saliency=uniform,device=cpu"]
+if importlib.util.find_spec("imageio_ffmpeg"):
+    STORED.append("vvc:q=40,preset=faster")
+
+
+@pytest.mark.parametrize("spec", STORED)
 def test_each_image_is_what_the_codec_gives(sources, tmp_path, spec):
     codec = load_codec(spec)
     sources = some(sources, 0, 1, 2)

@@ -1,6 +1,7 @@
 """The scripts that train and compare start as they stand, and do what their options say."""
 
 import os
+import runpy
 import warnings
 
 import numpy as np
@@ -101,3 +102,19 @@ def test_the_scene_detector_goes_on_and_its_weights_fit(tmp_path, monkeypatch, c
     assert "training goes on from d.ckpt, at step 1\n" in out
     weights = {name: value.float() for name, value in load_file("d.st").items()}
     build_model().load_state_dict(weights)
+
+
+def test_codecs_are_compared(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(encode_image(make_scene(43, 0, 64, 96).image, "PNG"))
+    arguments = ["--photographs", str(tmp_path), "--codec", "jpeg:q=5,20,40,70"]
+    assert run_script("compare_codecs.py", *arguments, "--codec", "webp:q=1,20,50,80") == 0
+    text = capsys.readouterr().out
+    assert "1 photographs" in text and "| webp:q=20,method=4 |" in text
+    assert "| codec | against jpeg |" in text and "| jpeg:q=5,20,40,70 | +0.0 % |" in text
+
+
+def test_all_codecs_are_compared_unless_some_are_named():
+    from salcompress.codecs import CODECS
+
+    names = {spec.partition(":")[0] for spec in runpy.run_path(TOOLS / "compare_codecs.py")["ALL"]}
+    assert names == set(CODECS) - {"png", "none", "compressai"}  # lossless, or an environment apart
