@@ -12,7 +12,7 @@ from pathlib import Path
 
 from salcompress.cli.main import errors_in_one_line
 from salcompress.codecs import load_codecs
-from salcompress.evaluation.rate_distortion import measure_curve
+from salcompress.evaluation.rate_distortion import CURVES, measure_curve
 from salcompress.image import read_image
 from salcompress.reporting.rate_distortion_tables import (
     bd_rate_table,
@@ -20,19 +20,6 @@ from salcompress.reporting.rate_distortion_tables import (
     table_at_rates,
 )
 from salcompress.training.photograph_files import find_images
-
-ALL = (
-    "jpeg:q=5,12,30,60",
-    "jpegli:q=5,20,40,65",
-    "jpeg2000:bpp=0.1,0.3,0.6,1.2",
-    "webp:q=1,12,40,75",
-    "avif:q=5,20,40,60",
-    "jxl:q=11,25,50,75",
-    "hevc:q=8,20,32,44",
-    "hevc:subsampling=420,q=8,20,32,44",
-    "vvc:q=28,38,48,58",
-    "salient:saliency=uniform,q=0,0.25,0.5,0.75",
-)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -46,7 +33,7 @@ if __name__ == "__main__":
         action="append",
         metavar="SPEC",
         help="a curve: a codec and several settings; may be repeated (default: all codecs at four "
-        'qualities each, which needs the extra "codecs")',
+        'or more qualities each, which needs the extra "codecs")',
     )
     parser.add_argument(
         "--bpp", type=float, nargs="+", default=[0.15, 0.3, 0.6], help="rates to compare at"
@@ -61,7 +48,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     with errors_in_one_line(parser.prog):
         images = [read_image(path) for path in find_images(args.photographs)]
-        codecs = {spec: load_codecs(spec) for spec in args.codec or ALL}
+        codecs = {spec: load_codecs(spec) for spec in args.codec or CURVES.values()}
         curves = {
             spec: sorted(measure_curve(of_spec, images), key=lambda point: point.bpp)
             for spec, of_spec in codecs.items()

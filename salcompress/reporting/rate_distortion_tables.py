@@ -1,18 +1,26 @@
 """Tables of rate and distortion: as measured, at equal rates, and as BD-rates."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from salcompress.errors import SettingError
 from salcompress.evaluation.rate_distortion import RateDistortionPoint
-from salcompress.metrics.bd_rate import bd_rate
+from salcompress.metrics.bd_rate import BdRate, bd_rate
 from salcompress.reporting.tables import markdown_table, number
 
 Curves = Mapping[str, Sequence[RateDistortionPoint]]
 """Points of a codec by rising rate, under the codec's specification."""
 _FIGURES = {"psnr": 2, "ms_ssim": 4, "perceptual": 4}
 """Digits of each figure."""
+QUALITIES: Mapping[str, Callable[[RateDistortionPoint], float | None]] = {
+    "psnr": lambda point: point.psnr,
+    "ms_ssim": lambda point: point.ms_ssim,
+    "perceptual": lambda p: -math.log10(p.perceptual) if p.perceptual > 0 else None,
+}
+"""What rises with the quality of a picture, by name; None where an exact copy has no value."""
+_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "perceptual": "perceptual distance"}
 _TITLES = ["PSNR dB", "MS-SSIM", "perceptual"]
 
 
@@ -47,7 +55,7 @@ def bd_rate_table(curves: Curves, anchors: Sequence[str]) -> str:
         anchors: Specifications of those that the others are compared with.
     """
     lines = [
-        [spec[:80], *(_rate_difference(curves[anchor], points) for anchor in anchors)]
+        [spec[:80], *(difference_cell(curves[anchor], points) for anchor in anchors)]
         for spec, points in curves.items()
     ]
     names = [f"against {anchor.partition(':')[0]}" for anchor in anchors]
@@ -67,18 +75,42 @@ def _figures_at(points: Sequence[RateDistortionPoint], bpp: float) -> list[str]:
     return cells
 
 
-def _rate_difference(
-    anchor: Sequence[RateDistortionPoint], test: Sequence[RateDistortionPoint]
-) -> str:
-    """BD-rate in a cell, or that there is none. Exact copies have no PSNR, and do not count."""
-    (rates, psnr), (test_rates, test_psnr) = (
-        (
-            [p.bpp for p in points if p.psnr is not None],
-            [p.psnr for p in points if p.psnr is not None],
-        )
+def rate_difference(
+    anchor: Sequence[RateDistortionPoint],
+    test: Sequence[RateDistortionPoint],
+    figure: str = "psnr",
+    limit: float = math.inf,
+) -> BdRate:
+    """BD-rate of one curve against another.
+
+    Args:
+        anchor, test: The curves.
+        figure: What is equal: a name of :data:`QUALITIES`. Points without it, such as the PSNR of
+            exact copies, are left out.
+        limit: Points of higher rates, in bits per pixel, are left out.
+
+    Raises:
+        SettingError: A curve has under four points, or they have no quality in common.
+    """
+    known = [
+        [(p.bpp, quality) for p in points if p.bpp <= limit and (quality := of(p)) is not None]
+        for of in [QUALITIES[figure]]
         for points in (anchor, test)
+    ]
+    (rates, qualities), (test_rates, test_qualities) = (
+        ([rate for rate, _ in points], [q for _, q in points]) for points in known
     )
+    return bd_rate(rates, qualities, test_rates, test_qualities)
+
+
+def difference_cell(
+    anchor: Sequence[RateDistortionPoint],
+    test: Sequence[RateDistortionPoint],
+    figure: str = "psnr",
+    limit: float = math.inf,
+) -> str:
+    """:func:`rate_difference` in a cell of a table, or that there is none."""
     try:
-        return f"{bd_rate(rates, psnr, test_rates, test_psnr).percent:+.1f} %"
+        return f"{rate_difference(anchor, test, figure, limit).percent:+.1f} %"
     except SettingError:
-        return "none: under four points, or no PSNR in common"
+        return f"none: under four points, or no {_NAMES[figure]} in common"

@@ -2,8 +2,10 @@
 
 from salcompress.evaluation.rate_distortion import RateDistortionPoint
 from salcompress.reporting.rate_distortion_tables import (
+    QUALITIES,
     bd_rate_table,
     measured_table,
+    rate_difference,
     table_at_rates,
 )
 
@@ -36,3 +38,18 @@ def test_rates_between_settings_are_interpolated_and_none_beyond_them():
 def test_every_setting_has_a_line():
     lines = measured_table({"full": FULL, "half": HALF}).splitlines()
     assert len(lines) == 2 + 8 and lines[2].startswith("| x:q=0 | 0.1000 | 20.00 |")
+
+
+def test_an_exact_copy_has_no_place_on_a_curve_of_qualities():
+    exact = RateDistortionPoint("x", 9.0, None, None, 0)
+    assert all(quality(exact) is None for quality in QUALITIES.values())
+    for figure in ("psnr", "perceptual"):
+        curve = [p._replace(perceptual=0.5 / 2**k) for k, p in enumerate(FULL)]
+        found = rate_difference([*curve, exact], curve, figure)
+        assert found == rate_difference(curve, curve, figure) and found.percent == 0
+    assert (found.low, found.high) != (0, 0)
+
+
+def test_points_above_the_limit_do_not_count():
+    beyond = FULL[0]._replace(bpp=0.9, psnr=99.0)
+    assert rate_difference([*FULL, beyond], HALF, limit=0.8) == rate_difference(FULL, HALF)
