@@ -1,0 +1,243 @@
+"""Average precision of detectors on COCO images by bits per pixel, as ``salcompress evaluate``."""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from salcompress.codecs import Codec, SalientCodec, load_codecs
+from salcompress.data.coco import CocoDataset, load_dataset
+from salcompress.detectors import load_detector
+from salcompress.errors import SettingError
+from salcompress.evaluation.evaluate import evaluate
+from salcompress.evaluation.rate_point import RatePoint
+from salcompress.evaluation.resamples import Resamples, read_resamples
+from salcompress.files import digest
+from salcompress.metrics.bd_rate import BdRate
+from salcompress.metrics.perceptual import shipped_fingerprint
+from salcompress.reporting.curves import curves_of, rate_difference, varying_options
+from salcompress.reporting.tables import markdown_table, number
+from salcompress.reproduction.part import Figures, Item, Part, Settings
+from salcompress.reproduction.sources import learned_weights, with_weights
+from salcompress.saliency.objects import ObjectSaliency
+
+_CLASSICAL = ("none", "jpeg:q=5,10,20,30", "webp:q=1,5,10,30", "avif:q=5,10,20,35")
+_LEARNED = (
+    "salient:saliency=uniform,q=0,0.05,0.1,0.2,0.3,0.45",
+    "salient:q=0,0.05,0.1,0.2,0.3,0.45",
+)
+_BY_BOXES = (0.1, 0.2, 0.3, 0.45)
+"""Qualities of the codec that the annotated boxes steer, at this strength:"""
+_BOX_STRENGTH = 12
+_BOXES = "boxes"
+_CLASSICAL_GROUP = "classical"
+
+
+def _items(settings: Settings) -> list[Item]:
+    if not settings.detectors:
+        raise SettingError("no detector is named; give --detector path/to/file.py:factory")
+    dataset = _dataset(settings)
+    metric = shipped_fingerprint()
+    items = []
+    for k, spec in enumerate(settings.detectors):
+        detector = load_detector(spec, dataset.category_ids)
+        for group in (_CLASSICAL_GROUP, *learned_weights(), _BOXES):
+            codecs = _codecs(group, dataset)
+            of = {
+                "dataset": dataset.fingerprint[:16],
+                "detector": digest(detector.fingerprint)[:16],
+                "codecs": digest(*(codec.fingerprint for codec in codecs))[:16],
+                "metric": metric if k == 0 else "",
+            }
+            if group != _CLASSICAL_GROUP:
+                of["weights"] = learned_weights()["photo" if group == _BOXES else group]
+            work = functools.partial(_measure, settings, spec, group)
+            items.append(Item(f"{_name(spec)}/{group}", of, work))
+    return items
+
+
+def _measure(settings: Settings, detector_spec: str, group: str) -> list[dict[str, Any]]:
+    dataset = _dataset(settings)
+    rows = evaluate(
+        dataset,
+        load_detector(detector_spec, dataset.category_ids),
+        _codecs(group, dataset),
+        _folder(settings, detector_spec),
+        cache=settings.out / "streams",  # so that each picture is encoded once for all detectors
+        workers=settings.workers,
+        show_progress=True,
+        # it does not depend on the detector, and takes as long as all else together
+        with_perceptual=detector_spec == settings.detectors[0],
+    )
+    return [row._asdict() for row in rows]
+
+
+def _codecs(group: str, dataset: CocoDataset) -> list[Codec]:
+    if group == _CLASSICAL_GROUP:
+        return load_codecs(*_CLASSICAL)
+    if group != _BOXES:
+        return load_codecs(*(with_weights(spec, group) for spec in _LEARNED))
+    saliency = _boxes_of(dataset)
+    return [SalientCodec(q, saliency=saliency, saliency_strength=_BOX_STRENGTH) for q in _BY_BOXES]
+
+
+def _dataset(settings: Settings) -> CocoDataset:
+    folder = settings.data / "coco_val"
+    return load_dataset(folder / "images", folder / "instances.json")
+
+
+_known_boxes: dict[str, ObjectSaliency] = {}
+
+
+def _boxes_of(dataset: CocoDataset) -> ObjectSaliency:
+    """The boxes of a data set; its images are read once."""
+    if dataset.fingerprint not in _known_boxes:
+        _known_boxes[dataset.fingerprint] = ObjectSaliency(dataset)
+    return _known_boxes[dataset.fingerprint]
+
+
+def _folder(settings: Settings, detector_spec: str) -> Path:
+    return settings.out / "average-precision" / _name(detector_spec)
+
+
+def _name(detector_spec: str) -> str:
+    """What a detector's folder and tables are called.
+
+    >>> _name("tools/yolox_nano.py:build"), _name("scenes")
+    ('yolox_nano', 'scenes')
+    """
+    file = re.fullmatch(r"(.+)\.py(:\w+)?", detector_spec)
+    return Path(file[1]).name if file else re.sub(r"\W+", "-", detector_spec)
+
+
+def _tables(settings: Settings, figures: Figures) -> Mapping[str, str]:
+    tables = {}
+    for spec in settings.detectors:
+        name = _name(spec)
+        rows = [
+            RatePoint(**row)
+            for item, of_group in figures.items()
+            if item.split("/")[0] == name
+            for row in of_group
+        ]
+        resamples = read_resamples(_folder(settings, spec))
+        tables[f"ap-{name}"] = _rows_table(rows)
+        tables[f"ap-{name}-differences"] = _differences(rows, resamples)
+        tables[f"ap-{name}-bits"] = _bits_at_equal_ap(rows, resamples)
+    return tables
+
+
+def _rows_table(rows: Sequence[RatePoint]) -> str:
+    columns = {
+        "codec": lambda r: _label(r, rows),
+        "bpp": lambda r: number(r.bpp, 3),
+        "box AP, 95 % interval": lambda r: _with_interval(r, "box_AP"),
+    }
+    if any(row.mask is not None for row in rows):
+        columns["mask AP, 95 % interval"] = lambda r: _with_interval(r, "mask_AP")
+    if any(row.perceptual is not None for row in rows):
+        columns["PSNR dB"] = lambda r: number(r.psnr, 2, "")
+        columns["MS-SSIM"] = lambda r: number(None if r.codec == "none" else r.ms_ssim, 4, "")
+        columns["perceptual"] = lambda r: number(None if r.codec == "none" else r.perceptual, 3, "")
+    area = next((row.object_area for row in rows if row.object_area is not None), None)
+    if area is not None:
+        columns[f"bits on objects ({100 * area:.0f} % of area)"] = lambda r: (
+            "" if r.object_bits is None else f"{100 * r.object_bits:.0f} %"
+        )
+    lines = [[cell(row) for cell in columns.values()] for row in rows]
+    return markdown_table(list(columns), lines)
+
+
+def _label(row: RatePoint, rows: Sequence[RatePoint]) -> str:
+    if row.codec == "none":
+        return "none (source files)"
+    quality = row.setting.split(",")[0]
+    if "saliency=boxes" in row.setting:
+        return f"{row.codec}:{quality}, steered by the annotated boxes"
+    if row.codec == "salient":
+        return f"{row.codec}:{re.sub(',saliency=network,saliency_strength=24', '', row.setting)}"
+    return f"{row.codec}:{varying_options(row, rows)}"
+
+
+def _curves(rows: Sequence[RatePoint]) -> dict[str, list[RatePoint]]:
+    """Rows by the name of their curve, as tables call it."""
+    return {
+        re.sub(r"saliency=boxes\S*", "saliency=boxes", name): points
+        for name, points in curves_of(rows).items()
+    }
+
+
+def _differences(rows: Sequence[RatePoint], resamples: Resamples) -> str:
+    """Rate differences at equal AP against JPEG and AVIF."""
+    curves = _curves(rows)
+    figures = ["box_AP"] + ["mask_AP"] * any(row.mask is not None for row in rows)
+    lines = [
+        [name]
+        + [
+            _percent(curves[anchor], points, figure, resamples)
+            for figure in figures
+            for anchor in ("jpeg", "avif")
+        ]
+        for name, points in curves.items()
+    ]
+    heads = [
+        f"{figure.replace('_', ' ')}: against {anchor}"
+        for figure in figures
+        for anchor in ("jpeg", "avif")
+    ]
+    return markdown_table(["codec", *heads], lines)
+
+
+def _bits_at_equal_ap(rows: Sequence[RatePoint], resamples: Resamples) -> str:
+    """Bits of each codec at equal box AP, those of JPEG being 100 %."""
+    curves = _curves(rows)
+    lines = [["jpeg", "100 %", ""]]
+    for name, points in curves.items():
+        found = _difference(curves["jpeg"], points, "box_AP", resamples)
+        if name != "jpeg" and found is not None:
+            low, high = found.interval or (None, None)
+            lines.append(
+                [
+                    name,
+                    f"{100 + found.percent:.0f} %",
+                    "" if low is None or high is None else f"{100 + low:.0f} to {100 + high:.0f} %",
+                ]
+            )
+    return markdown_table(["codec", "bits, JPEG = 100 %", "95 % interval over images"], lines)
+
+
+def _percent(
+    anchor: Sequence[RatePoint], test: Sequence[RatePoint], figure: str, resamples: Resamples
+) -> str:
+    found = _difference(anchor, test, figure, resamples)
+    if found is None:
+        return "none: no AP in common"
+    if found.interval is None:
+        return f"{found.percent:+.1f} %"
+    return f"{found.percent:+.1f} % [{found.interval[0]:+.1f}, {found.interval[1]:+.1f}]"
+
+
+def _difference(
+    anchor: Sequence[RatePoint], test: Sequence[RatePoint], figure: str, resamples: Resamples
+) -> BdRate | None:
+    try:
+        return rate_difference(anchor, test, figure, resamples)
+    except SettingError:
+        return None
+
+
+def _with_interval(row: RatePoint, name: str) -> str:
+    value, interval = row.figure(name), row.ci95.get(name)
+    if value is None or interval is None:
+        return number(value, 1)
+    return f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
+
+
+AVERAGE_PRECISION = Part(
+    "average-precision",
+    "detectors on 60 images of COCO val2017",
+    _items,
+    _tables,
+    guess_s=1200,
+)
