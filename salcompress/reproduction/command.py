@@ -1,6 +1,7 @@
 """The command that renews all figures: its options, and what it does."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +28,15 @@ PARTS: Sequence[Part] = (
 """All parts, in the order in which they are measured."""
 
 
-def add_options(parser: argparse.ArgumentParser, repository: Path) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, repository: Path, parts: Sequence[Part] = PARTS
+) -> None:
     """Add the options of the command to a parser.
 
     Args:
         parser: The parser.
         repository: Folder of the checkout, whose documents are renewed.
+        parts: The parts that there are.
     """
     parser.add_argument(
         "--data",
@@ -60,9 +64,9 @@ def add_options(parser: argparse.ArgumentParser, repository: Path) -> None:
     parser.add_argument(
         "--only",
         action="append",
-        choices=[part.name for part in PARTS],
+        choices=[part.name for part in parts],
         help="measure this part alone; may be repeated (default: all but "
-        f"{', '.join(part.name for part in PARTS if not part.by_default)})",
+        f"{', '.join(part.name for part in parts if not part.by_default) or 'none'})",
     )
     parser.add_argument(
         "--workers",
@@ -118,8 +122,12 @@ def run(args: argparse.Namespace, parts: Sequence[Part] = PARTS) -> None:
         else:
             _check(standings, settings, args.documents)
         return
-    with exclusive_folder(args.out):
-        _measure(chosen, settings, args.documents, bool(args.only))
+    try:
+        with exclusive_folder(args.out):
+            _measure(chosen, settings, args.documents, bool(args.only))
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
 
 
 def _check(standings: Sequence[Standing], settings: Settings, documents: Sequence[Path]) -> None:

@@ -37,18 +37,16 @@ class Standing(NamedTuple):
         return sum(self.kept.of(item) is not None for item in self.left)
 
     @property
-    def measured_s(self) -> float:
-        """Seconds that the figures at hand took, all items together."""
-        found = [self.kept.of(item) for item in self.items]
-        return sum(kept.seconds for kept in found if kept is not None)
+    def took(self) -> list[float]:
+        """Seconds that each item took of which there are figures, whatever they are of."""
+        return [kept.seconds for item in self.items if (kept := self.kept.of(item)) is not None]
 
     def left_s(self, workers: int) -> float:
         """Seconds that the items left will take. An item took what it took before; one that was
         never measured takes the mean of the others, or its share of the first guess.
         """
-        known = [kept.seconds for item in self.items if (kept := self.kept.of(item)) is not None]
         share = self.part.guess_s / max(1, len(self.items))
-        usual = sum(known) / len(known) if known else share
+        usual = sum(self.took) / len(self.took) if self.took else share
         found = [self.kept.of(item) for item in self.left]
         seconds = sum(usual if kept is None else kept.seconds for kept in found)
         return seconds / max(1, workers if self.part.in_processes else 1)
@@ -78,7 +76,7 @@ def plan(standings: Sequence[Standing], workers: int) -> str:
             [
                 f"{part.name}{'' if part.by_default else ' (off unless named)'}: {part.what}",
                 f"{done} of {len(standing.items)}{stale}",
-                _clock(standing.measured_s) if standing.measured_s else "",
+                _clock(sum(standing.took)) if standing.took else "",
                 "not here" if standing.fault else _clock(standing.left_s(workers)),
             ]
         )

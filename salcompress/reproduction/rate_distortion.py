@@ -32,7 +32,7 @@ from salcompress.reproduction.sources import (
     with_weights,
 )
 
-_STEERED = "salient:q=0,0.1,0.2,0.35,0.5,0.65,0.8"
+_STEERED = "salient:q=0,0.2,0.4,0.6,0.8"
 _ANCHORS = {"jpeg": "JPEG (4:2:0)", "webp": "WebP", "avif": "AVIF"}
 _RATES = (0.15, 0.3, 0.6)
 _SHOWN_SETTINGS = 4

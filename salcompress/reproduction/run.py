@@ -107,7 +107,7 @@ def check(
     tables: dict[str, str] = {}
     faults = {}
     for standing in standings:
-        if standing.left and standing.measured_s:
+        if standing.left and standing.took:
             faults[f"part {standing.part.name}"] = (
                 f"{len(standing.left)} of {len(standing.items)} items are stale or missing"
             )
