@@ -55,21 +55,25 @@ def _places(text: str, path: Path) -> dict[str, tuple[int, int]]:
     opened: re.Match[str] | None = None
     for marker in _MARKER.finditer(text):
         kind, name = marker.groups()
-        if kind == "begin" and opened is None:
+        if kind == "begin":
+            if opened is not None:
+                raise _lacks_companion(opened, text, path)
             opened = marker
             continue
-        if opened is None or kind == "begin" or opened[2] != name:
-            break
+        if opened is None or opened[2] != name:
+            raise _lacks_companion(marker, text, path)
         if name in places:
             raise DataError(f"{path} has two places for the table {name}; remove one of them")
         places[name] = opened.end() + 1, marker.start()
         opened = None
-    else:
-        if opened is None:
-            return places
-        marker = opened
+    if opened is not None:
+        raise _lacks_companion(opened, text, path)
+    return places
+
+
+def _lacks_companion(marker: re.Match[str], text: str, path: Path) -> DataError:
     line = text.count("\n", 0, marker.start()) + 1
-    raise DataError(
+    return DataError(
         f"{path}, line {line}: {marker[0].strip()} lacks its companion; a table stands between "
         f"<!-- begin {marker[2]} --> and <!-- end {marker[2]} -->, and none within another"
     )

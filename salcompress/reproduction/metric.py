@@ -35,7 +35,9 @@ def _items(settings: Settings) -> list[Item]:
     items = [Item("agreement", of | {"pictures": content_of(*pictures)}, agreement)]
     for path in ladder_pictures(pictures):
         work = functools.partial(_ladder, path)
-        items.append(Item(f"ladder/{path.name}", of | {"picture": content_of(path)}, work))
+        items.append(
+            Item(f"ladder/{path.parent.name}/{path.name}", of | {"picture": content_of(path)}, work)
+        )
     return items
 
 

@@ -82,7 +82,8 @@ def _steering(folder: Path, quality: float) -> list[list[str]]:
 def _tables(settings: Settings, figures: Figures) -> Mapping[str, str]:
     rows = [row for q in _QUALITIES for row in figures[f"q={q:g}"]]
     seen = "never saw" if "scores" in figures else "was trained on"
-    about = f"Up to {_STEERED_PAIRS} pairs that the shipped network {seen}."
+    folder = _folder(settings.data).name
+    about = f"{_STEERED_PAIRS} pairs of `{folder}`, or all, which the shipped network {seen}."
     tables = {"saliency-steering": f"{markdown_table(HEADER, rows)}\n\n{about}"}
     if "scores" in figures:
         scores = {name: SaliencyScores(*found) for name, found in figures["scores"].items()}
