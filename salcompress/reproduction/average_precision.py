@@ -1,8 +1,9 @@
 """Average precision of detectors on COCO images by bits per pixel, as ``salcompress evaluate``."""
 
+import contextlib
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,19 @@ def _items(settings: Settings) -> list[Item]:
         raise SettingError("no detector is named; give --detector path/to/file.py:factory")
     dataset = _dataset(settings)
     metric = shipped_fingerprint()
+    detectors = {
+        spec: digest(load_detector(spec, dataset.category_ids).fingerprint)[:16]
+        for spec in settings.detectors
+    }
     items = []
-    for k, spec in enumerate(settings.detectors):
-        detector = load_detector(spec, dataset.category_ids)
-        for group in (_CLASSICAL_GROUP, *learned_weights(), _BOXES):
-            codecs = _codecs(group, dataset)
+    for group in (_CLASSICAL_GROUP, *learned_weights(), _BOXES):
+        codecs = digest(*(codec.fingerprint for codec in _codecs(group, dataset)))[:16]
+        for spec, detector in detectors.items():
             of = {
                 "dataset": dataset.fingerprint[:16],
-                "detector": digest(detector.fingerprint)[:16],
-                "codecs": digest(*(codec.fingerprint for codec in codecs))[:16],
-                "metric": metric if k == 0 else "",
+                "detector": detector,
+                "codecs": codecs,
+                "metric": metric if spec == settings.detectors[0] else "",
             }
             if group != _CLASSICAL_GROUP:
                 of["weights"] = learned_weights()["photo" if group == _BOXES else group]
@@ -59,18 +63,33 @@ def _items(settings: Settings) -> list[Item]:
 
 def _measure(settings: Settings, detector_spec: str, group: str) -> list[dict[str, Any]]:
     dataset = _dataset(settings)
-    rows = evaluate(
-        dataset,
-        load_detector(detector_spec, dataset.category_ids),
-        _codecs(group, dataset),
-        _folder(settings, detector_spec),
-        cache=settings.out / "streams",  # so that each picture is encoded once for all detectors
-        workers=settings.workers,
-        show_progress=True,
-        # it does not depend on the detector, and takes as long as all else together
-        with_perceptual=detector_spec == settings.detectors[0],
-    )
+    with _cores_left_to(settings.workers):
+        rows = evaluate(
+            dataset,
+            load_detector(detector_spec, dataset.category_ids),
+            _codecs(group, dataset),
+            _folder(settings, detector_spec),
+            # so that each picture is encoded once for all detectors
+            cache=settings.out / "streams",
+            workers=settings.workers,
+            show_progress=True,
+            # it does not depend on the detector, and takes as long as all else together
+            with_perceptual=detector_spec == settings.detectors[0],
+        )
     return [row._asdict() for row in rows]
+
+
+@contextlib.contextmanager
+def _cores_left_to(workers: int) -> Iterator[None]:
+    """Within it, this process computes on the cores that its workers leave."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _codecs(group: str, dataset: CocoDataset) -> list[Codec]:
@@ -156,14 +175,15 @@ def _label(row: RatePoint, rows: Sequence[RatePoint]) -> str:
     if "saliency=boxes" in row.setting:
         return f"{row.codec}:{quality}, steered by the annotated boxes"
     if row.codec == "salient":
-        return f"{row.codec}:{re.sub(',saliency=network,saliency_strength=24', '', row.setting)}"
+        setting = row.setting.replace(",saliency=network,saliency_strength=24", "")
+        return f"{row.codec}:" + re.sub(r"^q=([01])\.0(?=,|$)", r"q=\1", setting)
     return f"{row.codec}:{varying_options(row, rows)}"
 
 
 def _curves(rows: Sequence[RatePoint]) -> dict[str, list[RatePoint]]:
     """Rows by the name of their curve, as tables call it."""
     return {
-        re.sub(r"saliency=boxes\S*", "saliency=boxes", name): points
+        re.sub(r"(saliency=boxes)\S*|,saliency_strength=24", r"\1", name): points
         for name, points in curves_of(rows).items()
     }
 

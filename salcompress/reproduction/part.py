@@ -48,8 +48,8 @@ class Part(NamedTuple):
     tables: Callable[[Settings, Figures], Mapping[str, str]]
     """Markdown of all tables by their names, from the figures of all items."""
     guess_s: float
-    """Seconds that all items take with one process, for a plan made before any was measured: as
-    measured on one core of an AMD EPYC with AVX-512 BF16 that other work shared."""
+    """Roughly the seconds that all items take with one process, for a plan that is made before any
+    was measured."""
     in_processes: bool = False
     """Whether items may be measured beside each other, in worker processes."""
     by_default: bool = True
