@@ -183,3 +183,19 @@ def test_damaged_results_are_named(place):
     (place / "results" / "sum.json").write_text('{"items": {"a": 1}}')
     with pytest.raises(DataError, match=r"sum\.json is damaged .*delete it"):
         call([part("sum", [1])])
+
+
+def test_an_interruption_is_one_line_and_keeps_what_was_measured(place, capsys):
+    stopped = part("sum", [1])
+    items = stopped.items
+    stopped = stopped._replace(items=lambda s: [*items(s), Item("x", {}, interrupt)])
+    with pytest.raises(SystemExit) as stop:
+        call([stopped])
+    assert stop.value.code == 130
+    assert "interrupted; run the same command again to go on" in capsys.readouterr().err
+    call([part("sum", [1])])
+    assert measured() == ["sum0"]
+
+
+def interrupt():
+    raise KeyboardInterrupt
