@@ -38,7 +38,7 @@ setup(
             "CHANGELOG.md",
             "weights/*",
             "bitstream/*.npy",
-            "reporting/page.html",
+            "reporting/page/*",
         ]
     },
     install_requires=[

@@ -19,8 +19,7 @@ from salcompress.evaluation.evaluate import evaluate
 from salcompress.evaluation.kept_pictures import choose_pictures
 from salcompress.evaluation.rate_point import RatePoint
 from salcompress.files import digest, write_atomically
-from salcompress.reporting.html import render
-from salcompress.reporting.pictures import load_strips
+from salcompress.reporting.report import write_report
 
 
 def sweep(cfg: CfgNode, model: nn.Module, dataset_name: str) -> list[RatePoint]:
@@ -65,7 +64,7 @@ def sweep(cfg: CfgNode, model: nn.Module, dataset_name: str) -> list[RatePoint]:
     if not comm.is_main_process():
         return []
     rows = _evaluate(cfg, dataset, detector, codecs, folder)
-    write_atomically(folder / "report.html", render(rows, load_strips(folder, rows)))
+    write_report(folder)
     return rows
 
 
