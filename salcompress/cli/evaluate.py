@@ -157,6 +157,7 @@ def evaluate_and_report(
     from salcompress.detectors import load_detector
     from salcompress.evaluation.evaluate import evaluate
     from salcompress.evaluation.run_folder import note_command
+    from salcompress.evaluation.worst_pictures import keep_worst_pictures
     from salcompress.reporting.report import write_report
     from salcompress.reporting.tables import results_table
 
@@ -173,6 +174,7 @@ def evaluate_and_report(
     )
     print(results_table(rows))
     note_command(out, command_line)
+    keep_worst_pictures(out, dataset, codecs, options.get("workers", 0))
     page, skipped = write_report(out)
     for name, why in skipped.items():
         print(f"left out {name}: {why}")

@@ -18,6 +18,7 @@ from salcompress.errors import SettingError
 from salcompress.evaluation.evaluate import evaluate
 from salcompress.evaluation.kept_pictures import choose_pictures
 from salcompress.evaluation.rate_point import RatePoint
+from salcompress.evaluation.worst_pictures import keep_worst_pictures
 from salcompress.files import digest, write_atomically
 from salcompress.reporting.report import write_report
 
@@ -64,6 +65,7 @@ def sweep(cfg: CfgNode, model: nn.Module, dataset_name: str) -> list[RatePoint]:
     if not comm.is_main_process():
         return []
     rows = _evaluate(cfg, dataset, detector, codecs, folder)
+    keep_worst_pictures(folder, dataset, codecs, cfg.DATALOADER.NUM_WORKERS)
     write_report(folder)
     return rows
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,22 +33,35 @@ def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:
 
 
 def keep_originals(folder: Path, dataset: CocoDataset) -> set[int | str]:
-    """Store the original pictures of what the report shows.
+    """Store the original pictures of what the report shows: some of the data set, and those that
+    an earlier run kept.
 
     Returns:
         Ids of the images whose decoded pictures are wanted, too.
     """
-    chosen = []
-    for image in choose_pictures(dataset):
+    earlier = set(kept_pictures(folder))
+    further = [image for image in dataset.images if image.image_id in earlier]
+    wanted = {image.image_id: image for image in [*choose_pictures(dataset), *further]}
+    return set(keep(folder, list(wanted.values())))
+
+
+def keep(folder: Path, images: Sequence[CocoImage]) -> list[int | str]:
+    """Store these originals, and have the report show these images and no others.
+
+    Returns:
+        Ids of the images that could be read.
+    """
+    kept = []
+    for image in images:
         path = picture_path(folder, image.image_id)
         try:
             if not path.exists():
                 write_atomically(path, _as_png(read_image(image.path)))
         except DataError:
             continue  # a damaged image stops the run, or is skipped, when it is coded
-        chosen.append(image.image_id)
-    write_atomically(folder / "pictures" / _INDEX, json.dumps(chosen))
-    return set(chosen)
+        kept.append(image.image_id)
+    write_atomically(folder / "pictures" / _INDEX, json.dumps(kept))
+    return kept
 
 
 def kept_pictures(folder: Path) -> list[int | str]:

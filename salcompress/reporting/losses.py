@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from salcompress.evaluation.annotated_objects import AnnotatedObjects
 from salcompress.evaluation.rate_point import RatePoint
-from salcompress.reporting.finds import Seen, SeenImage
+from salcompress.reporting.seen import Seen, SeenImage
 from salcompress.reporting.viewer import Viewer
 
 LONGEST = 25

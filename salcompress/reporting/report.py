@@ -2,20 +2,18 @@
 
 import datetime
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from salcompress.errors import DataError, SettingError
-from salcompress.evaluation.annotated_objects import AnnotatedObjects, read_objects
-from salcompress.evaluation.rate_point import RatePoint, read_jsonl
-from salcompress.evaluation.records import read_records
+from salcompress.evaluation.annotated_objects import read_objects
+from salcompress.evaluation.rate_point import read_jsonl
 from salcompress.evaluation.resamples import read_resamples
-from salcompress.evaluation.run_folder import read_commands, records_path
+from salcompress.evaluation.run_folder import read_commands
 from salcompress.files import read_file, write_atomically
-from salcompress.reporting.finds import Seen, SeenImage, match
 from salcompress.reporting.foot import Provenance
 from salcompress.reporting.html import render
 from salcompress.reporting.losses import losses
+from salcompress.reporting.seen import Seen, read_seen
 from salcompress.reporting.viewer import load_viewer
 
 
@@ -54,31 +52,6 @@ def write_report(folder: Path) -> tuple[Path, dict[str, str]]:
     page = folder / "report.html"
     write_atomically(page, text)
     return page, skipped
-
-
-def read_seen(folder: Path, rows: Sequence[RatePoint], objects: AnnotatedObjects) -> Seen:
-    """What was measured of each image at each setting, without the images that were left out.
-
-    Raises:
-        DataError: A file of the folder is damaged or missing.
-    """
-    seen: dict[str, dict[int | str, SeenImage]] = {}
-    left_out: set[int | str] = set()
-    for row in rows:  # one file at a time: their detections are many
-        records = read_records(records_path(folder, row.label, row.fingerprint))
-        left_out |= {image_id for image_id, record in records.items() if record.skipped}
-        seen[row.fingerprint] = {
-            image_id: SeenImage(
-                record._replace(detections=None),
-                match(objects.by_image[image_id], record.detections or []),
-            )
-            for image_id, record in records.items()
-            if image_id in objects.by_image
-        }
-    return {
-        fingerprint: {i: image for i, image in images.items() if i not in left_out}
-        for fingerprint, images in seen.items()
-    }
 
 
 def _pixels_per_image(seen: Seen) -> float | None:

@@ -40,6 +40,7 @@ _FIRST = 6
 _AVIF = {"subsampling": "4:4:4", "speed": 9}
 _WAYS = (
     _Way("", "WEBP", {"lossless": True, "quality": 20, "method": 1}),
+    _Way("AVIF at quality 97", "AVIF", {"quality": 97, **_AVIF}),
     _Way("AVIF at quality 90", "AVIF", {"quality": 90, **_AVIF}),
     _Way("AVIF at quality 75", "AVIF", {"quality": 75, **_AVIF}),
     _Way("AVIF at quality 75, at half their size", "AVIF", {"quality": 75, **_AVIF}, 1 / 2),

@@ -13,8 +13,8 @@ from salcompress.evaluation.kept_pictures import kept_pictures
 from salcompress.evaluation.rate_point import RatePoint
 from salcompress.evaluation.run_folder import maps_path, picture_path
 from salcompress.image import read_size
-from salcompress.reporting.finds import Seen, SeenImage
 from salcompress.reporting.maps import load_maps
+from salcompress.reporting.seen import Seen, SeenImage
 from salcompress.reporting.stored_pictures import store_pictures
 
 _OUTLINE_PIXELS = 0.8
@@ -37,7 +37,7 @@ def load_viewer(
     Args:
         folder: Of the run.
         rows: Settings that are shown.
-        seen: What was measured, see :func:`salcompress.reporting.report.read_seen`.
+        seen: What was measured, see :func:`salcompress.reporting.seen.read_seen`.
         objects: Annotated objects of the run's images.
 
     Raises:

@@ -28,7 +28,7 @@ page.finds = (() => {
     const group = element("g", { class: kind });
     const [x, y, width, height] = found.box;
     const shape = found.outline
-      ? ["path", { d: found.outline }]
+      ? ["path", { d: found.outline, transform: "translate(0.5 0.5)" }] // through pixels' centres
       : ["rect", { x, y, width, height }];
     group.append(
       element(shape[0], { ...shape[1], class: "casing" }),

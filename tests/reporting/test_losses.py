@@ -1,47 +1,15 @@
-"""Hits, misses and false finds; and what a setting loses."""
-
-import pytest
+"""What a setting loses."""
 
 from salcompress.evaluation.annotated_objects import AnnotatedObjects
 from salcompress.evaluation.records import ImageRecord
-from salcompress.reporting.finds import SeenImage, match
+from salcompress.metrics.finds import match
 from salcompress.reporting.losses import losses
+from salcompress.reporting.seen import SeenImage
 from tests.reporting.rows import row
 
 CAT = {"bbox": [0, 0, 10, 10], "category_id": 1, "iscrowd": 0}
 DOG = {"bbox": [20, 0, 10, 10], "category_id": 2, "iscrowd": 0}
 CROWD = {"bbox": [40, 0, 40, 40], "category_id": 1, "iscrowd": 1}
-
-
-def detection(thing, score=0.9, **changes):
-    return thing | {"score": score} | changes
-
-
-def test_each_object_is_found_once_by_the_surest_detection():
-    finds = match([CAT, DOG], [detection(CAT, 0.5), detection(CAT, 0.8), detection(DOG, 0.7)])
-    assert [d["score"] for d in finds.detections] == [0.8, 0.7, 0.5]
-    assert finds.found == (0, 1, None) and finds.num_false == 1 and finds.hits == {0, 1}
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"category_id": 2}, {"bbox": [6, 0, 10, 10]}, {"score": 0.29}],
-    ids=["category", "place", "score"],
-)
-def test_what_is_no_hit(wrong):
-    assert not match([CAT], [detection(CAT, **wrong)]).hits
-
-
-def test_a_detection_in_a_crowd_is_neither_hit_nor_false():
-    inside = detection(CROWD, bbox=[45, 5, 10, 10])
-    assert match([CAT, CROWD], [inside]).found == ()
-    assert match([CAT, CROWD], [detection(CAT), inside]).found == (0,)
-
-
-def test_nothing_there_and_nothing_found():
-    assert match([], []).found == () and match([], [detection(CAT)]).found == (None,)
-
-
 OBJECTS = AnnotatedObjects({1: "cat", 2: "dog"}, {7: [CAT, DOG, CROWD], 8: [CAT]})
 
 
@@ -50,7 +18,7 @@ def seen(**found):
     return {
         image_id: SeenImage(
             ImageRecord(image_id, f"{image_id}.jpg", 10, 80, num_bits=400, psnr=30.0),
-            match(OBJECTS.by_image[image_id], [detection(thing) for thing in things]),
+            match(OBJECTS.by_image[image_id], [thing | {"score": 0.9} for thing in things]),
         )
         for image_id, things in ((7, found["seven"]), (8, found["eight"]))
     }

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as mask_util
 
-from salcompress.evaluation.records import ImageRecord
-
 MIN_SCORE = 0.3
 """Detections below this score count for nothing here."""
 MIN_IOU = 0.5
@@ -31,18 +29,6 @@ class Finds(NamedTuple):
     def num_false(self) -> int:
         """Detections that hit no object."""
         return self.found.count(None)
-
-
-class SeenImage(NamedTuple):
-    """What was measured of one image at one setting."""
-
-    record: ImageRecord
-    """Without its detections."""
-    finds: Finds
-
-
-Seen = Mapping[str, Mapping[int | str, SeenImage]]
-"""What was seen, by the fingerprint of a row and the id of an image."""
 
 
 def match(objects: Sequence[Mapping[str, Any]], detections: Sequence[Mapping[str, Any]]) -> Finds:
