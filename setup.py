@@ -61,6 +61,7 @@ setup(
         "bench": [
             "compressai"
         ],  # learned codecs to compare with; wants numpy < 2, so give it an environment of its own
+        "browser": ["playwright"],  # clicks through the report, in a Chromium that is there
         "ray": ["ray[data]"],  # data sets on several machines
         "train": [
             "piq",
