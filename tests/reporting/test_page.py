@@ -167,7 +167,7 @@ def test_maps_are_those_of_the_learned_codec(opened):
     for name in ("saliency", "quality", "bits"):
         page.click(f"[data-map={name}]")
         overlay = page.locator(".side.right .map")
-        assert overlay.is_visible() and page.locator("#map-scale").is_visible()
+        assert overlay.is_visible() and name in page.locator("#right-caption .scale").inner_text()
         assert not page.locator(".side.left .map").is_visible()
         sources.add(overlay.get_attribute("src"))
     assert len(sources) == 3

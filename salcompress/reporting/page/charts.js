@@ -117,14 +117,14 @@ page.charts = (() => {
       data: traces(figure, false),
       layout: {
         ...layout(figure, false),
-        title: { text: figure.title, font: { size: 16 } },
+        title: { text: `<b>${figure.title}</b>`, font: { size: 16, color: colours(false).ink }, x: 0.02 },
         showlegend: true,
         legend: { orientation: "h", y: -0.25 },
         margin: { l: 60, r: 20, t: 50, b: 60 },
         paper_bgcolor: "#ffffff",
       },
     };
-    return window.Plotly.downloadImage(drawn, { format: "svg", width: 720, height: 480, filename: figure.name });
+    return window.Plotly.downloadImage(drawn, { format: "svg", width: 720, height: 500, filename: figure.name });
   }
 
   const buttons = page.all("[data-curve]");

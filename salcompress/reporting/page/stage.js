@@ -32,6 +32,7 @@ page.stage = (() => {
     stage.style.height = `${Math.floor(size.height * fit)}px`;
     clamp();
     const s = scale();
+    stage.classList.toggle("zoomed", view.zoom > 0);
     const cut = Math.round(share * stage.clientWidth);
     sides.left.style.clipPath = `inset(0 ${stage.clientWidth - cut}px 0 0)`;
     sides.right.style.clipPath = `inset(0 0 0 ${cut}px)`;

@@ -25,6 +25,15 @@ page.viewer = (() => {
     return page.make("span", { className: `count ${kind}`, textContent: text });
   }
 
+  /** What the colours of a map stand for; nothing where there is no map. */
+  function scaleOf(shot) {
+    const found = map && shot.maps[map];
+    if (!found) return [];
+    const scale = page.make("span", { className: "scale" });
+    scale.append(`${map} ${found.low}`, page.make("i"), found.high);
+    return [scale];
+  }
+
   function caption(side) {
     const shot = shotOf(side);
     const title = page.make("b", { textContent: selects[side].selectedOptions[0].textContent });
@@ -46,6 +55,7 @@ page.viewer = (() => {
       dot("hits", `${kinds.hits.length} of ${kinds.there.length} found`),
       dot("misses", `${kinds.misses.length} missed`),
       dot("false", `${kinds.false.length} false`),
+      ...scaleOf(shot),
     ];
   }
 
@@ -56,13 +66,12 @@ page.viewer = (() => {
   }
 
   function drawMaps() {
-    let scale = null;
     for (const [side, element] of Object.entries(page.stage.sides)) {
       const found = map && shotOf(side)?.maps[map];
       const overlay = element.querySelector(".map");
       overlay.hidden = !found;
       if (found) overlay.src = found.data_uri;
-      scale = found || scale;
+      page.byId(`${side}-caption`).replaceChildren(...caption(side));
     }
     const shots = [shotOf("left"), shotOf("right")];
     page.all("[data-map]").forEach((button) => {
@@ -70,12 +79,6 @@ page.viewer = (() => {
       button.title = button.disabled ? "Neither setting has maps: the learned codec gives them" : "";
       button.setAttribute("aria-pressed", button.dataset.map === map && !button.disabled);
     });
-    const legend = page.byId("map-scale");
-    legend.hidden = !scale;
-    if (scale) {
-      legend.querySelector(".low").textContent = `${map} ${scale.low}`;
-      legend.querySelector(".high").textContent = scale.high;
-    }
   }
 
   function draw() {
@@ -84,7 +87,6 @@ page.viewer = (() => {
       const source = shotOf(side)?.picture ?? image().original;
       if (shown.src !== source) shown.src = source;
       shown.alt = `${image().name}, ${selects[side].selectedOptions[0].textContent}`;
-      page.byId(`${side}-caption`).replaceChildren(...caption(side));
     }
     page.all("#thumbs button").forEach((thumb, k) => thumb.setAttribute("aria-pressed", k === picture));
     drawMaps();
