@@ -1,15 +1,22 @@
 """The page stands alone and says what a reader must know."""
 
 import base64
+import datetime
 import gzip
+import json
 import re
 
 import pytest
 from plotly.offline import get_plotlyjs
 
+from salcompress.codecs import load_codecs
 from salcompress.errors import SettingError
 from salcompress.reporting.curves import curves_of, rate_difference, varying_options
+from salcompress.reporting.foot import Provenance
 from salcompress.reporting.html import render
+from salcompress.reporting.losses import Loss, SettingLosses
+from salcompress.reporting.report import write_report
+from tests.evaluation.runs import run
 from tests.reporting.rows import resampled, row
 
 ROWS = [row("jpeg", q, 0.01 * q, 10 + q, 25 + q / 10) for q in (10, 20, 30, 40)]
@@ -150,3 +157,32 @@ def test_too_few_resamples_leave_the_difference_without_an_interval():
         figures["box_AP"][:20] = [float("nan")] * 20
     found = rate_difference(ROWS, HALF, "box_AP", known)
     assert found.interval is None and found.percent == pytest.approx(-50)
+
+
+def test_a_command_and_names_of_files_cannot_become_markup():
+    name = "</script><b>.jpg"
+    loss = Loss(1, name, 3, {"<i>": 2}, 0.5, None)
+    found = {r.fingerprint: SettingLosses((loss,), 2, 3, 1) for r in ROWS}
+    made = Provenance(datetime.date(2026, 1, 2), ("salcompress evaluate --out '<b>'",))
+    page = render(ROWS, losses=found, provenance=made)
+    assert name not in page and "<i>" not in body(page).split("How to read")[0]
+    data = json.loads(re.search(r"id=data>(.*?)</script>", page, re.DOTALL).group(1))
+    assert data["losses"][0]["worst"][0]["name"] == name
+    assert (
+        "on 2 January 2026 by <code>salcompress evaluate --out &#x27;&lt;b&gt;&#x27;</code>" in page
+    )
+
+
+def test_a_page_without_pictures_or_curves_is_whole(tmp_path):
+    page = body(render([row("none", 1, 4.0, 35.0, setting="")]))
+    assert "id=viewer" not in page and "id=losses" not in page and "id=charts" not in page
+    assert "Settings" in page
+
+
+def test_a_folder_without_objects_has_a_page_without_pictures(
+    scene_dataset, fast_detector, tmp_path
+):
+    run(scene_dataset, fast_detector, load_codecs("jpeg:q=10"), tmp_path, with_perceptual=False)
+    assert "id=viewer" in write_report(tmp_path)[0].read_text()
+    (tmp_path / "objects.json").unlink()
+    assert "id=viewer" not in write_report(tmp_path)[0].read_text()
