@@ -10,7 +10,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 _FOLDER = Path(__file__).with_name("page")
-_STYLES = ("base", "charts", "tables", "viewer")
+_STYLES = ("base", "controls", "headline", "charts", "tables", "viewer")
 _SCRIPTS = ("page", "theme", "charts", "tables", "finds", "stage", "viewer", "losses", "keyboard")
 """In the order in which they run."""
 

@@ -23,7 +23,8 @@ page.charts = (() => {
     const size = pixelsPerImage
       ? `, ${page.kilobytes(point.bpp, pixelsPerImage).toFixed(1)} kB an image`
       : "";
-    return `<b>${point.title}</b><br>${point.bpp.toFixed(3)} bpp${size}<br>${middle} [${low}, ${high}]`;
+    const rates = `${point.bpp.toFixed(3)} bpp${size}`;
+    return [`<b>${point.title}</b>`, rates, `${middle} [${low}, ${high}]`].join("<br>");
   }
 
   function traces(figure, dark) {
@@ -75,7 +76,12 @@ page.charts = (() => {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: "system-ui, sans-serif", size: 12, color: soft },
-      hoverlabel: { bgcolor: card, bordercolor: grid, font: { color: ink, size: 12 }, align: "left" },
+      hoverlabel: {
+        bgcolor: card,
+        bordercolor: grid,
+        font: { color: ink, size: 12 },
+        align: "left",
+      },
       hovermode: "closest",
       dragmode: touched ? false : "zoom",
       showlegend: false,
@@ -90,10 +96,31 @@ page.charts = (() => {
       },
       yaxis: { ...axis, fixedrange: touched },
       shapes: marked
-        ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: level, y1: level, line: { dash: "dash", color: soft, width: 1 } }]
+        ? [
+            {
+              type: "line",
+              xref: "paper",
+              x0: 0,
+              x1: 1,
+              y0: level,
+              y1: level,
+              line: { dash: "dash", color: soft, width: 1 },
+            },
+          ]
         : [],
       annotations: marked
-        ? [{ xref: "paper", x: 0, xanchor: "left", y: level, yanchor: "bottom", showarrow: false, text: `uncompressed ${level.toFixed(figure.digits)}`, font: { size: 11, color: soft } }]
+        ? [
+            {
+              xref: "paper",
+              x: 0,
+              xanchor: "left",
+              y: level,
+              yanchor: "bottom",
+              showarrow: false,
+              text: `uncompressed ${level.toFixed(figure.digits)}`,
+              font: { size: 11, color: soft },
+            },
+          ]
         : [],
     };
   }
@@ -117,21 +144,32 @@ page.charts = (() => {
       data: traces(figure, false),
       layout: {
         ...layout(figure, false),
-        title: { text: `<b>${figure.title}</b>`, font: { size: 16, color: colours(false).ink }, x: 0.02 },
+        title: {
+          text: `<b>${figure.title}</b>`,
+          font: { size: 16, color: colours(false).ink },
+          x: 0.02,
+        },
         showlegend: true,
         legend: { orientation: "h", y: -0.25 },
         margin: { l: 60, r: 20, t: 50, b: 60 },
         paper_bgcolor: "#ffffff",
       },
     };
-    return window.Plotly.downloadImage(drawn, { format: "svg", width: 720, height: 500, filename: figure.name });
+    return window.Plotly.downloadImage(drawn, {
+      format: "svg",
+      width: 720,
+      height: 500,
+      filename: figure.name,
+    });
   }
 
   const buttons = page.all("[data-curve]");
 
   function show(changed) {
     changed();
-    buttons.forEach((button) => button.setAttribute("aria-pressed", !hidden.has(+button.dataset.curve)));
+    buttons.forEach((button) =>
+      button.setAttribute("aria-pressed", !hidden.has(+button.dataset.curve)),
+    );
     draw();
   }
 
@@ -170,13 +208,17 @@ page.charts = (() => {
         else toggle(k);
       });
     });
-    page.all("input[name=unit]").forEach((input) => input.addEventListener("change", () => setUnit(input.value)));
+    page
+      .all("input[name=unit]")
+      .forEach((input) => input.addEventListener("change", () => setUnit(input.value)));
     page.byId("bands").addEventListener("change", (event) => {
       bands = event.target.checked;
       draw();
     });
     figures.forEach((figure) =>
-      document.querySelector(`[data-save="${figure.name}"]`).addEventListener("click", () => save(figure)),
+      document
+        .querySelector(`[data-save="${figure.name}"]`)
+        .addEventListener("click", () => save(figure)),
     );
     page.theme.onChange(draw);
     // the sentence and the tables are there first

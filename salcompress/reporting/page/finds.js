@@ -6,7 +6,9 @@ page.finds = (() => {
 
   /** Boxes by kind; `shot` is null for a picture in which nothing was searched. */
   function ofShot(image, shot) {
-    const there = image.objects.map((object, k) => ({ ...object, k })).filter((object) => !object.crowd);
+    const there = image.objects
+      .map((object, k) => ({ ...object, k }))
+      .filter((object) => !object.crowd);
     if (!shot) return { hits: [], misses: [], false: [], there };
     const hit = new Set(shot.finds.map((find) => find.object));
     return {

@@ -21,7 +21,9 @@ page.losses = (() => {
   }
 
   function line(loss, row) {
-    const which = Object.entries(loss.what).map(([what, count]) => (count > 1 ? `${what} ×${count}` : what));
+    const which = Object.entries(loss.what).map(([what, count]) =>
+      count > 1 ? `${what} ×${count}` : what,
+    );
     return page.make(
       "tr",
       {},
@@ -39,9 +41,11 @@ page.losses = (() => {
     const share = list.before ? ` (${((100 * list.lost) / list.before).toFixed(0)} %)` : "";
     page.byId("lost-in-all").textContent =
       `loses ${list.lost} of ${list.before} objects${share}, in ${list.pictures} pictures`;
-    page.byId("lost").replaceChildren(
-      ...list.worst.slice(0, whole ? undefined : SHORT).map((loss) => line(loss, list.row)),
-    );
+    page
+      .byId("lost")
+      .replaceChildren(
+        ...list.worst.slice(0, whole ? undefined : SHORT).map((loss) => line(loss, list.row)),
+      );
     more.hidden = list.worst.length <= SHORT;
     more.textContent = whole ? "Show fewer" : `Show ${list.worst.length}`;
   }

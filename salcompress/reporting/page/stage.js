@@ -52,12 +52,15 @@ page.stage = (() => {
       map.style.height = `${Math.ceil(size.height / 16) * 16 * s}px`;
       side
         .querySelector("svg")
-        .setAttribute("viewBox", [view.x, view.y, stage.clientWidth / s, stage.clientHeight / s].join(" "));
+        .setAttribute(
+          "viewBox",
+          [view.x, view.y, stage.clientWidth / s, stage.clientHeight / s].join(" "),
+        );
     }
     listeners.forEach((listener) => listener(s));
   }
 
-  /** Zoom so that the picture stays where it is under a point of the stage, its middle by default. */
+  /** Zoom so that the picture stays under a point of the stage, its middle by default. */
   function zoomTo(zoom, at = { x: stage.clientWidth / 2, y: stage.clientHeight / 2 }) {
     const before = scale();
     const fit = fitting();

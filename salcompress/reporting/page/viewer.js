@@ -10,7 +10,8 @@ page.viewer = (() => {
   let map = null;
 
   const image = () => content.images[picture];
-  const shotOf = (side) => image().shots.find((shot) => String(shot.row) === selects[side].value) ?? null;
+  const shotOf = (side) =>
+    image().shots.find((shot) => String(shot.row) === selects[side].value) ?? null;
 
   function option(value, title) {
     return page.make("option", { value, textContent: title });
@@ -38,7 +39,10 @@ page.viewer = (() => {
     const shot = shotOf(side);
     const title = page.make("b", { textContent: selects[side].selectedOptions[0].textContent });
     if (!shot) {
-      const missing = selects[side].value === ORIGINAL ? `${image().objects.length} annotated objects` : "not kept";
+      const missing =
+        selects[side].value === ORIGINAL
+          ? `${image().objects.length} annotated objects`
+          : "not kept";
       return [title, ` ${missing}`];
     }
     const kinds = page.finds.ofShot(image(), shot);
@@ -76,7 +80,9 @@ page.viewer = (() => {
     const shots = [shotOf("left"), shotOf("right")];
     page.all("[data-map]").forEach((button) => {
       button.disabled = !shots.some((shot) => shot?.maps[button.dataset.map]);
-      button.title = button.disabled ? "Neither setting has maps: the learned codec gives them" : "";
+      button.title = button.disabled
+        ? "Neither setting has maps: the learned codec gives them"
+        : "";
       button.setAttribute("aria-pressed", button.dataset.map === map && !button.disabled);
     });
   }
@@ -88,7 +94,9 @@ page.viewer = (() => {
       if (shown.src !== source) shown.src = source;
       shown.alt = `${image().name}, ${selects[side].selectedOptions[0].textContent}`;
     }
-    page.all("#thumbs button").forEach((thumb, k) => thumb.setAttribute("aria-pressed", k === picture));
+    page
+      .all("#thumbs button")
+      .forEach((thumb, k) => thumb.setAttribute("aria-pressed", k === picture));
     drawMaps();
     page.stage.setSize(image().width, image().height);
   }
@@ -100,7 +108,9 @@ page.viewer = (() => {
 
   function toggleKind(kind) {
     page.finds.shown[kind] = !page.finds.shown[kind];
-    document.querySelector(`[data-kind="${kind}"]`).setAttribute("aria-pressed", page.finds.shown[kind]);
+    document
+      .querySelector(`[data-kind="${kind}"]`)
+      .setAttribute("aria-pressed", page.finds.shown[kind]);
     page.stage.place();
   }
 
@@ -132,7 +142,9 @@ page.viewer = (() => {
 
   /** The cheapest setting of the learned codec, else of the last codec. */
   function firstShown() {
-    const rows = settings.map((setting, row) => ({ ...setting, row })).filter(({ codec }) => codec !== "none");
+    const rows = settings
+      .map((setting, row) => ({ ...setting, row }))
+      .filter(({ codec }) => codec !== "none");
     const ours = rows.filter(({ codec }) => codec === "salient");
     return (ours[0] ?? rows[rows.length - 1] ?? { row: plain }).row;
   }
@@ -153,8 +165,12 @@ page.viewer = (() => {
       return thumb;
     }),
   );
-  page.all("[data-kind]").forEach((b) => b.addEventListener("click", () => toggleKind(b.dataset.kind)));
-  page.all("[data-map]").forEach((b) => b.addEventListener("click", () => toggleMap(b.dataset.map)));
+  page
+    .all("[data-kind]")
+    .forEach((b) => b.addEventListener("click", () => toggleKind(b.dataset.kind)));
+  page
+    .all("[data-map]")
+    .forEach((b) => b.addEventListener("click", () => toggleMap(b.dataset.map)));
   page.byId("swap").addEventListener("click", swap);
   page.byId("zoom-in").addEventListener("click", () => page.stage.step(1));
   page.byId("zoom-out").addEventListener("click", () => page.stage.step(-1));
@@ -164,5 +180,13 @@ page.viewer = (() => {
     drawFinds(scale);
   });
   draw();
-  return { firstShown, open, swap, toggleKind, toggleMap, nextSetting, nextPicture: (by) => choosePicture(picture + by) };
+  return {
+    firstShown,
+    open,
+    swap,
+    toggleKind,
+    toggleMap,
+    nextSetting,
+    nextPicture: (by) => choosePicture(picture + by),
+  };
 })();
