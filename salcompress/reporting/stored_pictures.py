@@ -35,7 +35,7 @@ class _Way(NamedTuple):
     scale: float = 1.0
 
 
-_FIRST = 6
+_FIRST = 10
 """Pictures from which the size of all is guessed."""
 _AVIF = {"subsampling": "4:4:4", "speed": 9}
 _WAYS = (
@@ -58,7 +58,7 @@ def store_pictures(paths: Sequence[Path], budget: int = BUDGET) -> StoredPicture
     Raises:
         DataError: A file is damaged or missing.
     """
-    distinct = list(dict.fromkeys(paths))
+    distinct = _spread(list(dict.fromkeys(paths)))
     for way in _WAYS:
         uris, size, worst = {}, 0, float("inf")
         for done, path in enumerate(distinct, 1):
@@ -77,6 +77,15 @@ def store_pictures(paths: Sequence[Path], budget: int = BUDGET) -> StoredPicture
         else:
             return StoredPictures(uris, _note(way, worst))
     raise AssertionError("the last way is taken whatever its size")
+
+
+def _spread(paths: list[Path]) -> list[Path]:
+    """The same in an order of which each beginning is much like the whole.
+
+    Multiples of the golden ratio are spread evenly over [0, 1) after its whole part is dropped.
+    """
+    order = sorted(range(len(paths)), key=lambda k: k * 0.6180339887 % 1)
+    return [paths[k] for k in order]
 
 
 def _scaled(picture: np.ndarray, scale: float) -> np.ndarray:
