@@ -80,7 +80,9 @@ def worst_images(folder: Path) -> list[int | str]:
                 k for k, there in enumerate(objects.by_image[image_id]) if not there["iscrowd"]
             )
             lost[image_id] += len(plain.get(image_id, everything) - hit)
-    return [image_id for image_id, count in lost.most_common() if count]
+    # of those that lose as many, the order of the records must not decide
+    ranked = sorted(lost, key=lambda image_id: (-lost[image_id], str(image_id)))
+    return [image_id for image_id in ranked if lost[image_id]]
 
 
 def _code(folder: Path, missing: Sequence[tuple[CocoImage, Codec]], workers: int) -> None:
