@@ -47,6 +47,7 @@ def chart_data(rows: Sequence[RatePoint], pixels_per_image: float | None) -> dic
                     {
                         "title": setting_title(row, rows),
                         "bpp": row.bpp,
+                        "bppDetector": row.bpp_detector,
                         "figures": {f.name: _value(row, f.name) for f in figures},
                     }
                     for row in sorted(members, key=lambda row: row.bpp)

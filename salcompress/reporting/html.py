@@ -111,13 +111,6 @@ def _charts(rows: Sequence[RatePoint], pixels_per_image: float | None) -> str:
         f"{html.escape(name)}</button>"
         for k, (name, drawn) in enumerate(looks.items())
     )
-    units = (
-        "<fieldset class=choice><legend>Rate in</legend>"
-        "<label><input type=radio name=unit value=bpp checked>bits per pixel</label>"
-        "<label><input type=radio name=unit value=kB>kB per image</label></fieldset>"
-        if pixels_per_image is not None
-        else ""
-    )
     cards = "".join(
         f"<figure class=card><figcaption><h3>{html.escape(figure.title)}</h3>"
         f"<button type=button class=quiet data-save='{figure.name}'>save as SVG</button>"
@@ -128,10 +121,28 @@ def _charts(rows: Sequence[RatePoint], pixels_per_image: float | None) -> str:
     return (
         "<section class=charts id=charts aria-label=Charts><div class=bar>"
         f"<div class=legend role=group aria-label='Curves, in all charts'>{legend}</div>"
-        f"<div class=options>{units}<label class=switch><input type=checkbox id=bands checked>"
-        "95 % intervals</label></div></div>"
+        f"<div class=options>{_units(rows, pixels_per_image)}"
+        "<label class=switch><input type=checkbox id=bands checked>95 % intervals</label>"
+        "</div></div>"
         f"<div class=cards>{cards}</div></section>"
     )
+
+
+def _units(rows: Sequence[RatePoint], pixels_per_image: float | None) -> str:
+    """A choice of the unit of rates, of those that all curves have; nothing if it is bpp alone."""
+    units = {"bpp": "bits per pixel"}
+    if pixels_per_image is not None:
+        units["kB"] = "kB per image"
+    if all(row.bpp_detector is not None for row in rows if row.codec != "none"):
+        units["bppDetector"] = "bits per pixel that the detector saw"
+    if len(units) == 1:
+        return ""
+    labels = "".join(
+        f"<label><input type=radio name=unit value={name}{' checked' * (name == 'bpp')}>"
+        f"{title}</label>"
+        for name, title in units.items()
+    )
+    return f"<fieldset class=choice><legend>Rate in</legend>{labels}</fieldset>"
 
 
 def _losses(rows: Sequence[RatePoint]) -> str:

@@ -46,6 +46,7 @@ def _columns(rows: Sequence[RatePoint]) -> dict[str, Callable[[RatePoint], Cell]
         "images": lambda r: Cell(str(r.num_images), r.num_images),
         "bpp": lambda r: _measured(r, "bpp", 3),
         "mean bpp": lambda r: _plain(r.bpp_mean, 3),
+        "detector bpp": lambda r: _measured(r, "bpp_detector", 3),
         "box AP": lambda r: _measured(r, "box_AP", 1),
         **{name: box(name) for name in ("AP50", "APs", "APm", "APl")},
         "mask AP": lambda r: _measured(r, "mask_AP", 1),
@@ -56,6 +57,8 @@ def _columns(rows: Sequence[RatePoint]) -> dict[str, Callable[[RatePoint], Cell]
         "encode ms": lambda r: _plain(r.encode_s and r.encode_s * 1000, 1),
         "decode ms": lambda r: _plain(r.decode_s and r.decode_s * 1000, 1),
     }
+    if all(row.bpp_detector is None for row in rows):
+        del columns["detector bpp"]
     if not any(row.mask for row in rows):
         del columns["mask AP"]
     if all(row.object_bits is None for row in rows):

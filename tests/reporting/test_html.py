@@ -36,6 +36,32 @@ def test_nothing_is_loaded_from_elsewhere():
     assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
 
 
+def seen(rows, factor=2.5):
+    return [r._replace(bpp_detector=r.bpp / factor) for r in rows]
+
+
+def units(page: str) -> list[str]:
+    return re.findall(r"type=radio name=unit value=(\w+)", body(page))
+
+
+def test_charts_may_be_read_in_each_unit_that_all_curves_have():
+    assert units(render(ROWS)) == []
+    assert units(render(seen(ROWS) + HALF)) == []  # a curve could not be drawn
+    assert units(render(ROWS, pixels_per_image=1000)) == ["bpp", "kB"]
+    page = render([row("none", 1, 8.0, 60, setting=""), *seen(ROWS + HALF)])
+    assert units(page) == ["bpp", "bppDetector"]  # the uncompressed pictures are no curve
+    assert units(render(seen(ROWS), pixels_per_image=1000)) == ["bpp", "kB", "bppDetector"]
+    data = json.loads(re.search(r"id=data>(.*?)</script>", page, re.DOTALL).group(1))
+    rates = [point["bppDetector"] for point in data["curves"][0]["points"]]
+    assert rates == [rate / 2.5 for rate in (0.1, 0.2, 0.3, 0.4)]
+
+
+def test_the_table_has_the_rate_over_what_the_detector_saw_where_a_row_has_it():
+    assert "detector bpp" not in body(render(ROWS))
+    text = body(render([ROWS[0], *seen(ROWS[1:])]))
+    assert "<button type=button>detector bpp</button>" in text and ">0.080</td>" in text
+
+
 def test_rate_difference_and_its_interval():
     text = body(render(ROWS + HALF))
     assert "−50.0 %</span><small>[20.0, 50.0]" in text and "<b>jpeg</b>: bits" in text

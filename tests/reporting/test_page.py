@@ -10,7 +10,10 @@ from salcompress.codecs import load_codecs
 from salcompress.detectors import load_detector
 from salcompress.evaluation.evaluate import evaluate
 from salcompress.evaluation.worst_pictures import keep_worst_pictures
+from salcompress.reporting.html import render
 from salcompress.reporting.report import write_report
+from tests.evaluation.runs import Sized
+from tests.reporting.rows import row
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
@@ -34,7 +37,7 @@ def browser():
 def report(scene_dataset, tmp_path_factory):
     """The page of a real evaluation."""
     folder, codecs = tmp_path_factory.mktemp("report"), load_codecs(*CODECS)
-    detector = load_detector("scenes", scene_dataset.category_ids)
+    detector = Sized(load_detector("scenes", scene_dataset.category_ids))
     evaluate(scene_dataset, detector, codecs, folder, with_perceptual=False)
     keep_worst_pictures(folder, scene_dataset, codecs)
     return write_report(folder)[0]
@@ -100,9 +103,38 @@ def test_rates_can_be_read_in_kilobytes(opened):
     page.locator("h1").click()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("u")
+    page.keyboard.press("u")  # past the bits that the detector saw
     assert page.evaluate(f"{first}.data[1].x") == bpp
     page.uncheck("#bands")
     assert not page.evaluate(f"{first}.data[0].visible")
+
+
+def test_rates_can_be_read_over_the_pixels_that_the_detector_saw(opened):
+    page = opened()
+    first = "document.querySelector('.plot')"
+    bpp = page.evaluate(f"{first}.data[1].x")
+    page.check("input[value=bppDetector]")
+    assert "detector saw" in page.evaluate(f"{first}.layout.xaxis.title.text")
+    seen = [rate * 240 * 320 / (100 * 133) for rate in bpp]  # it says that it resizes to 100 rows
+    assert page.evaluate(f"{first}.data[1].x") == pytest.approx(seen)
+    assert f"{seen[0]:.3f} bpp" in page.evaluate(f"{first}.data[1].text[0]")
+    page.evaluate("document.activeElement.blur()")
+    for title in ("bits per pixel, pooled", "kB per image"):
+        page.keyboard.press("u")
+        assert page.evaluate(f"{first}.layout.xaxis.title.text") == title
+
+
+def test_the_detectors_unit_needs_no_size_of_the_images(browser, tmp_path):
+    rows = [row("jpeg", q, 0.01 * q, q, bpp_detector=0.02 * q) for q in (10, 20)]
+    (tmp_path / "report.html").write_text(render(rows))
+    with browser.new_page() as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        page.wait_for_selector(".plot .main-svg")
+        page.keyboard.press("u")
+        rates = page.evaluate("document.querySelector('.plot').data[1].x")
+        assert rates == [0.2, 0.4] and page.is_checked("input[value=bppDetector]")
+        page.keyboard.press("u")
+        assert page.is_checked("input[value=bpp]")
 
 
 def test_two_settings_are_compared_with_a_divider(opened):

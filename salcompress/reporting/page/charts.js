@@ -4,14 +4,20 @@ page.charts = (() => {
   const hidden = new Set();
   let unit = "bpp";
   let bands = true;
-  const units = { bpp: "bits per pixel, pooled", kB: "kB per image" };
+  const units = {
+    bpp: "bits per pixel, pooled",
+    kB: "kB per image",
+    bppDetector: "bits per pixel that the detector saw, pooled",
+  };
+  const choices = page.all("input[name=unit]"); // of the units that all curves have
   const colours = (dark) => ({
     ink: dark ? "#e5e7eb" : "#0f172a",
     soft: dark ? "#9ca3af" : "#64748b",
     grid: dark ? "#2a3140" : "#e8ecf2",
     card: dark ? "#171b24" : "#ffffff",
   });
-  const rate = (bpp) => (unit === "kB" ? page.kilobytes(bpp, pixelsPerImage) : bpp);
+  const rate = (point) =>
+    unit === "kB" ? page.kilobytes(point.bpp, pixelsPerImage) : point[unit];
 
   function transparent(colour, opacity) {
     const channels = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
@@ -23,7 +29,9 @@ page.charts = (() => {
     const size = pixelsPerImage
       ? `, ${page.kilobytes(point.bpp, pixelsPerImage).toFixed(1)} kB an image`
       : "";
-    const rates = `${point.bpp.toFixed(3)} bpp${size}`;
+    const seen =
+      unit === "bppDetector" ? `, ${rate(point).toFixed(3)} bpp that the detector saw` : "";
+    const rates = `${point.bpp.toFixed(3)} bpp${size}${seen}`;
     return [`<b>${point.title}</b>`, rates, `${middle} [${low}, ${high}]`].join("<br>");
   }
 
@@ -31,7 +39,7 @@ page.charts = (() => {
     return curves.flatMap((curve, k) => {
       const points = curve.points.filter((point) => point.figures[figure.name]);
       const values = points.map((point) => point.figures[figure.name]);
-      const x = points.map((point) => rate(point.bpp));
+      const x = points.map(rate);
       const colour = dark ? curve.dark : curve.light;
       const visible = !hidden.has(k);
       const band = {
@@ -187,10 +195,14 @@ page.charts = (() => {
   }
 
   function setUnit(wanted) {
-    if (!pixelsPerImage) return;
     unit = wanted;
-    page.all("input[name=unit]").forEach((input) => (input.checked = input.value === unit));
+    choices.forEach((input) => (input.checked = input.value === unit));
     draw();
+  }
+
+  function nextUnit() {
+    const names = choices.map((input) => input.value);
+    if (names.length) setUnit(names[(names.indexOf(unit) + 1) % names.length]);
   }
 
   async function unpackPlotly() {
@@ -208,9 +220,7 @@ page.charts = (() => {
         else toggle(k);
       });
     });
-    page
-      .all("input[name=unit]")
-      .forEach((input) => input.addEventListener("change", () => setUnit(input.value)));
+    choices.forEach((input) => input.addEventListener("change", () => setUnit(input.value)));
     page.byId("bands").addEventListener("change", (event) => {
       bands = event.target.checked;
       draw();
@@ -228,5 +238,5 @@ page.charts = (() => {
       }),
     );
   }
-  return { toggle, isolate, toggleUnit: () => setUnit(unit === "bpp" ? "kB" : "bpp") };
+  return { toggle, isolate, nextUnit };
 })();

@@ -9,7 +9,7 @@
   }
 
   const general = [
-    [["u"], "rates in bits per pixel or kB", () => charts.toggleUnit()],
+    [["u"], "next unit of rates", () => charts.nextUnit()],
     [["d"], "dark or light", () => theme.toggle()],
     [["?"], "this list", () => (help.open ? help.close() : help.showModal())],
   ];
