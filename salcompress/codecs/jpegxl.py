@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from salcompress.codecs.base import Codec, Option, convert_options, integer_option
-from salcompress.codecs.ffmpeg import MAX_PIXELS, FfmpegError, ffmpeg_binary, run
+from salcompress.codecs.ffmpeg import LARGEST_PICTURE, FfmpegError, ffmpeg_binary, run
 from salcompress.errors import BitstreamError, CorruptError, SettingError, TruncatedError
 from salcompress.image import check_image, decode_image
 
@@ -81,7 +81,7 @@ class JpegXlCodec(Codec):
         if len(stream) < 4:  # FFmpeg would wait for ever for the rest of a single byte
             raise TruncatedError("the stream ends within its header")
         path, _ = ffmpeg_binary(self.name, _LIBRARY)
-        source = ["-xerror", "-err_detect", "explode", "-max_pixels", str(MAX_PIXELS)]
+        source = ["-xerror", "-err_detect", "explode", "-max_pixels", str(LARGEST_PICTURE)]
         source += ["-threads", "1", "-f", "jpegxl_pipe", "-c:v", _LIBRARY, "-i", "-"]
         target = ["-frames:v", "1", "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe"]
         try:
