@@ -11,7 +11,7 @@ from salcompress.errors import BitstreamError, CorruptError, SettingError, Trunc
 from salcompress.image import check_image, decode_image
 
 _LIBRARY = "libjxl"
-_MAGIC = b"\xff\x0a"
+_SIGNATURE = b"\xff\x0a"
 
 
 class JpegXlCodec(Codec):
@@ -65,7 +65,7 @@ class JpegXlCodec(Codec):
         timeout_s = 60 + self.encode_s_per_megapixel * height * width / 1e6
         try:
             stream = run(path, [*source, *target], image.tobytes(), timeout_s=timeout_s)
-            if not stream.startswith(_MAGIC):
+            if not stream.startswith(_SIGNATURE):
                 raise FfmpegError("FFmpeg wrote no codestream")
         except FfmpegError as error:
             raise SettingError(
@@ -76,7 +76,7 @@ class JpegXlCodec(Codec):
     def decode(self, stream: bytes) -> np.ndarray:
         if not stream:
             raise TruncatedError("the stream is empty (0 bytes)")
-        if not stream.startswith(_MAGIC[: len(stream)]):
+        if not stream.startswith(_SIGNATURE[: len(stream)]):
             raise CorruptError("not a JPEG XL stream")
         if len(stream) < 4:  # FFmpeg would wait for ever for the rest of a single byte
             raise TruncatedError("the stream ends within its header")
