@@ -43,7 +43,7 @@ setup(
             "CHANGELOG.md",
             "weights/*",
             "bitstream/*.npy",
-            "reporting/page.html",
+            "reporting/page/*",
         ]
     },
     install_requires=[
@@ -66,6 +66,7 @@ setup(
         "bench": [
             "compressai"
         ],  # learned codecs to compare with; wants numpy < 2, so give it an environment of its own
+        "browser": ["playwright"],  # clicks through the report, in a Chromium that is there
         "codecs": CODECS,
         "ray": ["ray[data]"],  # data sets on several machines
         "train": [

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from salcompress.bench.coder import bench_coder
 from salcompress.codecs import Codec, load_codec, load_codecs
 from salcompress.codecs.salient import SalientCodec
 from salcompress.data.coco import load_dataset
@@ -283,6 +284,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 _PARTS = {
     "codecs": _bench_codecs,
+    "coder": bench_coder,
     "large": _bench_large,
     "harness": _bench_harness,
     "memory": _bench_memory,

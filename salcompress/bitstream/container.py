@@ -179,9 +179,9 @@ def check_length(header: Header, num_bytes: int) -> None:
 
 def symbol_checksum(groups: Iterable[np.ndarray], levels: np.ndarray | None = None) -> int:
     """CRC-32 of the levels of all cells, if given, and then of the symbols of the groups."""
-    crc = 0 if levels is None else zlib.crc32(np.ascontiguousarray(levels, np.uint8).tobytes())
+    crc = 0 if levels is None else zlib.crc32(np.ascontiguousarray(levels, np.uint8).data)
     for symbols in groups:
-        crc = zlib.crc32(symbols.astype("<i2").tobytes(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(symbols, "<i2").data, crc)
     return crc
 
 

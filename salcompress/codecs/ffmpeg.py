@@ -12,7 +12,7 @@ from pathlib import Path
 
 from salcompress.errors import CodecUnavailableError, SalcompressError
 
-MAX_PIXELS = 2 * 89_478_485
+LARGEST_PICTURE = 2 * 89_478_485
 """Largest picture that is decoded, which is Pillow's bound, too."""
 
 

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from salcompress.codecs.base import Codec, Option, convert_options, integer_option
-from salcompress.codecs.ffmpeg import MAX_PIXELS, FfmpegError, ffmpeg_binary, run
+from salcompress.codecs.ffmpeg import LARGEST_PICTURE, FfmpegError, ffmpeg_binary, run
 from salcompress.errors import BitstreamError, CorruptError, SettingError, TruncatedError
 from salcompress.image import check_image, decode_image
 
 _LIBRARY = "libjxl"
-_MAGIC = b"\xff\x0a"
+_SIGNATURE = b"\xff\x0a"
 
 
 class JpegXlCodec(Codec):
@@ -65,7 +65,7 @@ class JpegXlCodec(Codec):
         timeout_s = 60 + self.encode_s_per_megapixel * height * width / 1e6
         try:
             stream = run(path, [*source, *target], image.tobytes(), timeout_s=timeout_s)
-            if not stream.startswith(_MAGIC):
+            if not stream.startswith(_SIGNATURE):
                 raise FfmpegError("FFmpeg wrote no codestream")
         except FfmpegError as error:
             raise SettingError(
@@ -76,12 +76,12 @@ class JpegXlCodec(Codec):
     def decode(self, stream: bytes) -> np.ndarray:
         if not stream:
             raise TruncatedError("the stream is empty (0 bytes)")
-        if not stream.startswith(_MAGIC[: len(stream)]):
+        if not stream.startswith(_SIGNATURE[: len(stream)]):
             raise CorruptError("not a JPEG XL stream")
         if len(stream) < 4:  # FFmpeg would wait for ever for the rest of a single byte
             raise TruncatedError("the stream ends within its header")
         path, _ = ffmpeg_binary(self.name, _LIBRARY)
-        source = ["-xerror", "-err_detect", "explode", "-max_pixels", str(MAX_PIXELS)]
+        source = ["-xerror", "-err_detect", "explode", "-max_pixels", str(LARGEST_PICTURE)]
         source += ["-threads", "1", "-f", "jpegxl_pipe", "-c:v", _LIBRARY, "-i", "-"]
         target = ["-frames:v", "1", "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe"]
         try:

@@ -29,7 +29,7 @@ from salcompress.codecs.base import (
     convert_options,
     integer_option,
 )
-from salcompress.codecs.ffmpeg import MAX_PIXELS, FfmpegError, ffmpeg_binary, run
+from salcompress.codecs.ffmpeg import LARGEST_PICTURE, FfmpegError, ffmpeg_binary, run
 from salcompress.codecs.ycbcr import DEPTH, rgb_to_ycbcr, ycbcr_to_rgb
 from salcompress.errors import BitstreamError, CorruptError, SettingError, TruncatedError
 from salcompress.image import check_image
@@ -123,7 +123,7 @@ class VideoCodec(Codec):
         if not elementary.endswith(self.end):
             raise TruncatedError(f"damaged {self.name} stream: its end is missing")
         path, _ = ffmpeg_binary(self.name, self.library)
-        source = ["-xerror", "-err_detect", "explode", "-max_pixels", str(MAX_PIXELS)]
+        source = ["-xerror", "-err_detect", "explode", "-max_pixels", str(LARGEST_PICTURE)]
         source += ["-threads", "1", "-f", self.name, "-i", "-"]
         target = ["-frames:v", "1", "-strict", "-1", "-f", "yuv4mpegpipe"]
         try:

@@ -1,6 +1,6 @@
 """The small Mask R-CNN of the demo, trained on this package's own synthetic scenes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from salcompress.detectors.base import check_num_classes
 from salcompress.detectors.torchvision import OPTIONS, TorchvisionDetector
 from salcompress.errors import SettingError
-from salcompress.models.weight_file import load_tensors, read_tensors
+from salcompress.models.weight_file import load_tensors, read_tensors, weight_file
 from salcompress.spec import parse_spec, single_options
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "scene_detector.safetensors"
@@ -84,6 +84,21 @@ def build_model() -> MaskRCNN:
         box_score_thresh=0.02,
         box_detections_per_img=40,
     )
+
+
+def save_scene_network(weights: Mapping[str, Tensor]) -> bytes:
+    """The weight file of a network: convolutions in 8 bits, all else in half precision.
+
+    Args:
+        weights: Its state dict, of which integers stay as they are.
+    """
+    layers = build_model().named_modules()
+    in_8_bits = {f"{name}.weight" for name, layer in layers if isinstance(layer, nn.Conv2d)}
+    state = {
+        name: value.half() if value.is_floating_point() and name not in in_8_bits else value
+        for name, value in weights.items()
+    }
+    return weight_file(state, in_8_bits)
 
 
 def load_scene_network(weights: Path | str = WEIGHTS) -> MaskRCNN:

@@ -1,6 +1,8 @@
 """Tables as text: in Markdown, for a terminal, and in a page."""
 
+import html
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from salcompress.evaluation.rate_point import RatePoint
 
@@ -45,22 +47,39 @@ def text_table(titles: Cells, lines: Sequence[Cells]) -> str:
     )
 
 
-def html_table(titles: Cells, lines: Sequence[Cells], style: str = "") -> str:
+class Cell(NamedTuple):
+    """A cell of a table of a page."""
+
+    html: str
+    """What it shows. Text from outside must be escaped already."""
+    value: float | str | None = None
+    """What its column is sorted by; None comes last."""
+
+
+def html_table(
+    titles: Cells, lines: Sequence[Sequence[Cell]], style: str = "", sortable: bool = False
+) -> str:
     """A table of a page; it scrolls where the window is narrow.
 
     Args:
         titles: HTML of the heads.
-        lines: HTML of the cells. Text from outside must be escaped already.
+        lines: The cells of each line.
         style: Further classes of the box around the table.
+        sortable: The heads are buttons, with which ``page/tables.js`` sorts.
     """
-    head = "".join(f"<th>{title}</th>" for title in titles)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines
-    )
+    heads = [f"<button type=button>{title}</button>" for title in titles] if sortable else titles
+    head = "".join(f"<th scope=col>{title}</th>" for title in heads)
+    body = "".join("<tr>" + "".join(map(_cell, line)) + "</tr>" for line in lines)
     return (
-        f"<div class='{f'scroll {style}'.strip()}'><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+        f"<div class='{f'scroll {style}'.strip()}' tabindex=0 role=region aria-label=Table>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(cell: Cell) -> str:
+    if cell.value is None:
+        return f"<td>{cell.html}</td>"
+    return f"<td data-value='{html.escape(str(cell.value), quote=True)}'>{cell.html}</td>"
 
 
 def number(value: float | None, digits: int, missing: str = "-") -> str:

@@ -10,7 +10,12 @@ from safetensors.torch import save_file
 from salcompress.data.coco import COCO_CATEGORY_IDS, load_dataset
 from salcompress.data.scenes import write_scenes
 from salcompress.detectors import load_detector
-from salcompress.detectors.scenes import WEIGHTS, build_model
+from salcompress.detectors.scenes import (
+    WEIGHTS,
+    build_model,
+    load_scene_network,
+    save_scene_network,
+)
 from salcompress.detectors.torchvision import TorchvisionDetector
 from salcompress.errors import DataError, SettingError
 from salcompress.image import read_image
@@ -194,6 +199,10 @@ def test_a_copy_of_the_weights_has_their_fingerprint(scene_detector, tmp_path):
         load_detector(f"scenes:weights={copy}", range(1, 7)).fingerprint
         == scene_detector.fingerprint
     )
+
+
+def test_the_shipped_weights_are_saved_as_the_same_bytes_again():
+    assert save_scene_network(load_scene_network().state_dict()) == WEIGHTS.read_bytes()
 
 
 def test_every_loader_is_there():

@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from salcompress.data.scenes import make_scene
 from salcompress.detectors.scenes import build_model
 from salcompress.image import encode_image
 from salcompress.metrics.perceptual import PerceptualMetric
+from salcompress.models.weight_file import load_tensors, read_weight_file
 from salcompress.saliency.network import load_saliency_network
 from tests.tools.script import TOOLS, run_script
 
@@ -100,8 +100,7 @@ def test_the_scene_detector_goes_on_and_its_weights_fit(tmp_path, monkeypatch, c
             assert run_script("train_scene_detector.py", *train, "--steps", steps) == 0
         assert f"{steps} of {steps} steps done; d.st: " in (out := capsys.readouterr().out)
     assert "training goes on from d.ckpt, at step 1\n" in out
-    weights = {name: value.float() for name, value in load_file("d.st").items()}
-    build_model().load_state_dict(weights)
+    load_tensors(build_model(), read_weight_file("d.st", "a detector").tensors, "d.st")
 
 
 def test_codecs_are_compared(tmp_path, capsys):

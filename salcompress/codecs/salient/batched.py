@@ -280,8 +280,7 @@ class BatchedCodec:
         def one(k: int) -> bytes:
             codec, size = members[k].codec, members[k].size
             parts = _cut([part.numpy()[k] for part in arrived()], members[k].cells)
-            groups = [group.astype(np.int32) for group in parts[:count]]
-            image = HostSymbols(parts[-1], groups, parts[count:-1])
+            image = HostSymbols(parts[-1], parts[:count], parts[count:-1])
             return write(image, size, codec.base_level, codec.model_fingerprint)
 
         assert self._pool is not None  # it is made where real streams are asked for

@@ -181,7 +181,7 @@ def as_tensor(image: np.ndarray) -> Tensor:
 def on_host(symbols: SymbolTensors) -> list[HostSymbols]:
     """The images of a batch one by one, brought to the host."""
     levels = symbols.cell_levels[:, 0].to(torch.uint8).cpu().numpy()
-    groups = [group.cpu().numpy() for group in symbols.groups]
+    groups = [group.to(torch.int16).cpu().numpy() for group in symbols.groups]
     tables = [used.cpu().numpy() for used in symbols.tables]
     return [
         HostSymbols(levels[k], [group[k] for group in groups], [used[k] for used in tables])
@@ -192,19 +192,16 @@ def on_host(symbols: SymbolTensors) -> list[HostSymbols]:
 def write(symbols: HostSymbols, size: tuple[int, int], level: int, fingerprint: bytes) -> bytes:
     """The .salc stream of an image of ``size`` (height, width) coded at base ``level``."""
     map_table, map_groups = map_group(symbols.levels, level)
-    payload = encode_groups(
-        [
-            *map_groups,
-            *((s.reshape(-1), t.reshape(-1)) for s, t in zip(symbols.groups, symbols.tables)),
-        ]
-    )
+    groups = [group.reshape(-1) for group in symbols.groups]
+    tables = [used.reshape(-1) for used in symbols.tables]
+    payload = encode_groups([*map_groups, *zip(groups, tables)])
     header = Header(
         *size,
         level,
         map_table,
         fingerprint,
         len(payload),
-        symbol_checksum(symbols.groups[:NUM_COARSE_GROUPS], symbols.levels),
-        symbol_checksum(symbols.groups[NUM_COARSE_GROUPS:]),
+        symbol_checksum(groups[:NUM_COARSE_GROUPS], symbols.levels),
+        symbol_checksum(groups[NUM_COARSE_GROUPS:]),
     )
     return write_stream(header, payload)
