@@ -32,6 +32,8 @@ class DetectorFeatures:
 
     Args:
         detector: With a network; its weights get no gradients from now on.
+        scale: Pictures are resized by so much, in place of the detector's own size, which enlarges
+            crops of pictures. None is the detector's own.
 
     Attributes:
         label: The detector's.
@@ -39,12 +41,15 @@ class DetectorFeatures:
         device: The network's.
 
     Raises:
-        SettingError: The detector has no such network.
+        SettingError: The detector has no such network, or ``scale`` is not positive.
     """
 
-    def __init__(self, detector: Detector):
+    def __init__(self, detector: Detector, scale: float | None = None):
+        if scale is not None and not scale > 0:
+            raise SettingError(f"scale must be above 0, got {scale}")
         self.label, self.fingerprint = detector.label, detector.fingerprint
-        self._detector, self._sizes = detector, dict[tuple[int, int], tuple[int, int]]()
+        self._detector, self._scale = detector, scale
+        self._sizes = dict[tuple[int, int], tuple[int, int]]()
         self.network = _network_of(detector)
         self.network.eval().requires_grad_(False)
         self.device = next(self.network.parameters()).device
@@ -61,7 +66,10 @@ class DetectorFeatures:
         """
         size = height, width
         if size not in self._sizes:
-            seen = input_size_of(self._detector, *size) or self._watched_size(*size)
+            if self._scale is not None:
+                seen = math.ceil(height * self._scale), math.ceil(width * self._scale)
+            else:
+                seen = input_size_of(self._detector, *size) or self._watched_size(*size)
             scale = min(1.0, math.sqrt(MOST_PIXELS / (seen[0] * seen[1])))
             self._sizes[size] = max(1, int(seen[0] * scale)), max(1, int(seen[1] * scale))
         return self._sizes[size]
@@ -77,7 +85,7 @@ class DetectorFeatures:
         """
         size = self.seen_size(*picture.shape[2:])
         picture = picture.to(self.device, torch.float32)
-        return F.interpolate(picture, size, mode="bilinear", antialias=True).clamp(0, 1)
+        return F.interpolate(picture, size, mode="bilinear", antialias=True)
 
     def of_shown(self, shown: Tensor) -> dict[str, Tensor]:
         """Features of a picture that :meth:`shown` gave.
@@ -153,17 +161,18 @@ class DetectorFeatures:
         return last_row + 1, last_column + 1
 
 
-def load_features(spec: str) -> DetectorFeatures:
+def load_features(spec: str, scale: float | None = None) -> DetectorFeatures:
     """The features of the detector of a specification.
 
     Args:
         spec: As of :func:`salcompress.detectors.load_detector`.
+        scale: As of :class:`DetectorFeatures`.
 
     Raises:
         SettingError: As there, or the detector has no features.
         DataError: As there.
     """
-    return DetectorFeatures(load_detector(spec))
+    return DetectorFeatures(load_detector(spec), scale)
 
 
 class _ReachedError(Exception):

@@ -84,6 +84,12 @@ def test_a_large_picture_is_seen_at_a_bounded_size(monkeypatch):
     assert 9_000 < height * width <= 10_000 and width / height == pytest.approx(4 / 3, rel=0.03)
 
 
+def test_crops_are_seen_at_a_scale_of_their_own():
+    assert load_features(SCENES, scale=0.5).seen_size(63, 128) == (32, 64)
+    with pytest.raises(SettingError, match="scale must be above 0, got 0"):
+        load_features(SCENES, scale=0)
+
+
 def test_a_detector_without_features_is_refused(tmp_path):
     (tmp_path / "plain.py").write_text("def build():\n    return lambda image: []\n")
     with pytest.raises(SettingError, match="plain.py:build has no features: it holds no torch"):

@@ -18,6 +18,7 @@ from tests.tools.script import TOOLS, run_script
 
 SCRIPTS = [
     "compare_saliency.py",
+    "refine_for_detector.py",
     "train_codec.py",
     "train_metric.py",
     "train_saliency.py",
