@@ -4,7 +4,7 @@ How much a place matters is how much the features of the detector's backbone cha
 the picture there: the squared norm of the columns of their Jacobian. A small error of variance s at
 each pixel x then changes the features, by the measure of
 :func:`~salcompress.detectors.feature_distance.feature_distance`, by the sum over x of s times the
-importance of x. Bits that are spent in proportion to its logarithm are therefore spent well.
+importance of x. A step of quantisation that rises and falls with its logarithm follows from that.
 """
 
 import functools
@@ -23,7 +23,12 @@ from salcompress.models.quality_map import block_means
 NUM_PROJECTIONS = 4
 """Random projections of the features, each a backward pass."""
 OCTAVES = 6.0
-"""Octaves of importance between a cell of saliency 0 and one of saliency 1."""
+"""Octaves of importance between a cell of saliency 0 and one of saliency 1.
+
+Cells that weigh as their importance in the codec's own Lagrangian, whose lambda has 7.6 levels an
+octave, would take 45 levels for it. On 30 pictures strengths of 8 to 32 took 4 to 6 % fewer bits at
+equal feature distance than none, and 45 took 1 % fewer (``tools/README.md``).
+"""
 
 
 class ImportanceSaliency:
