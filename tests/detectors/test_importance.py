@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from salcompress.cli.main import main
 from salcompress.codecs import load_codec
 from salcompress.detectors.feature_distance import feature_distance
 from salcompress.detectors.features import load_features
 from salcompress.detectors.importance import cell_importance, load_importance, log_scaled
 from salcompress.errors import SettingError
-from salcompress.image import to_tensor
+from salcompress.image import encode_image, read_image, to_tensor
 
 SCENES = "scenes:device=cpu"
 BACKBONE = """
@@ -138,3 +139,13 @@ def test_a_backbone_without_finite_gradients_is_refused(tmp_path, picture, retur
     codec = load_codec(f"salient:saliency=importance:{detector(tmp_path, returned)}")
     with pytest.raises(SettingError, match=message):
         codec.encode(picture)
+
+
+def test_the_command_draws_the_map(tmp_path, picture, capsys):
+    (tmp_path / "x.png").write_bytes(encode_image(picture, "PNG"))
+    arguments = ["saliency", str(tmp_path / "x.png"), str(tmp_path / "map.png"), "--method"]
+    assert main([*arguments, f"importance:{SCENES}"]) == 0
+    drawn = read_image(tmp_path / "map.png")[..., 0] / 255
+    assert np.abs(drawn - load_importance(SCENES)(picture)).max() < 0.01
+    assert main([*arguments, "elsewhere"]) != 0
+    assert "saliency must be one of network, classical" in capsys.readouterr().err
