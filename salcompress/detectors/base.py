@@ -16,6 +16,10 @@ class Detector(Protocol):
     width) the detector resizes an image of so many pixels before its network sees it, padding not
     counted; or None where the network sees several sizes. Rows then have ``bpp_detector``, which is
     null for a detector without the method.
+
+    A detector may have an attribute ``networks``, too: the torch networks that it holds. Its
+    features come from the first of them that has a ``backbone``, as
+    :class:`~salcompress.detectors.features.DetectorFeatures` says.
     """
 
     label: str

@@ -113,12 +113,13 @@ def load_scene_network(weights: Path | str = WEIGHTS) -> MaskRCNN:
     return model
 
 
-def load_scene_detector(spec: str, category_ids: Sequence[int]) -> TorchvisionDetector:
+def load_scene_detector(spec: str, category_ids: Sequence[int] | None) -> TorchvisionDetector:
     """The detector of ``scenes[:weights=FILE][,device=cpu]``.
 
     Args:
         spec: Without a file it has the shipped weights.
-        category_ids: Those of :mod:`salcompress.data.scenes`, or of another data set of six.
+        category_ids: Those of :mod:`salcompress.data.scenes`, or of another data set of six. None
+            stands for 1 to 6.
 
     Raises:
         SettingError: The specification is wrong, the file is missing, or the data set has another
@@ -132,6 +133,7 @@ def load_scene_detector(spec: str, category_ids: Sequence[int]) -> TorchvisionDe
             f"{spec!r}: scenes is one detector and takes no name, got {parsed.argument!r}; write "
             "scenes[:weights=FILE][,device=cpu]"
         )
+    category_ids = range(1, NUM_CLASSES + 1) if category_ids is None else category_ids
     check_num_classes(spec, NUM_CLASSES, category_ids)
     model = load_scene_network(options.get("weights", WEIGHTS))
     return TorchvisionDetector(model, category_ids, spec, options.get("device"))

@@ -72,6 +72,11 @@ class TorchvisionDetector:
         """
         return resized_size(self.model, height, width)
 
+    @property
+    def networks(self) -> tuple[nn.Module]:
+        """The model, as of :class:`~salcompress.detectors.base.Detector`."""
+        return (self.model,)
+
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
         """COCO results in an image, uint8 (H, W, 3), RGB."""
@@ -126,7 +131,7 @@ def _resized_size(
     return resized.shape[-2], resized.shape[-1]
 
 
-def load_torchvision_detector(spec: str, category_ids: Sequence[int]) -> TorchvisionDetector:
+def load_torchvision_detector(spec: str, category_ids: Sequence[int] | None) -> TorchvisionDetector:
     """The detector of ``torchvision:NAME[,weights=FILE][,device=cpu]``.
 
     Without a file it has the official COCO weights, from torch's cache or the network. Their labels
@@ -136,7 +141,7 @@ def load_torchvision_detector(spec: str, category_ids: Sequence[int]) -> Torchvi
     Args:
         spec: NAME is one of ``MODEL_NAMES``; the number of classes is read off the file, which is
             .pth or .safetensors.
-        category_ids: The data set's category ids, sorted.
+        category_ids: The data set's category ids, sorted. None stands for the model's own labels.
 
     Raises:
         SettingError: The specification is wrong, the file is missing, or the data set has other
@@ -158,8 +163,11 @@ def load_torchvision_detector(spec: str, category_ids: Sequence[int]) -> Torchvi
     if "weights" in options:
         model, num_classes = _model_of_file(parsed.argument, options["weights"])
     else:
-        _check_coco_ids(spec, category_ids)
+        if category_ids is not None:
+            _check_coco_ids(spec, category_ids)
         model, num_classes = _official_model(parsed.argument), _NUM_OFFICIAL_CLASSES
+    if category_ids is None:
+        category_ids = range(1, num_classes + 1)
     categories = category_ids
     if num_classes == _NUM_OFFICIAL_CLASSES != len(category_ids):
         _check_coco_ids(spec, category_ids)

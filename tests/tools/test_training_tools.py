@@ -17,6 +17,7 @@ from tests.tools.script import TOOLS, run_script
 
 SCRIPTS = [
     "compare_saliency.py",
+    "refine_for_detector.py",
     "reproduce.py",
     "train_codec.py",
     "train_metric.py",

@@ -50,9 +50,10 @@ class SalientCodec(WithSetting):
 
     Args:
         q: Base quality in [0, 1].
-        saliency: A name of ``salcompress.saliency.functions.SALIENCY``, a function from uint8 (H,
-            W, 3) to a map (H, W) in [0, 1] (its ``label``, if it has one, names it in settings), or
-            such a map for all images of its size.
+        saliency: A source of ``salcompress.saliency.sources``: "network", "classical", "uniform",
+            or "importance:DETECTOR", how much the features of that detector change for a change of
+            the picture; a function from uint8 (H, W, 3) to a map (H, W) in [0, 1] (its ``label``,
+            if it has one, names it in settings); or such a map for all images of its size.
         saliency_strength: Quality levels, of 64, between a cell of saliency 0 and one of saliency
             1.
         effort: Steps of a search that refines the latents of each image before they are coded (see
