@@ -31,6 +31,15 @@ class SideOutputs(NamedTuple):
     """Deepest first, at 1/32, 1/16, 1/8 and 1/4 of the image; each is supervised."""
 
 
+class BackboneFeatures(NamedTuple):
+    """Features at 1/4 to 1/32 of the image, (N, C, ceil(H / stride), ceil(W / stride)) each."""
+
+    stride_4: Tensor
+    stride_8: Tensor
+    stride_16: Tensor
+    stride_32: Tensor
+
+
 class SaliencyNet(nn.Module):
     """Salient objects of an image.
 
@@ -40,6 +49,9 @@ class SaliencyNet(nn.Module):
     features of the next deeper one, and three cues beside RGB: how far a colour is from those at
     the borders (:func:`border_contrast`), row and column.
     """
+
+    widths = _WIDTHS
+    """Channels of the features at 1/2 to 1/32 of the image."""
 
     def __init__(self):
         super().__init__()
@@ -70,10 +82,18 @@ class SaliencyNet(nn.Module):
         Args:
             image: (N, 3, H, W), RGB in [0, 1].
         """
+        return self.side_outputs(self.features(image))
+
+    def features(self, image: Tensor) -> BackboneFeatures:
+        """What the backbone makes of an image (N, 3, H, W), RGB in [0, 1]."""
         x4 = _run(self.stage_4, self.stem(with_cues(image)))
         x8 = _run(self.stage_8, x4)
         x16 = _run(self.stage_16, x8)
-        x32 = _run(self.stage_32, x16)
+        return BackboneFeatures(x4, x8, x16, _run(self.stage_32, x16))
+
+    def side_outputs(self, backbone: BackboneFeatures) -> SideOutputs:
+        """Logits at all depths from the features of the backbone."""
+        x4, x8, x16, x32 = backbone
         features = self.context(x32.mean((2, 3)))[:, :, None, None]
         sides: list[Tensor] = []
         for k, x in enumerate((x32, x16, x8, x4)):

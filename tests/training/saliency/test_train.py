@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from salcompress.errors import DataError, SettingError
-from salcompress.saliency.network import SaliencyNet
-from salcompress.training.saliency.batches import Sources, saliency_batches
+from salcompress.saliency.network import SaliencyNet, SideOutputs
+from salcompress.training.saliency.batches import saliency_batches
 from salcompress.training.saliency.loss import saliency_loss
 from salcompress.training.saliency.train import (
     SaliencyData,
@@ -51,6 +51,22 @@ def test_a_perfect_output_costs_nothing():
     assert saliency_loss(output, mask) < 1e-6
 
 
+def test_an_error_at_a_boundary_costs_more():
+    """One stride-4 position is wrong, next to the edge of the object or far inside of it."""
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., 64:] = 1
+    right = torch.where(mask[..., ::4, ::4] > 0, 4.0, -4.0)
+
+    def cost(column):
+        wrong = right.clone()
+        wrong[..., 16, column] *= -1
+        return saliency_loss(SideOutputs(wrong, ()), mask) - saliency_loss(
+            SideOutputs(right, ()), mask
+        )
+
+    assert cost(16) > 1.5 * cost(28) > 0
+
+
 def test_a_short_training_learns(tmp_path):
     """From scratch, on a few drawn scenes: seconds are enough for the loss on scenes not seen to
     fall clearly.
@@ -62,7 +78,7 @@ def test_a_short_training_learns(tmp_path):
     assert (tmp_path / "s.all.ckpt").is_file()
 
     def error(net):
-        batch = next(saliency_batches([(1.0, Sources(pairs[16:], [], 0.0))], 9, 0, 16, 64))
+        batch = next(saliency_batches([(1.0, pairs[16:])], 9, 0, 16, 64))
         return saliency_loss(net(batch.image), batch.mask).item()
 
     assert error(model) < 0.95 * error(
@@ -82,7 +98,7 @@ def test_time_up_is_said_and_weights_are_written(tmp_path):
         data, schedule._replace(minutes=math.inf), tmp_path / "w.safetensors"
     )
     assert (tmp_path / "w.safetensors").stat().st_size < 2e6
-    with pytest.raises(SettingError, match="pre-training needs a COCO folder"):
+    with pytest.raises(SettingError, match="pre-training needs a folder of pairs"):
         train_saliency(data.pairs, data, schedule._replace(pretrain_steps=1), "all")
 
 
