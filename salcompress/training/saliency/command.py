@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         SettingError, DataError, OutputError: See
             :func:`~salcompress.training.saliency.train.train_saliency`.
     """
-    teacher = Teacher(load_external(*args.teacher)) if args.teacher else None
+    teacher = Teacher(load_external(*args.teacher), args.device) if args.teacher else None
     data = load_data(args.pairs, args.pretrain, teacher)
     schedule = SaliencySchedule(
         args.pretrain_steps if args.pretrain else 0,

@@ -19,12 +19,13 @@ class Teacher:
     Args:
         model: A Detectron2 model: ``backbone``, ``pixel_mean``, ``pixel_std`` and ``input_format``
             are used. Its backbone has features at strides 8, 16 and 32.
+        device: Where the images are.
 
     Raises:
         SettingError: The model has no such backbone.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, device: str = "cpu"):
         try:
             shapes = model.backbone.output_shape()
             by_stride = {shape.stride: (name, shape.channels) for name, shape in shapes.items()}
@@ -34,7 +35,7 @@ class Teacher:
                 "the teacher must be a Detectron2 model whose backbone has features at strides 8, "
                 f"16 and 32; {type(model).__name__} is not"
             ) from error
-        self.model = model.eval().to(memory_format=torch.channels_last)
+        self.model = model.eval().to(device).to(memory_format=torch.channels_last)
         self.fingerprint = digest(
             *(value.cpu().numpy().tobytes() for value in model.state_dict().values())
         )[:12]
