@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     teacher = Teacher(load_external(*args.teacher), args.device) if args.teacher else None
     data = load_data(args.pairs, args.pretrain, teacher)
     schedule = SaliencySchedule(
+        args.taught_steps if teacher else 0,
         args.pretrain_steps if args.pretrain else 0,
         args.steps,
         args.minutes,
@@ -71,8 +72,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "--teacher",
         type=_file_and_function,
         metavar="FILE:FUNCTION",
-        help="function of a Python file that returns a Detectron2 model; in pre-training the "
-        "network also learns to predict the features of its backbone",
+        help="function of a Python file that returns a Detectron2 model; before the rest of "
+        "pre-training the network also learns to predict the features of its backbone",
     )
 
 
@@ -85,13 +86,16 @@ def _file_and_function(text: str) -> tuple[str, str]:
 
 def _add_schedule_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pretrain-steps", type=int, default=12000, metavar="STEPS", help="default: 12000"
+        "--taught-steps", type=int, default=2300, metavar="STEPS", help="default: 2300"
+    )
+    parser.add_argument(
+        "--pretrain-steps", type=int, default=2500, metavar="STEPS", help="default: 2500"
     )
     parser.add_argument(
         "--steps",
         type=int,
-        default=600,
-        help="steps on the pairs, of each fold or of all (default: 600)",
+        default=250,
+        help="steps on the pairs, of each fold or of all (default: 250)",
     )
     parser.add_argument(
         "--minutes",

@@ -1,5 +1,8 @@
-"""Training of SaliencyNet: first on many pairs of an image and a mask, then on the wanted ones."""
+"""Training of SaliencyNet: on many pairs of an image and a mask, at first with a teacher, and then
+on the wanted ones.
+"""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +28,9 @@ from salcompress.training.saliency.teacher import Imitation, Teacher
 from salcompress.training.schedule import Cosine
 from salcompress.training.settings import TrainSettings
 
+_SMALL_SHARE = 0.7
+"""Of the steps of pre-training."""
+
 
 class SaliencyData(NamedTuple):
     """What training draws from, in memory."""
@@ -36,14 +42,18 @@ class SaliencyData(NamedTuple):
     held_out: list[SaliencyPair]
     """Pairs of the same source as ``general``, on which nothing is trained; may be empty."""
     teacher: Teacher | None = None
-    """Whose features the network learns to predict in pre-training."""
+    """Whose features the network learns to predict at first."""
 
 
 class SaliencySchedule(NamedTuple):
-    """How long each of the two parts of training takes, and on what machine."""
+    """How long each of the three parts of training takes, and on what machine."""
 
+    taught_steps: int
+    """Number of steps on the general pairs with a teacher; 0 without one. All folds share these and
+    the next steps, since they see no wanted pair.
+    """
     pretrain_steps: int
-    """Number of steps on the general pairs. All folds share them, since they see no wanted pair."""
+    """Number of steps on the general pairs alone, from the taught weights."""
     steps: int
     """Number of steps on the wanted pairs, from the pre-trained weights."""
     minutes: float
@@ -69,6 +79,15 @@ class _Part(NamedTuple):
     conditions: Mapping[str, str]
     """What its checkpoint depends on."""
     teacher: Teacher | None = None
+    small_share: float = 0.0
+    """Share of the steps, the first ones, whose samples have two thirds of the side: these are
+    quicker, and what they teach holds for large ones.
+    """
+
+    def side(self, step: int, full: int) -> int:
+        """Side of the samples of a step, a multiple of 32."""
+        small = max(32, full // 48 * 32)
+        return small if step < self.small_share * self.steps else full
 
 
 def load_data(pairs: Path, general: Path | None, teacher: Teacher | None = None) -> SaliencyData:
@@ -111,12 +130,16 @@ def pretrain_saliency(data: SaliencyData, schedule: SaliencySchedule) -> Salienc
             "pre-training needs a folder of pairs; give one, or 0 steps of pre-training"
         )
     sources = [(1.0, [shrink_pair(pair) for pair in data.general])]
-    conditions = _conditions_of_pretraining(data, schedule)
-    _train_part(
-        model,
-        _Part("pretrained", sources, schedule.pretrain_steps, 3e-3, conditions, data.teacher),
-        schedule,
+    conditions = _conditions_of_general(data, schedule)
+    if data.teacher:
+        steps = schedule.taught_steps
+        first = _Part("taught", sources, steps, 3e-3, conditions, data.teacher)
+        _train_part(model, first, schedule)
+        conditions = {**conditions, "taught_steps": str(steps)}
+    part = _Part(
+        "pretrained", sources, schedule.pretrain_steps, 2e-3, conditions, small_share=_SMALL_SHARE
     )
+    _train_part(model, part, schedule)
     return model.eval()
 
 
@@ -143,8 +166,9 @@ def train_saliency(
     sources = [(0.6, own), (0.4, general)] if general else [(1.0, own)]
     conditions = {
         "pairs": _content(pairs),
+        "taught_steps": str(schedule.taught_steps),
         "pretrain_steps": str(schedule.pretrain_steps),
-        **_conditions_of_pretraining(data, schedule),
+        **_conditions_of_general(data, schedule),
     }
     learning_rate = 5e-4 if schedule.pretrain_steps else 3e-3
     _train_part(model, _Part(name, sources, schedule.steps, learning_rate, conditions), schedule)
@@ -168,7 +192,7 @@ def train_on_all(data: SaliencyData, schedule: SaliencySchedule, out: Path) -> s
     )
 
 
-def _conditions_of_pretraining(data: SaliencyData, schedule: SaliencySchedule) -> dict[str, str]:
+def _conditions_of_general(data: SaliencyData, schedule: SaliencySchedule) -> dict[str, str]:
     return {
         "general pairs": _content(data.general),
         "teacher": data.teacher.fingerprint if data.teacher else "none",
@@ -232,7 +256,9 @@ def _train_part(model: SaliencyNet, part: _Part, schedule: SaliencySchedule) -> 
         return StepResult(loss + imitation, {"mae": error, "imitation": imitation})
 
     def batches(first: int, size: int = schedule.batch_size) -> Iterator[SaliencyBatch]:
-        return saliency_batches(part.sources, schedule.seed, first, size, schedule.side)
+        for step in itertools.count(first):
+            side = part.side(step, schedule.side)
+            yield next(saliency_batches(part.sources, schedule.seed, step, size, side))
 
     def loss_of(mixed_precision: bool) -> Tensor:
         loss, imitation, _ = losses_of(few, mixed_precision)

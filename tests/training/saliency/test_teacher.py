@@ -1,7 +1,5 @@
 """The teacher sees what Detectron2 would show it, and imitation reaches the network's backbone."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -9,38 +7,12 @@ from torch import nn
 from salcompress.errors import SettingError
 from salcompress.saliency.network import SaliencyNet
 from salcompress.training.saliency.teacher import Imitation, Teacher
-
-STRIDES = {"p3": 8, "p4": 16, "p5": 32}
-
-
-class _Backbone(nn.Module):
-    """Means of the input over squares of 8, 16 and 32 pixels."""
-
-    def output_shape(self):
-        return {
-            name: SimpleNamespace(stride=stride, channels=3)
-            for name, stride in reversed(STRIDES.items())
-        }
-
-    def forward(self, x):
-        return {name: nn.functional.avg_pool2d(x, k) for name, k in STRIDES.items()}
-
-
-class _Model(nn.Module):
-    """What of a Detectron2 model the teacher uses."""
-
-    input_format = "BGR"
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = _Backbone()
-        self.register_buffer("pixel_mean", torch.tensor([10.0, 20, 30]).view(3, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor([1.0, 2, 4]).view(3, 1, 1))
+from tests.training.saliency.means_model import MeansModel
 
 
 def test_the_teacher_sees_blue_first_and_grey_levels():
     image = torch.tensor([1.0, 0.5, 0.25]).view(1, 3, 1, 1).expand(1, 3, 64, 96)
-    features = Teacher(_Model())(image)
+    features = Teacher(MeansModel())(image)
     assert [tuple(x.shape) for x in features] == [(1, 3, 8, 12), (1, 3, 4, 6), (1, 3, 2, 3)]
     expected = torch.tensor([(63.75 - 10) / 1, (127.5 - 20) / 2, (255 - 30) / 4])
     for x in features:
@@ -49,7 +21,7 @@ def test_the_teacher_sees_blue_first_and_grey_levels():
 
 def test_imitation_teaches_the_backbone_alone():
     torch.manual_seed(0)
-    network, teacher = SaliencyNet(), Teacher(_Model())
+    network, teacher = SaliencyNet(), Teacher(MeansModel())
     image = torch.rand(4, 3, 64, 64)
     imitation = Imitation(network.widths[2:], teacher.channels)
     imitation(network.features(image), teacher(image)).backward()
@@ -72,7 +44,7 @@ def test_a_perfect_prediction_costs_nothing():
 
 
 def test_a_fingerprint_is_of_the_weights():
-    one, same, other = _Model(), _Model(), _Model()
+    one, same, other = MeansModel(), MeansModel(), MeansModel()
     other.pixel_mean += 1
     assert Teacher(one).fingerprint == Teacher(same).fingerprint != Teacher(other).fingerprint
 

@@ -6,16 +6,20 @@ import pytest
 import torch
 
 from salcompress.errors import DataError, SettingError
+from salcompress.models.weight_file import read_weight_file
 from salcompress.saliency.network import SaliencyNet, SideOutputs
 from salcompress.training.saliency.batches import saliency_batches
 from salcompress.training.saliency.loss import saliency_loss
+from salcompress.training.saliency.teacher import Teacher
 from salcompress.training.saliency.train import (
     SaliencyData,
     SaliencySchedule,
+    _Part,
     train_on_all,
     train_saliency,
 )
 from tests.training.saliency.drawn import drawn_pairs
+from tests.training.saliency.means_model import MeansModel
 
 
 def test_every_side_output_is_supervised():
@@ -72,7 +76,7 @@ def test_a_short_training_learns(tmp_path):
     fall clearly.
     """
     pairs = drawn_pairs(24)
-    schedule = SaliencySchedule(0, 60, math.inf, tmp_path / "s.ckpt", batch_size=4, side=64)
+    schedule = SaliencySchedule(0, 0, 60, math.inf, tmp_path / "s.ckpt", batch_size=4, side=64)
     untrained = SaliencyNet().eval()
     model = train_saliency(pairs[:16], SaliencyData([], [], []), schedule, "all")
     assert (tmp_path / "s.all.ckpt").is_file()
@@ -88,7 +92,7 @@ def test_a_short_training_learns(tmp_path):
 
 def test_time_up_is_said_and_weights_are_written(tmp_path):
     data = SaliencyData(drawn_pairs(2), [], [])
-    schedule = SaliencySchedule(0, 2, 0, tmp_path / "s.ckpt", batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 0, 2, 0, tmp_path / "s.ckpt", batch_size=2, side=32)
     with pytest.raises(
         SettingError,
         match="all: 0 of 2 steps done when the time of this run was up.*run the same command again",
@@ -105,7 +109,7 @@ def test_time_up_is_said_and_weights_are_written(tmp_path):
 def test_a_checkpoint_of_other_pairs_is_refused(tmp_path):
     """Weights that have seen held-out pairs would pass for others."""
     pairs, data = drawn_pairs(3), SaliencyData([], [], [])
-    schedule = SaliencySchedule(0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
     train_saliency(pairs[:2], data, schedule, "fold0")
     with pytest.raises(DataError, match="pairs [0-9a-f]{12} then, [0-9a-f]{12} now"):
         train_saliency(pairs[1:], data, schedule, "fold0")
@@ -113,3 +117,24 @@ def test_a_checkpoint_of_other_pairs_is_refused(tmp_path):
         train_saliency(pairs[:2], data, schedule._replace(side=64), "fold0")
     with pytest.raises(DataError, match="seed 1 then, 2 now"):
         train_saliency(pairs[:2], data, schedule._replace(seed=2), "fold0")
+
+
+def test_a_teacher_comes_first(tmp_path):
+    general = drawn_pairs(4, seed=42)
+    data = SaliencyData([], general[1:], general[:1], Teacher(MeansModel()))
+    schedule = SaliencySchedule(1, 4, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
+    train_saliency(drawn_pairs(2), data, schedule, "all")
+    assert [f"s.{part}.ckpt" for part in ("all", "pretrained", "taught")] == sorted(
+        path.name for path in tmp_path.iterdir()
+    )
+    taught, pretrained = (
+        read_weight_file(tmp_path / f"s.{part}.ckpt", "a training").tensors
+        for part in ("taught", "pretrained")
+    )
+    assert any("imitation" in name for name in taught)
+    assert not any("imitation" in name for name in pretrained)
+
+
+def test_samples_grow():
+    part = _Part("pretrained", [], 4, 1e-3, {}, small_share=0.7)
+    assert [part.side(step, 96) for step in range(4)] == [64, 64, 64, 96]
