@@ -89,13 +89,13 @@ def _add_schedule_options(parser: argparse.ArgumentParser) -> None:
         "--taught-steps", type=int, default=2300, metavar="STEPS", help="default: 2300"
     )
     parser.add_argument(
-        "--pretrain-steps", type=int, default=2500, metavar="STEPS", help="default: 2500"
+        "--pretrain-steps", type=int, default=2000, metavar="STEPS", help="default: 2000"
     )
     parser.add_argument(
         "--steps",
         type=int,
-        default=250,
-        help="steps on the pairs, of each fold or of all (default: 250)",
+        default=200,
+        help="steps on the pairs, of each fold or of all (default: 200)",
     )
     parser.add_argument(
         "--minutes",
