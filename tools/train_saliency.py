@@ -3,8 +3,8 @@
 
 Each run goes on from the checkpoints of the one before.
 
-tools/train_saliency.py --pairs saliency --backgrounds codec_train --coco coco_train_small \\
-    --resume saliency.ckpt --folds 5
+tools/train_saliency.py --pairs saliency --pretrain saliency_duts \\
+    --teacher mask_rcnn_nano.py:build_model --resume saliency.ckpt --folds 5
 """
 
 import argparse

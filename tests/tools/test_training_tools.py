@@ -59,7 +59,7 @@ def pairs(tmp_path, monkeypatch):
 def test_saliency_is_trained_scored_and_compared(pairs, capsys):
     train = ["--pairs", "pairs", "--steps", "1"]
     assert run_script("train_saliency.py", *train, "--out", "w.safetensors") == 0
-    assert "2 pairs, 0 COCO images, 0 backgrounds; w.safetensors: " in capsys.readouterr().out
+    assert "2 pairs after 0 general ones; w.safetensors: " in capsys.readouterr().out
     load_saliency_network("w.safetensors")
     assert run_script("train_saliency.py", *train, "--folds", "2", "--maps", "maps") == 0
     assert "| network (held out) | " in capsys.readouterr().out
@@ -70,6 +70,17 @@ def test_saliency_is_trained_scored_and_compared(pairs, capsys):
     assert on.startswith("| q=0.4 | strength 8 | ")
     bpp_off, bpp_on = (float(line.split("|")[3]) for line in (off, on))
     assert abs(bpp_on / bpp_off - 1) < 0.02
+
+
+def test_pre_training_is_shared_and_scored_on_what_it_held_out(pairs, capsys):
+    train = ["--pairs", "pairs", "--pretrain", "pairs", "--pretrain-steps", "1", "--steps", "1"]
+    assert run_script("train_saliency.py", *train, "--folds", "2") == 0
+    out = capsys.readouterr().out
+    assert "pre-trained: 1 held-out general pairs: F-beta " in out
+    assert "pre-trained: 2 pairs, none of them seen: F-beta " in out
+    assert out.count("training goes on from saliency.pretrained.ckpt, at step 1") == 2
+    assert run_script("train_saliency.py", *train, "--teacher", "teacher", "--folds", "2") == 2
+    assert "teacher is not FILE:FUNCTION" in capsys.readouterr().err
 
 
 def test_no_folds_is_a_fault_of_the_call(pairs, capsys):

@@ -62,59 +62,6 @@ def _to_square(
     return np.column_stack([scale @ to_window[:, :2], scale @ to_window[:, 2] + offset])
 
 
-def paste(
-    image: np.ndarray,
-    mask: np.ndarray,
-    objects: np.ndarray,
-    where: np.ndarray,
-    random: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut objects out of another image and paste them, turned and scaled, with a soft edge.
-
-    The width of the edge is random. Blending in several ways keeps a network from finding the seam:
-    Dwibedi, Misra and Hebert, "Cut, paste and learn", ICCV 2017.
-
-    Args:
-        image: The square image on which the objects are pasted, uint8 (S, S, 3).
-        mask: Its mask so far, uint8 0 or 1 (S, S).
-        objects: The image that holds the objects, uint8 (H, W, 3).
-        where: bool (H, W), true at the objects.
-        random: Source of randomness.
-
-    Returns:
-        The image and the mask with the objects on them.
-    """
-    side = image.shape[0]
-    matrix = _to_place(where, side, random)
-    pasted = cv2.warpAffine(
-        objects, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
-    shape = cv2.warpAffine(where.astype(np.float32), matrix, (side, side), flags=cv2.INTER_LINEAR)
-    inside = shape > 0.5
-    # half of the objects move towards the tone of the place, so that brightness alone does not tell
-    if random.random() < 0.5 and inside.any():
-        shift = image.mean((0, 1)) - pasted[inside].mean(0)
-        pasted = np.clip(pasted + random.uniform(0, 0.6) * shift, 0, 255)
-    soft = cv2.GaussianBlur(shape, (0, 0), random.uniform(0.4, 2.0))[:, :, None]
-    blended = (image * (1 - soft) + pasted * soft).astype(np.uint8)
-    return blended, np.maximum(mask, inside.astype(np.uint8))
-
-
-def _to_place(where: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
-    """Affine map (2, 3) that puts objects at a random place of a square, at a random size."""
-    rows, columns = np.nonzero(where)
-    centre = np.array([columns.min() + columns.max(), rows.min() + rows.max()]) / 2
-    extent = max(np.ptp(columns), np.ptp(rows)) + 1
-    scale = side * random.uniform(0.3, 0.8) / extent
-    turn, squeeze = np.deg2rad(random.normal(0, 15)), np.exp(random.normal(0, 0.12))
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    linear = scale * rotation @ np.diag([squeeze, 1 / squeeze])
-    if random.random() < 0.5:
-        linear = linear @ np.diag([-1, 1])
-    place = side * np.clip(random.normal(0.5, 0.17, 2), 0.12, 0.88)
-    return np.column_stack([linear, place - linear @ centre])
-
-
 def recolour(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Change light and colours; at times make it grey, blurred, noisy or a poor JPEG.
 

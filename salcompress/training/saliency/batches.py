@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salcompress.training.saliency.augmentation import crop, paste, recolour
+from salcompress.training.saliency.augmentation import crop, recolour
 from salcompress.training.saliency.pairs import SaliencyPair
 
 
@@ -20,23 +20,17 @@ class SaliencyBatch(NamedTuple):
     """(N, 1, S, S), 0 or 1."""
 
 
-class Sources(NamedTuple):
-    """What training samples are made of."""
-
-    pairs: Sequence[SaliencyPair]
-    backgrounds: Sequence[np.ndarray]
-    """Images on which objects are pasted, uint8 (H, W, 3)."""
-    pasted_share: float
-    """Share of the samples that are objects of pairs, pasted on a background."""
-
-
 def saliency_batches(
-    sources: Sequence[tuple[float, Sources]], seed: int, step: int, batch_size: int, side: int
+    sources: Sequence[tuple[float, Sequence[SaliencyPair]]],
+    seed: int,
+    step: int,
+    batch_size: int,
+    side: int,
 ) -> Iterator[SaliencyBatch]:
     """Draw endless batches, the same ones for the same arguments.
 
     Args:
-        sources: Sources, each with the share of the samples that it gives.
+        sources: Pairs, each list with the share of the samples that it gives.
         seed: Seed of all batches.
         step: Number of the first batch.
         batch_size: Number of samples in a batch.
@@ -54,16 +48,9 @@ def saliency_batches(
 
 
 def _sample(
-    source: Sources, side: int, random: np.random.Generator
+    pairs: Sequence[SaliencyPair], side: int, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """An image, uint8 (S, S, 3), and its mask, uint8 (S, S)."""
-    if source.backgrounds and random.random() < source.pasted_share:
-        background = source.backgrounds[int(random.integers(len(source.backgrounds)))]
-        image, mask = crop(background, np.zeros(background.shape[:2], bool), side, 0.6, random)
-        for _ in range(1 if random.random() < 0.6 else random.integers(2, 4)):
-            pair = source.pairs[int(random.integers(len(source.pairs)))]
-            image, mask = paste(image, mask, pair.image, pair.mask, random)
-    else:
-        pair = source.pairs[int(random.integers(len(source.pairs)))]
-        image, mask = crop(pair.image, pair.mask, side, 0.65, random)
+    pair = pairs[int(random.integers(len(pairs)))]
+    image, mask = crop(pair.image, pair.mask, side, 0.65, random)
     return recolour(image, random), mask

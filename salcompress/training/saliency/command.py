@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
+from salcompress.detectors.external import load_external
 from salcompress.training.saliency.folds import score_by_folds
+from salcompress.training.saliency.teacher import Teacher
 from salcompress.training.saliency.train import SaliencySchedule, load_data, train_on_all
 
 
@@ -35,9 +37,11 @@ def run(args: argparse.Namespace) -> None:
         SettingError, DataError, OutputError: See
             :func:`~salcompress.training.saliency.train.train_saliency`.
     """
-    data = load_data(args.pairs, args.coco, args.backgrounds)
+    teacher = Teacher(load_external(*args.teacher), args.device) if args.teacher else None
+    data = load_data(args.pairs, args.pretrain, teacher)
     schedule = SaliencySchedule(
-        args.pretrain_steps if args.coco else 0,
+        args.taught_steps if teacher else 0,
+        args.pretrain_steps if args.pretrain else 0,
         args.steps,
         args.minutes,
         args.resume,
@@ -58,30 +62,40 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         help="folder of images/ and masks/; an image and its mask have one name",
     )
     parser.add_argument(
-        "--backgrounds",
-        type=Path,
-        nargs="*",
-        default=[],
-        metavar="PATH",
-        help="photographs, and folders of them, on which objects are pasted",
-    )
-    parser.add_argument(
-        "--coco",
+        "--pretrain",
         type=Path,
         metavar="FOLDER",
-        help="folder of images/ and instances.json, for pre-training",
+        help="folder like that of --pairs with many pairs, for pre-training; each tenth in the "
+        "order of names is held out",
     )
+    parser.add_argument(
+        "--teacher",
+        type=_file_and_function,
+        metavar="FILE:FUNCTION",
+        help="function of a Python file that returns a Detectron2 model; before the rest of "
+        "pre-training the network also learns to predict the features of its backbone",
+    )
+
+
+def _file_and_function(text: str) -> tuple[str, str]:
+    path, _, function = text.rpartition(":")
+    if not path:
+        raise argparse.ArgumentTypeError(f"{text} is not FILE:FUNCTION")
+    return path, function
 
 
 def _add_schedule_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pretrain-steps", type=int, default=2400, metavar="STEPS", help="default: 2400"
+        "--taught-steps", type=int, default=2300, metavar="STEPS", help="default: 2300"
+    )
+    parser.add_argument(
+        "--pretrain-steps", type=int, default=2000, metavar="STEPS", help="default: 2000"
     )
     parser.add_argument(
         "--steps",
         type=int,
-        default=900,
-        help="steps on the pairs, of each fold or of all (default: 900)",
+        default=200,
+        help="steps on the pairs, of each fold or of all (default: 200)",
     )
     parser.add_argument(
         "--minutes",

@@ -12,7 +12,12 @@ from salcompress.reporting.tables import markdown_table
 from salcompress.saliency.functions import classical_saliency, encode_map, run_network
 from salcompress.saliency.network import SaliencyNet
 from salcompress.training.saliency.pairs import SaliencyPair
-from salcompress.training.saliency.train import SaliencyData, SaliencySchedule, train_saliency
+from salcompress.training.saliency.train import (
+    SaliencyData,
+    SaliencySchedule,
+    pretrain_saliency,
+    train_saliency,
+)
 
 
 def centre_prior(height: int, width: int) -> np.ndarray:
@@ -40,7 +45,7 @@ def score_maps(
 def score_by_folds(
     data: SaliencyData, schedule: SaliencySchedule, folds: int, maps: Path | None = None
 ) -> str:
-    """Train and score fold by fold.
+    """Train and score fold by fold, and print the scores of the pre-trained network first.
 
     Args:
         data: What training draws from.
@@ -60,7 +65,24 @@ def score_by_folds(
     def train_on(pairs: list[SaliencyPair], name: str) -> SaliencyNet:
         return train_saliency(pairs, data, schedule, name)
 
+    _check_folds(data.pairs, folds)
+    if schedule.pretrain_steps:
+        model = pretrain_saliency(data, schedule)
+        _print_scores(model, data.held_out, "held-out general pairs")
+        _print_scores(model, data.pairs, "pairs, none of them seen")
     return scores_table(evaluate_folds(data.pairs, folds, train_on, maps))
+
+
+def _check_folds(pairs: Sequence[SaliencyPair], folds: int) -> None:
+    if not 2 <= folds <= len(pairs):
+        raise SettingError(
+            f"folds must be from 2 to the number of pairs, {len(pairs)}; got {folds}"
+        )
+
+
+def _print_scores(model: SaliencyNet, pairs: Sequence[SaliencyPair], what: str) -> None:
+    scores = mean_scores(score_maps(pairs, lambda image: run_network(model, image)))
+    print(f"pre-trained: {len(pairs)} {what}: {_line(scores)}", flush=True)
 
 
 def evaluate_folds(
@@ -85,10 +107,7 @@ def evaluate_folds(
     Raises:
         SettingError: There are fewer than two folds, or fewer pairs than folds.
     """
-    if not 2 <= folds <= len(pairs):
-        raise SettingError(
-            f"folds must be from 2 to the number of pairs, {len(pairs)}; got {folds}"
-        )
+    _check_folds(pairs, folds)
     ordered = sorted(pairs, key=lambda pair: pair.name)
     scores: list[SaliencyScores] = []
     for k in range(folds):

@@ -1,18 +1,19 @@
 """Images with masks of their salient objects, read from files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from salcompress.data.coco import load_dataset
 from salcompress.errors import DataError, SettingError
 from salcompress.image import IMAGE_ENDINGS, read_image
 
-_KEPT_SIDE = 288
-"""Pictures are kept in memory with at most this long side; crops have about 200 pixels."""
+_KEPT_SIDE = 320
+"""Pictures are kept in memory with at most this long side; samples have about 224 pixels."""
+_HELD_OUT = 10
+"""One pair of so many is held out."""
 
 
 class SaliencyPair(NamedTuple):
@@ -92,39 +93,14 @@ def _read_pair(name: str, image_path: Path, mask_path: Path) -> SaliencyPair:
     return SaliencyPair(name, image, mask)
 
 
-def load_coco_pairs(folder: Path | str, least_share: float = 0.02) -> list[SaliencyPair]:
-    """Read the images of a COCO data set, with the union of the larger objects as their mask.
+def split_pairs(pairs: Sequence[SaliencyPair]) -> tuple[list[SaliencyPair], list[SaliencyPair]]:
+    """Hold out each tenth pair in the order of names, before any training.
 
-    Images without a larger object that has a mask are left out.
-
-    Args:
-        folder: A folder that holds ``images`` and ``instances.json``.
-        least_share: Share of the image that an object must cover to count.
-
-    Raises:
-        SettingError, DataError: See :func:`salcompress.data.coco.load_dataset`.
+    Returns:
+        The pairs to train on, and those held out.
     """
-    dataset = load_dataset(Path(folder) / "images", Path(folder) / "instances.json")
-    pairs = []
-    for entry in dataset.images:
-        mask = np.zeros((entry.height, entry.width), bool)
-        for annotation in dataset.coco.imgToAnns[entry.image_id]:
-            large = annotation["area"] >= least_share * mask.size
-            if large and not annotation["iscrowd"] and "segmentation" in annotation:
-                mask |= dataset.coco.annToMask(annotation).astype(bool)
-        if mask.any():
-            pairs.append(SaliencyPair(entry.file_name, read_image(entry.path), mask))
-    return pairs
-
-
-def shrink_image(image: np.ndarray) -> np.ndarray:
-    """Shrink an image to at most the long side that training keeps in memory."""
-    scale = _KEPT_SIDE / max(image.shape[:2])
-    return (
-        image
-        if scale >= 1
-        else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    )
+    ordered = sorted(pairs, key=lambda pair: pair.name)
+    return [pair for k, pair in enumerate(ordered) if k % _HELD_OUT], ordered[::_HELD_OUT]
 
 
 def shrink_pair(pair: SaliencyPair) -> SaliencyPair:
@@ -132,7 +108,10 @@ def shrink_pair(pair: SaliencyPair) -> SaliencyPair:
 
     This is for training alone. Scores are taken at the original size.
     """
-    image = shrink_image(pair.image)
+    scale = _KEPT_SIDE / max(pair.mask.shape)
+    if scale >= 1:
+        return pair
+    image = cv2.resize(pair.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     covered = cv2.resize(
         pair.mask.astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_AREA
     )

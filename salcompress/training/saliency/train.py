@@ -1,54 +1,61 @@
-"""Training of SaliencyNet: first on COCO, then on pairs of an image and a mask."""
+"""Training of SaliencyNet: on many pairs of an image and a mask, at first with a teacher, and then
+on the wanted ones.
+"""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.errors import SettingError
 from salcompress.files import digest, write_atomically
-from salcompress.image import read_image
 from salcompress.saliency.network import SaliencyNet, SideOutputs, save_saliency_network
 from salcompress.training.loop import StepResult, train
-from salcompress.training.photograph_files import find_images
 from salcompress.training.precision import bfloat16_is_faster
-from salcompress.training.saliency.batches import SaliencyBatch, Sources, saliency_batches
+from salcompress.training.saliency.batches import SaliencyBatch, saliency_batches
 from salcompress.training.saliency.loss import saliency_loss
 from salcompress.training.saliency.pairs import (
     SaliencyPair,
-    load_coco_pairs,
     load_pairs,
-    shrink_image,
     shrink_pair,
+    split_pairs,
 )
+from salcompress.training.saliency.teacher import Imitation, Teacher
 from salcompress.training.schedule import Cosine
 from salcompress.training.settings import TrainSettings
+
+_SMALL_SHARE = 0.7
+"""Of the steps of pre-training."""
 
 
 class SaliencyData(NamedTuple):
     """What training draws from, in memory."""
 
     pairs: list[SaliencyPair]
-    """The pairs as they are on disk."""
-    coco: list[SaliencyPair]
-    """Images of COCO with the union of their larger objects; may be empty."""
-    backgrounds: list[np.ndarray]
-    """Photographs on which objects are pasted, uint8 (H, W, 3); may be empty."""
+    """The wanted pairs as they are on disk."""
+    general: list[SaliencyPair]
+    """Pairs for pre-training; may be empty."""
+    held_out: list[SaliencyPair]
+    """Pairs of the same source as ``general``, on which nothing is trained; may be empty."""
+    teacher: Teacher | None = None
+    """Whose features the network learns to predict at first."""
 
 
 class SaliencySchedule(NamedTuple):
-    """How long each of the two parts of training takes, and on what machine."""
+    """How long each of the three parts of training takes, and on what machine."""
 
-    pretrain_steps: int
-    """Number of steps on COCO and on its objects pasted. All folds share them, since they see no
-    pair.
+    taught_steps: int
+    """Number of steps on the general pairs with a teacher; 0 without one. All folds share these and
+    the next steps, since they see no wanted pair.
     """
+    pretrain_steps: int
+    """Number of steps on the general pairs alone, from the taught weights."""
     steps: int
-    """Number of steps on the pairs, from the pre-trained weights."""
+    """Number of steps on the wanted pairs, from the pre-trained weights."""
     minutes: float
     """Each part takes at most this much wall time in one run."""
     checkpoint: Path
@@ -56,7 +63,7 @@ class SaliencySchedule(NamedTuple):
     device: str = "cpu"
     batch_size: int = 8
     side: int = 192
-    """Side of the square samples in pixels."""
+    """Side of the square samples in pixels, a multiple of 32."""
     seed: int = 1
 
 
@@ -65,45 +72,85 @@ class _Part(NamedTuple):
 
     name: str
     """It names the checkpoint."""
-    sources: list[tuple[float, Sources]]
-    """Sources, each with its share of the samples."""
+    sources: list[tuple[float, list[SaliencyPair]]]
+    """Pairs, each list with its share of the samples."""
     steps: int
     learning_rate: float
     conditions: Mapping[str, str]
     """What its checkpoint depends on."""
+    teacher: Teacher | None = None
+    small_share: float = 0.0
+    """Share of the steps, the first ones, whose samples have two thirds of the side: these are
+    quicker, and what they teach holds for large ones.
+    """
+
+    def side(self, step: int, full: int) -> int:
+        """Side of the samples of a step, a multiple of 32."""
+        small = max(32, full // 48 * 32)
+        return small if step < self.small_share * self.steps else full
 
 
-def load_data(pairs: Path, coco: Path | None, backgrounds: Sequence[Path]) -> SaliencyData:
+def load_data(pairs: Path, general: Path | None, teacher: Teacher | None = None) -> SaliencyData:
     """Read everything into memory.
 
     Args:
-        pairs: Folder of :func:`~salcompress.training.saliency.pairs.load_pairs`.
-        coco: Folder of :func:`~salcompress.training.saliency.pairs.load_coco_pairs`; None trains
-            without COCO.
-        backgrounds: Image files and folders of them; without any, nothing is pasted.
+        pairs: Folder of the wanted pairs, as of
+            :func:`~salcompress.training.saliency.pairs.load_pairs`.
+        general: Such a folder for pre-training; None trains without. A tenth of it is held out.
+        teacher: For pre-training.
 
     Raises:
         SettingError, DataError: A folder or file is missing, lacks its companion, or is damaged.
             The message names it.
     """
-    return SaliencyData(
-        load_pairs(pairs),
-        load_coco_pairs(coco) if coco else [],
-        [shrink_image(read_image(path)) for path in find_images(backgrounds)],
+    many, held_out = split_pairs(load_pairs(general)) if general else ([], [])
+    return SaliencyData(load_pairs(pairs), many, held_out, teacher)
+
+
+def pretrain_saliency(data: SaliencyData, schedule: SaliencySchedule) -> SaliencyNet:
+    """Train on the general pairs alone. This happens once: a finished checkpoint is taken as it is.
+
+    Args:
+        data: The wanted pairs are not looked at.
+        schedule: How long to train.
+
+    Returns:
+        The trained network, in evaluation mode; a random one where there are 0 steps.
+
+    Raises:
+        SettingError: Time was up before the end, or there is nothing to pre-train on.
+        DataError: The checkpoint was trained under other conditions.
+    """
+    torch.manual_seed(schedule.seed)
+    model = SaliencyNet().to(schedule.device).to(memory_format=torch.channels_last)
+    if not schedule.pretrain_steps:
+        return model.eval()
+    if not data.general:
+        raise SettingError(
+            "pre-training needs a folder of pairs; give one, or 0 steps of pre-training"
+        )
+    sources = [(1.0, [shrink_pair(pair) for pair in data.general])]
+    conditions = _conditions_of_general(data, schedule)
+    if data.teacher:
+        steps = schedule.taught_steps
+        first = _Part("taught", sources, steps, 3e-3, conditions, data.teacher)
+        _train_part(model, first, schedule)
+        conditions = {**conditions, "taught_steps": str(steps)}
+    part = _Part(
+        "pretrained", sources, schedule.pretrain_steps, 2e-3, conditions, small_share=_SMALL_SHARE
     )
+    _train_part(model, part, schedule)
+    return model.eval()
 
 
 def train_saliency(
     pairs: Sequence[SaliencyPair], data: SaliencyData, schedule: SaliencySchedule, name: str
 ) -> SaliencyNet:
-    """Pre-train on COCO, then train on the pairs.
-
-    Pre-training happens once: a finished checkpoint of it is taken as it is.
+    """Pre-train on the general pairs, then train on these.
 
     Args:
-        pairs: The only pairs that are seen, also as cut and pasted objects. ``data.pairs`` are not
-            looked at.
-        data: COCO and the backgrounds.
+        pairs: The only wanted pairs that are seen. ``data.pairs`` are not looked at.
+        data: The general pairs, which also are 40 % of the samples of the second part.
         schedule: How long to train.
         name: Name of the second part's checkpoint, such as ``fold0`` or ``all``.
 
@@ -111,34 +158,25 @@ def train_saliency(
         The trained network, in evaluation mode.
 
     Raises:
-        SettingError: Time was up before the end of a part, or there is nothing to pre-train on.
-        DataError: A checkpoint was trained under other conditions.
+        SettingError, DataError: See :func:`pretrain_saliency`.
     """
-    torch.manual_seed(schedule.seed)
-    model = SaliencyNet().to(schedule.device).to(memory_format=torch.channels_last)
+    model = pretrain_saliency(data, schedule)
+    own = [shrink_pair(pair) for pair in pairs]
+    general = [shrink_pair(pair) for pair in data.general]
+    sources = [(0.6, own), (0.4, general)] if general else [(1.0, own)]
     conditions = {
-        "coco and backgrounds": _content(data.coco, data.backgrounds),
-        "batch": str(schedule.batch_size),
-        "side": str(schedule.side),
+        "pairs": _content(pairs),
+        "taught_steps": str(schedule.taught_steps),
         "pretrain_steps": str(schedule.pretrain_steps),
+        **_conditions_of_general(data, schedule),
     }
-    from_coco = Sources([shrink_pair(pair) for pair in data.coco], data.backgrounds, 0.4)
-    if schedule.pretrain_steps:
-        if not data.coco:
-            raise SettingError(
-                "pre-training needs a COCO folder; give one, or 0 steps of pre-training"
-            )
-        first = _Part("pretrained", [(1.0, from_coco)], schedule.pretrain_steps, 3e-3, conditions)
-        _train_part(model, first, schedule)
-    own = Sources([shrink_pair(pair) for pair in pairs], data.backgrounds, 0.3)
-    sources = [(0.8, own), (0.2, from_coco)] if data.coco else [(1.0, own)]
-    conditions = {"pairs": _content(pairs, []), **conditions}
-    _train_part(model, _Part(name, sources, schedule.steps, 1.5e-3, conditions), schedule)
+    learning_rate = 5e-4 if schedule.pretrain_steps else 3e-3
+    _train_part(model, _Part(name, sources, schedule.steps, learning_rate, conditions), schedule)
     return model.eval()
 
 
 def train_on_all(data: SaliencyData, schedule: SaliencySchedule, out: Path) -> str:
-    """Train on all pairs and write the weights file.
+    """Train on all wanted pairs and write the weights file.
 
     Returns:
         A line that says what was written.
@@ -149,56 +187,89 @@ def train_on_all(data: SaliencyData, schedule: SaliencySchedule, out: Path) -> s
     """
     write_atomically(out, save_saliency_network(train_saliency(data.pairs, data, schedule, "all")))
     return (
-        f"{len(data.pairs)} pairs, {len(data.coco)} COCO images, {len(data.backgrounds)} "
-        f"backgrounds; {out}: {out.stat().st_size / 1e6:.2f} MB"
+        f"{len(data.pairs)} pairs after {len(data.general)} general ones; "
+        f"{out}: {out.stat().st_size / 1e6:.2f} MB"
     )
 
 
-def _content(pairs: Sequence[SaliencyPair], images: Sequence[np.ndarray]) -> str:
-    """Digest of pairs and of images, in their order."""
+def _conditions_of_general(data: SaliencyData, schedule: SaliencySchedule) -> dict[str, str]:
+    return {
+        "general pairs": _content(data.general),
+        "teacher": data.teacher.fingerprint if data.teacher else "none",
+        "batch": str(schedule.batch_size),
+        "side": str(schedule.side),
+    }
+
+
+def _content(pairs: Sequence[SaliencyPair]) -> str:
+    """Digest of pairs, in their order."""
     return digest(
-        *(digest(pair.name, pair.image.tobytes(), pair.mask.tobytes()) for pair in pairs),
-        *(digest(image.tobytes()) for image in images),
+        *(digest(pair.name, pair.image.tobytes(), pair.mask.tobytes()) for pair in pairs)
     )[:12]
+
+
+class _Learner(nn.Module):
+    """The network, and what predicts the teacher's features from its own."""
+
+    def __init__(self, network: SaliencyNet, teacher: Teacher | None):
+        super().__init__()
+        self.network = network
+        self.imitation = Imitation(network.widths[2:], teacher.channels) if teacher else None
 
 
 def _train_part(model: SaliencyNet, part: _Part, schedule: SaliencySchedule) -> None:
     """Train one part to its end, and give the model its averaged weights."""
-    checkpoint = schedule.checkpoint
+    checkpoint, teacher = schedule.checkpoint, part.teacher
+    learner = _Learner(model, teacher).to(schedule.device)
     settings = TrainSettings(
         Cosine(part.steps),
         schedule.minutes,
         checkpoint.with_suffix(f".{part.name}{checkpoint.suffix}"),
         part.learning_rate,
         average_decay=0.995,
-        weight_decay=1e-2,
-        save_every=200,
+        weight_decay=2e-2,
+        save_every=500,
         log_every=50,
         identity=f"saliency network, {part.name}",
         conditions=part.conditions,
         seed=schedule.seed,
     )
 
-    def output_of(batch: SaliencyBatch, mixed_precision: bool) -> tuple[SideOutputs, Tensor]:
+    def losses_of(
+        batch: SaliencyBatch, mixed_precision: bool
+    ) -> tuple[Tensor, Tensor, SideOutputs]:
+        """The loss of the maps, that of the imitation, and the maps."""
         image, mask = (x.to(schedule.device) for x in batch)
+        image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=mixed_precision):
-            return model(image), mask
+            features = model.features(image)
+            output = model.side_outputs(features)
+            imitation = torch.zeros((), device=image.device)
+            if learner.imitation is not None and teacher is not None:
+                imitation = learner.imitation(features, teacher(image))
+        return saliency_loss(output, mask), imitation, output
 
     def compute(batch: SaliencyBatch) -> StepResult:
-        output, mask = output_of(batch, mixed_precision)
-        wanted = F.interpolate(mask, output.fused.shape[2:], mode="area")
-        error = (output.fused.detach().float().sigmoid() - wanted).abs().mean()
-        return StepResult(saliency_loss(output, mask), {"mae": error})
+        loss, imitation, output = losses_of(batch, mixed_precision)
+        wanted = F.interpolate(batch.mask, output.fused.shape[2:], mode="area")
+        error = (output.fused.detach().float().sigmoid() - wanted.to(schedule.device)).abs().mean()
+        return StepResult(loss + imitation, {"mae": error, "imitation": imitation})
 
     def batches(first: int, size: int = schedule.batch_size) -> Iterator[SaliencyBatch]:
-        return saliency_batches(part.sources, schedule.seed, first, size, schedule.side)
+        for step in itertools.count(first):
+            side = part.side(step, schedule.side)
+            yield next(saliency_batches(part.sources, schedule.seed, step, size, side))
+
+    def loss_of(mixed_precision: bool) -> Tensor:
+        loss, imitation, _ = losses_of(few, mixed_precision)
+        return loss + imitation
 
     few = next(batches(0, min(schedule.batch_size, 2)))
-    mixed_precision = bfloat16_is_faster(model, lambda mixed: saliency_loss(*output_of(few, mixed)))
-    result = train(model, compute, batches, settings)
+    mixed_precision = bfloat16_is_faster(learner, loss_of)
+    result = train(learner, compute, batches, settings)
     if not result.is_over:
         raise SettingError(
             f"{part.name}: {result.step} of {part.steps} steps done when the time of this run was "
             "up; the checkpoint is kept: run the same command again to go on"
         )
-    model.load_state_dict(result.weights)
+    learner.load_state_dict(result.weights)

@@ -412,14 +412,14 @@ def test_the_networks_name_is_its_weights(picture):
 
 
 def test_the_golden_pictures_stream_is_what_it_was(codec):
-    """Made before a single image was a batch of one. Another CPU may round the analysis otherwise,
-    and then some symbols differ; there the stream is nearly as long, and its picture nearly the
-    same.
+    """Made when the saliency network that steers it was trained on DUTS. Another CPU may round the
+    analysis otherwise, and then some symbols differ; there the stream is nearly as long, and its
+    picture nearly the same.
     """
     image = read_image(GOLDEN / "picture.png")
     stream = codec.encode(image)
-    if hashlib.sha256(stream).hexdigest()[:16] != "6c23285ba4b424b3":
-        assert abs(len(stream) - 1540) <= 16
+    if hashlib.sha256(stream).hexdigest()[:16] != "cf5ad516fdb28bb8":
+        assert abs(len(stream) - 1516) <= 16
         assert psnr(image, codec.decode(stream)) > 28
 
 

@@ -3,18 +3,15 @@
 import numpy as np
 import pytest
 
-from salcompress.data.scenes import make_scene
 from salcompress.errors import DataError, SettingError
 from salcompress.image import decode_image, encode_image
 from salcompress.training.saliency.pairs import (
     SaliencyPair,
-    load_coco_pairs,
     load_pairs,
     shrink_pair,
+    split_pairs,
 )
-from salcompress.training.saliency.train import (
-    load_data,
-)
+from salcompress.training.saliency.train import load_data
 from tests.training.saliency.drawn import drawn_pairs
 
 
@@ -64,8 +61,8 @@ def test_damaged_and_absent_folders(folder, tmp_path):
         SettingError, match="nowhere.images holds no images; pairs are FOLDER/images"
     ):
         load_pairs(tmp_path / "nowhere")
-    with pytest.raises(SettingError, match="images folder .*nowhere.images does not exist"):
-        load_data(folder, tmp_path / "nowhere", [])
+    with pytest.raises(SettingError, match="nowhere.images holds no images"):
+        load_data(folder, tmp_path / "nowhere")
     (folder / "masks" / "001.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="masks/001.png: not an image"):
         load_pairs(folder)
@@ -88,13 +85,12 @@ def test_a_tiny_object_does_not_vanish_when_pairs_are_shrunk():
     assert shrink_pair(SaliencyPair("a", np.zeros((900, 1200, 3), np.uint8), mask)).mask.any()
 
 
-def test_coco_pairs_are_unions_of_larger_objects(scenes):
-    every, large = load_coco_pairs(scenes.parent, 0.0), load_coco_pairs(scenes.parent, 0.05)
-    drawn = make_scene(21, 0)
-    assert 0 < len(large) <= len(every) == 6
-    # polygons may differ from the drawn mask along its edge
-    assert (every[0].mask ^ np.any([found.mask for found in drawn.objects], 0)).mean() < 0.02
-    assert sum(pair.mask.mean() for pair in large) < sum(pair.mask.mean() for pair in every)
+def test_a_tenth_is_held_out_by_name_alone():
+    pairs = drawn_pairs(21)
+    for order in (pairs, pairs[::-1]):
+        train, held_out = split_pairs(order)
+        assert [pair.name for pair in held_out] == ["000", "010", "020"]
+        assert len(train) == 18 and not {p.name for p in train} & {p.name for p in held_out}
 
 
 @pytest.mark.parametrize("part", ["images", "masks"])

@@ -6,16 +6,20 @@ import pytest
 import torch
 
 from salcompress.errors import DataError, SettingError
-from salcompress.saliency.network import SaliencyNet
-from salcompress.training.saliency.batches import Sources, saliency_batches
+from salcompress.models.weight_file import read_weight_file
+from salcompress.saliency.network import SaliencyNet, SideOutputs
+from salcompress.training.saliency.batches import saliency_batches
 from salcompress.training.saliency.loss import saliency_loss
+from salcompress.training.saliency.teacher import Teacher
 from salcompress.training.saliency.train import (
     SaliencyData,
     SaliencySchedule,
+    _Part,
     train_on_all,
     train_saliency,
 )
 from tests.training.saliency.drawn import drawn_pairs
+from tests.training.saliency.means_model import MeansModel
 
 
 def test_every_side_output_is_supervised():
@@ -51,18 +55,34 @@ def test_a_perfect_output_costs_nothing():
     assert saliency_loss(output, mask) < 1e-6
 
 
+def test_an_error_at_a_boundary_costs_more():
+    """One stride-4 position is wrong, next to the edge of the object or far inside of it."""
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., 64:] = 1
+    right = torch.where(mask[..., ::4, ::4] > 0, 4.0, -4.0)
+
+    def cost(column):
+        wrong = right.clone()
+        wrong[..., 16, column] *= -1
+        return saliency_loss(SideOutputs(wrong, ()), mask) - saliency_loss(
+            SideOutputs(right, ()), mask
+        )
+
+    assert cost(16) > 1.5 * cost(28) > 0
+
+
 def test_a_short_training_learns(tmp_path):
     """From scratch, on a few drawn scenes: seconds are enough for the loss on scenes not seen to
     fall clearly.
     """
     pairs = drawn_pairs(24)
-    schedule = SaliencySchedule(0, 60, math.inf, tmp_path / "s.ckpt", batch_size=4, side=64)
+    schedule = SaliencySchedule(0, 0, 60, math.inf, tmp_path / "s.ckpt", batch_size=4, side=64)
     untrained = SaliencyNet().eval()
     model = train_saliency(pairs[:16], SaliencyData([], [], []), schedule, "all")
     assert (tmp_path / "s.all.ckpt").is_file()
 
     def error(net):
-        batch = next(saliency_batches([(1.0, Sources(pairs[16:], [], 0.0))], 9, 0, 16, 64))
+        batch = next(saliency_batches([(1.0, pairs[16:])], 9, 0, 16, 64))
         return saliency_loss(net(batch.image), batch.mask).item()
 
     assert error(model) < 0.95 * error(
@@ -72,7 +92,7 @@ def test_a_short_training_learns(tmp_path):
 
 def test_time_up_is_said_and_weights_are_written(tmp_path):
     data = SaliencyData(drawn_pairs(2), [], [])
-    schedule = SaliencySchedule(0, 2, 0, tmp_path / "s.ckpt", batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 0, 2, 0, tmp_path / "s.ckpt", batch_size=2, side=32)
     with pytest.raises(
         SettingError,
         match="all: 0 of 2 steps done when the time of this run was up.*run the same command again",
@@ -82,14 +102,14 @@ def test_time_up_is_said_and_weights_are_written(tmp_path):
         data, schedule._replace(minutes=math.inf), tmp_path / "w.safetensors"
     )
     assert (tmp_path / "w.safetensors").stat().st_size < 2e6
-    with pytest.raises(SettingError, match="pre-training needs a COCO folder"):
+    with pytest.raises(SettingError, match="pre-training needs a folder of pairs"):
         train_saliency(data.pairs, data, schedule._replace(pretrain_steps=1), "all")
 
 
 def test_a_checkpoint_of_other_pairs_is_refused(tmp_path):
     """Weights that have seen held-out pairs would pass for others."""
     pairs, data = drawn_pairs(3), SaliencyData([], [], [])
-    schedule = SaliencySchedule(0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
     train_saliency(pairs[:2], data, schedule, "fold0")
     with pytest.raises(DataError, match="pairs [0-9a-f]{12} then, [0-9a-f]{12} now"):
         train_saliency(pairs[1:], data, schedule, "fold0")
@@ -97,3 +117,24 @@ def test_a_checkpoint_of_other_pairs_is_refused(tmp_path):
         train_saliency(pairs[:2], data, schedule._replace(side=64), "fold0")
     with pytest.raises(DataError, match="seed 1 then, 2 now"):
         train_saliency(pairs[:2], data, schedule._replace(seed=2), "fold0")
+
+
+def test_a_teacher_comes_first(tmp_path):
+    general = drawn_pairs(4, seed=42)
+    data = SaliencyData([], general[1:], general[:1], Teacher(MeansModel()))
+    schedule = SaliencySchedule(1, 4, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
+    train_saliency(drawn_pairs(2), data, schedule, "all")
+    assert [f"s.{part}.ckpt" for part in ("all", "pretrained", "taught")] == sorted(
+        path.name for path in tmp_path.iterdir()
+    )
+    taught, pretrained = (
+        read_weight_file(tmp_path / f"s.{part}.ckpt", "a training").tensors
+        for part in ("taught", "pretrained")
+    )
+    assert any("imitation" in name for name in taught)
+    assert not any("imitation" in name for name in pretrained)
+
+
+def test_samples_grow():
+    part = _Part("pretrained", [], 4, 1e-3, {}, small_share=0.7)
+    assert [part.side(step, 96) for step in range(4)] == [64, 64, 64, 96]
