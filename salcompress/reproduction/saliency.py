@@ -110,7 +110,8 @@ def _folds(settings: Settings) -> str:
     schedule = SaliencySchedule(
         0, 5262, 200, 600.0, settings.out / "saliency-folds" / "state", "cpu"
     )
-    data = load_data(*_fold_data(settings), None)
+    pairs, many = _fold_data(settings)
+    data = load_data(pairs, many, None)
     return score_by_folds(data, schedule, 5, settings.out / "saliency-folds" / "maps")
 
 
