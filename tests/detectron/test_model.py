@@ -225,6 +225,22 @@ def test_features_teach_without_labels(slim, batch):
         ).train()(batch)
 
 
+def test_modules_within_the_backbone_teach(slim, batch):
+    def distance(*names):
+        torch.manual_seed(1)
+        model = CompressedDetector(
+            copy.deepcopy(slim),
+            UNIFORM,
+            labels=False,
+            weights=LossWeights(distillation=1.0),
+            distilled_features=names,
+        ).train()
+        return model(batch)["loss_distillation"].item()
+
+    both = distance("p2", "bottom_up.stem")
+    assert both == pytest.approx((distance("p2") + distance("bottom_up.stem")) / 2, rel=1e-4)
+
+
 def test_what_the_task_is_worth_grows_with_quality(batch):
     def gradient(quality):
         model = CompressedDetector(
