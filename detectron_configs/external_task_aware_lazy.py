@@ -61,7 +61,7 @@ dataloader.train = L(build_detection_train_loader)(
     total_batch_size=2,
     num_workers=0,
 )
-optimizer = L(ClippedAdamW)(codec_lr=3e-4)
+optimizer = L(ClippedAdamW)(codec_lr=4e-4, gain_lr=4e-3)
 lr_multiplier = L(WarmupParamScheduler)(
     scheduler=L(CosineParamScheduler)(start_value=1, end_value=0.0),
     warmup_length=0.02,
