@@ -6,6 +6,11 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+CODECS = [
+    "imageio-ffmpeg>=0.8",  # its binary holds x265, VVenC and libjxl, and decodes VVC
+    "pyjpegli>=0.3",
+]
+
 setup(
     name="salcompress",
     version="0.2.0",
@@ -38,7 +43,7 @@ setup(
             "CHANGELOG.md",
             "weights/*",
             "bitstream/*.npy",
-            "reporting/page.html",
+            "reporting/page/*",
         ]
     },
     install_requires=[
@@ -61,12 +66,15 @@ setup(
         "bench": [
             "compressai"
         ],  # learned codecs to compare with; wants numpy < 2, so give it an environment of its own
+        "browser": ["playwright"],  # clicks through the report, in a Chromium that is there
+        "codecs": CODECS,
         "ray": ["ray[data]"],  # data sets on several machines
         "train": [
             "piq",
             "ssimulacra2",
         ],  # published metrics that label the learned one's training data
         "test": [
+            *CODECS,
             "pytest",
             "ruff==0.17.*",  # other versions format otherwise
             "mypy==2.*",

@@ -40,4 +40,4 @@ class CorruptError(BitstreamError):
 
 
 class ModelMismatchError(BitstreamError):
-    """The stream was made by another model."""
+    """The stream was made by weights that are not at hand."""

@@ -2,6 +2,7 @@
 checkout.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from salcompress.data.coco import CocoDataset, load_dataset
 from salcompress.data.scenes import make_scene, write_scenes
 
+os.environ.pop("SALCOMPRESS_WEIGHTS", None)  # weights of whoever runs the tests are no part of them
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -72,6 +74,28 @@ def codec():
 def stream(codec, picture) -> bytes:
     """``picture`` by ``codec``."""
     return codec.encode(picture)
+
+
+@pytest.fixture(scope="session")
+def second_weights(tmp_path_factory) -> Path:
+    """Weight file of a small random codec, alone in its folder."""
+    import torch
+
+    from salcompress.models.compression_model import CompressionModel, ModelConfig, save_model
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(5)
+        model = CompressionModel(ModelConfig(16, 16, 16, 8, 16))
+    path = tmp_path_factory.mktemp("weights") / "second.safetensors"
+    path.write_bytes(save_model(model))
+    return path
+
+
+@pytest.fixture
+def known_second(second_weights, monkeypatch) -> Path:
+    """``second_weights``, which may be called ``second`` within the test."""
+    monkeypatch.setenv("SALCOMPRESS_WEIGHTS", str(second_weights.parent))
+    return second_weights
 
 
 @pytest.fixture(scope="session")

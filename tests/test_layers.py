@@ -19,6 +19,7 @@ LAYERS = (
     {"training"},  # prints tables
     {"detectron", "distributed"},
     {"bench"},
+    {"reproduction"},
     {"cli"},
     {"__main__"},
 )

@@ -1,37 +1,25 @@
 #!/usr/bin/env python3
-"""PSNR, MS-SSIM and the learned perceptual distance of codecs on photographs at equal rates, by
-real streams.
+"""PSNR, MS-SSIM and the learned perceptual distance of codecs on photographs, by real streams: as
+measured, at equal rates, and as BD-rates of PSNR against some of them.
 
-python tools/compare_codecs.py --photographs kodak --codec \\
+python tools/compare_codecs.py --photographs kodak
+python tools/compare_codecs.py --photographs kodak --against jpeg --codec \\
     salient:saliency=uniform,q=0,0.05,0.1,0.2,0.3,0.5,0.7,1 --codec jpeg:q=5,10,20,40,70
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from salcompress.cli.main import errors_in_one_line
 from salcompress.codecs import load_codecs
-from salcompress.evaluation.rate_distortion import RateDistortionPoint, measure_curve
+from salcompress.evaluation.rate_distortion import CURVES, measure_curve
 from salcompress.image import read_image
-from salcompress.reporting.tables import markdown_table, number
+from salcompress.reporting.rate_distortion_tables import (
+    bd_rate_table,
+    measured_table,
+    table_at_rates,
+)
 from salcompress.training.photograph_files import find_images
-
-
-def figures_at(points: list[RateDistortionPoint], bpp: float) -> list[str]:
-    """PSNR, MS-SSIM and perceptual distance of a curve, by rising rate, at one rate."""
-    rates = np.log([point.bpp for point in points])
-    if not rates[0] <= np.log(bpp) <= rates[-1]:
-        return [f"out of reach, {points[0].bpp:.3f} to {points[-1].bpp:.3f}", "", ""]
-    cells = []
-    for name, digits in (("psnr", 2), ("ms_ssim", 4), ("perceptual", 4)):
-        figures = [getattr(point, name) for point in points]
-        known = [float("nan") if figure is None else figure for figure in figures]
-        figure = float(np.interp(np.log(bpp), rates, known))
-        cells.append(number(None if np.isnan(figure) else figure, digits))
-    return cells
-
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -43,24 +31,31 @@ if __name__ == "__main__":
     parser.add_argument(
         "--codec",
         action="append",
-        required=True,
         metavar="SPEC",
-        help="a curve: a codec and several settings; may be repeated",
+        help="a curve: a codec and several settings; may be repeated (default: all codecs at four "
+        'or more qualities each, which needs the extra "codecs")',
     )
     parser.add_argument(
         "--bpp", type=float, nargs="+", default=[0.15, 0.3, 0.6], help="rates to compare at"
     )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=["jpeg", "avif"],
+        metavar="NAME",
+        help="codecs that BD-rates are against, where they are measured (default: jpeg avif)",
+    )
     args = parser.parse_args()
     with errors_in_one_line(parser.prog):
         images = [read_image(path) for path in find_images(args.photographs)]
-        print(
-            f"{len(images)} photographs; figures are interpolated over the logarithm of the rate "
-            "between measured settings\n"
-        )
-        lines = {bpp: [] for bpp in args.bpp}
-        for spec in args.codec:
-            points = sorted(measure_curve(load_codecs(spec), images), key=lambda point: point.bpp)
-            for bpp in args.bpp:
-                lines[bpp].append([f"{bpp:g}", spec[:80], *figures_at(points, bpp)])
-        titles = ["bpp", "codec", "PSNR dB", "MS-SSIM", "perceptual"]
-        print(markdown_table(titles, [line for rate in lines.values() for line in rate]))
+        codecs = {spec: load_codecs(spec) for spec in args.codec or CURVES.values()}
+        curves = {
+            spec: sorted(measure_curve(of_spec, images), key=lambda point: point.bpp)
+            for spec, of_spec in codecs.items()
+        }
+        print(f"{len(images)} photographs\n\n{measured_table(curves)}")
+        print("\nInterpolated over the logarithm of the rate between measured settings:\n")
+        print(table_at_rates(curves, args.bpp))
+        anchors = [spec for spec in curves if spec.partition(":")[0] in args.against]
+        if anchors:
+            print(f"\nBD-rate of PSNR:\n\n{bd_rate_table(curves, anchors)}")

@@ -22,15 +22,16 @@ write_scenes(sys.argv[1], 8, 5, 256, 320)
 PYTHON
     training=(--data "$work/scenes/images" --config small --batch 2 --crop 64 --large-crop 128
         --save-every 5)
+    finish=(--saliency-weight 1.5)
 else
     device=cuda
-    tests_s=80 speed_s=40 training_s=60 training_limit_s=110  # seconds
+    tests_s=80 speed_s=70 training_s=15 training_limit_s=90  # seconds; compiling takes one minute
     batches="1 4 16" images=64
-    keep_s=120 stable_minutes=5.7 decay_minutes=2
-    # batches are four times those of a CPU, so that launching kernels is not what takes the time;
-    # nothing of it was compared on a GPU yet
-    training=(--data .pack/photos --config large --batch 64 --crop 128 --large-crop 256
-        --save-every 5000)
+    keep_s=120 stable_minutes=5.1 decay_minutes=2.2
+    # one size of crops, so that the networks are compiled once
+    training=(--data .pack/photos --config large --batch 16 --crop 256 --large-crop 256
+        --save-every 100000)
+    finish=(--saliency-weight 1.5 --perceptual-weight 200)
 fi
 training+=(--device "$device")
 extra=("$@")

@@ -2,7 +2,7 @@
 # Packs what a run on a lent GPU needs into .pack/, which git ignores: photographs, evenly over the
 # folders given, and wheels that such a machine lacks.
 #
-#   tools/gpu_pack.sh MEGABYTES FOLDER...      for example: tools/gpu_pack.sh 45 codec_train photos
+#   tools/gpu_pack.sh MEGABYTES FOLDER...      for example: tools/gpu_pack.sh 42 codec_train photos
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 megabytes=${1:?megabytes of photographs, then folders}
@@ -37,7 +37,7 @@ for name in manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014; do
 done
 python3 -m pip download -q --no-deps --only-binary=:all: --implementation cp \
     --python-version "${PYTHON_VERSION:-3.12}" "${platforms[@]}" \
-    -d .pack/wheels 'constriction>=0.5,<0.6' pycocotools pytorch-msssim
+    -d .pack/wheels 'constriction>=0.5,<0.6' 'pillow>=11.3' pycocotools pytorch-msssim
 # no wheels of these are published; they are pure Python
 python3 -m pip wheel -q --no-deps -w .pack/wheels fvcore iopath yacs
 du -sh .pack/photos .pack/wheels

@@ -8,9 +8,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from salcompress.bench.coder import bench_coder
 from salcompress.codecs import Codec, load_codec, load_codecs
 from salcompress.codecs.salient import SalientCodec
 from salcompress.data.coco import load_dataset
@@ -18,27 +20,16 @@ from salcompress.data.scenes import make_scene, write_scenes
 from salcompress.detectors import load_detector
 from salcompress.errors import SettingError
 from salcompress.evaluation.evaluate import evaluate
-from salcompress.evaluation.rate_distortion import RateDistortionPoint, measure_curve
+from salcompress.evaluation.rate_distortion import CURVES, RateDistortionPoint, measure_curve
 from salcompress.evaluation.records import read_records
 from salcompress.evaluation.round_trip import CodedImage, compared
 from salcompress.evaluation.workers import CodingTask, coded_images
 from salcompress.image import decode_image, read_image
-from salcompress.metrics.bd_rate import bd_rate
 from salcompress.process import peak_mib
+from salcompress.reporting.rate_distortion_tables import QUALITIES, rate_difference
 from salcompress.reporting.tables import number
 
-_CURVES = {
-    "salient": "salient:saliency=uniform,q=0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
-    "jpeg": "jpeg:q=3,5,8,12,16,20,30,45,60,75,85",
-    "webp": "webp:q=0,3,8,15,25,35,50,70,85",
-    "avif": "avif:q=2,5,10,15,25,40,55,70",
-}
-_QUALITIES: dict[str, Callable[[RateDistortionPoint], float | None]] = {
-    "psnr": lambda p: p.psnr,
-    "ms_ssim": lambda p: p.ms_ssim,
-    "log perceptual": lambda p: -math.log10(p.perceptual) if p.perceptual > 0 else None,
-}
-"""What rises with the quality of a picture, by name; None where an exact copy has no value."""
+_CURVES = {name: CURVES[name] for name in ("salient", "jpeg", "webp", "avif")}
 _TYPICAL = ("jpeg:q=30", "jpeg2000:bpp=0.5", "webp:q=30", "avif:q=30", "png", "salient:q=0.4")
 
 
@@ -71,6 +62,50 @@ def run_bench(
         _print_rate_distortion([read_image(path) for path in photographs])
 
 
+class CodecTimes(NamedTuple):
+    """How long a codec takes for one picture: medians in seconds."""
+
+    label: str
+    bpp: float
+    encode_s: float
+    decode_s: float
+    parts: dict[str, float]
+    """Of the learned codec's parts; empty for others."""
+
+
+def time_codecs(codecs: Sequence[Codec], image: np.ndarray, repeat: int) -> list[CodecTimes]:
+    """Time codecs on a picture, in turn, so that a busy moment of the machine meets all of them.
+
+    Args:
+        codecs: They are warmed up by one call each.
+        image: uint8 (H, W, 3).
+        repeat: Timings behind each median.
+    """
+    streams = [codec.encode(image) for codec in codecs]  # also the warm-up
+    times: list[tuple[list[float], list[float]]] = [([], []) for _ in codecs]
+    for _ in range(repeat):
+        for codec, stream, (encode, decode) in zip(codecs, streams, times):
+            encode.append(_seconds(lambda: codec.encode(image)))
+            decode.append(_seconds(lambda: codec.decode(stream)))
+    found = []
+    for codec, stream, (encode, decode) in zip(codecs, streams, times):
+        parts = (
+            [codec.time_parts(image) for _ in range(repeat)]
+            if isinstance(codec, SalientCodec)
+            else [{}]
+        )
+        found.append(
+            CodecTimes(
+                codec.label,
+                8 * len(stream) / (image.shape[0] * image.shape[1]),
+                statistics.median(encode),
+                statistics.median(decode),
+                {name: statistics.median(p[name] for p in parts) for name in parts[0]},
+            )
+        )
+    return found
+
+
 def _print_rate_distortion(images: Sequence[np.ndarray]) -> None:
     """Curves over the images by real streams, and the rate differences of the learned codec."""
     print(f"\nrate and distortion of {len(images)} images")
@@ -85,31 +120,23 @@ def _print_rate_distortion(images: Sequence[np.ndarray]) -> None:
     for name in _CURVES:
         if name == "salient":
             continue
-        for figure, quality in _QUALITIES.items():
-            for limit in (float("inf"), 0.5):
-                curve = [
-                    [(p.bpp, quality(p)) for p in curves[c] if p.bpp <= limit]
-                    for c in (name, "salient")
-                ]
+        for figure in QUALITIES:
+            for limit in (math.inf, 0.5):
                 print(
                     f"  salient against {name}, BD-rate of "
                     f"{figure}{'' if limit > 1 else ', points up to 0.5 bpp'}: "
-                    f"{_rate_difference(*curve)}"
+                    f"{_in_words(curves[name], curves['salient'], figure, limit)}"
                 )
 
 
-def _rate_difference(
-    anchor: Sequence[tuple[float, float | None]], test: Sequence[tuple[float, float | None]]
+def _in_words(
+    anchor: Sequence[RateDistortionPoint],
+    test: Sequence[RateDistortionPoint],
+    figure: str,
+    limit: float,
 ) -> str:
-    """BD-rate of two curves of rates and qualities, in words. Points without the quality, such as
-    the PSNR of exact copies, are left out.
-    """
-    known = [[(rate, q) for rate, q in points if q is not None] for points in (anchor, test)]
-    (rates, qualities), (test_rates, test_qualities) = (
-        ([rate for rate, _ in points], [q for _, q in points]) for points in known
-    )
     try:
-        found = bd_rate(rates, qualities, test_rates, test_qualities)
+        found = rate_difference(anchor, test, figure, limit)
     except SettingError as error:
         return f"not comparable: {error}"
     return f"{found.percent:+.1f} % over [{found.low:.4g}, {found.high:.4g}]"
@@ -123,29 +150,14 @@ def _bench_codecs(codecs: Sequence[Codec], path: Path | None, repeat: int) -> No
     )
     height, width, _ = image.shape
     print(f"median of {repeat}, {width}x{height}, the codecs in turn")
-    streams = [codec.encode(image) for codec in codecs]  # also the warm-up
-    times: list[tuple[list[float], list[float]]] = [([], []) for _ in codecs]
-    for _ in range(repeat):
-        for codec, stream, (encode, decode) in zip(codecs, streams, times):
-            encode.append(_seconds(lambda: codec.encode(image)))
-            decode.append(_seconds(lambda: codec.decode(stream)))
-    for codec, stream, (encode, decode) in zip(codecs, streams, times):
+    for codec, times in zip(codecs, time_codecs(codecs, image, repeat)):
         print(
-            f"  {codec.name + ':' + codec.setting:<38} {8 * len(stream) / (height * width):7.3f} "
-            "bpp   "
-            f"encode {1e3 * statistics.median(encode):7.1f} ms   decode "
-            f"{1e3 * statistics.median(decode):6.1f} ms"
+            f"  {codec.name + ':' + codec.setting:<38} {times.bpp:7.3f} bpp   "
+            f"encode {1e3 * times.encode_s:7.1f} ms   decode {1e3 * times.decode_s:6.1f} ms"
         )
-        if isinstance(codec, SalientCodec):
-            parts = [codec.time_parts(image) for _ in range(repeat)]
-            print(
-                "    of which "
-                + ", ".join(
-                    f"{name} {1e3 * statistics.median(p[name] for p in parts):.1f}"
-                    for name in parts[0]
-                )
-                + " ms"
-            )
+        if times.parts:
+            parts = ", ".join(f"{name} {1e3 * s:.1f}" for name, s in times.parts.items())
+            print(f"    of which {parts} ms")
     _print_peaks(codecs, image)
 
 
@@ -272,6 +284,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 _PARTS = {
     "codecs": _bench_codecs,
+    "coder": bench_coder,
     "large": _bench_large,
     "harness": _bench_harness,
     "memory": _bench_memory,

@@ -41,7 +41,7 @@ from salcompress.bitstream.format import (
     VERSION,
     cells_of,
 )
-from salcompress.errors import CorruptError, ModelMismatchError, SettingError, TruncatedError
+from salcompress.errors import CorruptError, SettingError, TruncatedError
 
 _LAYOUT = struct.Struct("<4sBBIIBB4sIII")  # the header but for its own CRC
 
@@ -149,22 +149,15 @@ def read_header(stream: bytes) -> Header:
     )
 
 
-def read_stream(stream: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
-    """Header and coded symbols of a file made by the model of ``fingerprint`` (four bytes).
+def read_stream(stream: bytes) -> tuple[Header, bytes]:
+    """Header and coded symbols of a file.
 
     Raises:
         TruncatedError: The file is shorter than its header says.
         CorruptError: It is longer, damaged, or no .salc file.
-        ModelMismatchError: Another model made it.
     """
     header = read_header(stream)
     check_length(header, len(stream))
-    if header.fingerprint != fingerprint:
-        raise ModelMismatchError(
-            f"the stream was made by model {header.fingerprint.hex()}, and this is "
-            f"{fingerprint.hex()}; "
-            "decode with the weights that encoded it"
-        )
     return header, stream[HEADER_BYTES:]
 
 
@@ -186,9 +179,9 @@ def check_length(header: Header, num_bytes: int) -> None:
 
 def symbol_checksum(groups: Iterable[np.ndarray], levels: np.ndarray | None = None) -> int:
     """CRC-32 of the levels of all cells, if given, and then of the symbols of the groups."""
-    crc = 0 if levels is None else zlib.crc32(np.ascontiguousarray(levels, np.uint8).tobytes())
+    crc = 0 if levels is None else zlib.crc32(np.ascontiguousarray(levels, np.uint8).data)
     for symbols in groups:
-        crc = zlib.crc32(symbols.astype("<i2").tobytes(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(symbols, "<i2").data, crc)
     return crc
 
 

@@ -19,7 +19,7 @@ def add_to(commands: Commands) -> None:
         "what",
         nargs="*",
         metavar="PART",
-        help="codecs, large, harness, memory, workers (default: all)",
+        help="codecs, coder, large, harness, memory, workers (default: all)",
     )
     parser.add_argument(
         "--codec",

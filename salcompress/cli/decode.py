@@ -36,7 +36,8 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--codec",
         metavar="SPEC",
-        help="codec with the weights that encoded, as salient:weights=FILE (default: salient)",
+        help="codec with the weights that encoded, as salient:weights=FILE; those of the model zoo "
+        "and of the folders in SALCOMPRESS_WEIGHTS are found by themselves",
     )
     parser.add_argument(
         "--keep-tree",

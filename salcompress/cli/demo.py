@@ -65,7 +65,14 @@ def run(args: argparse.Namespace) -> None:
     _check_same_scenes(args.out / "scenes", args.limit)
     annotations = write_scenes(args.out / "scenes", args.limit, _SEED)
     dataset = load_dataset(annotations.parent / "images", annotations)
-    evaluate_and_report(dataset, "scenes", load_codecs(*_CODECS), args.out, workers=args.workers)
+    evaluate_and_report(
+        dataset,
+        "scenes",
+        load_codecs(*_CODECS),
+        args.out,
+        args.command_line,
+        workers=args.workers,
+    )
 
 
 def _check_same_scenes(folder: Path, limit: int) -> None:

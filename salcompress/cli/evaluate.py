@@ -99,7 +99,8 @@ def _add_inputs(parser: Parser) -> None:
         required=True,
         metavar="SPEC",
         help="codec and settings, as jpeg:q=10,30,50; may be repeated. The codecs are jpeg, "
-        f"jpeg2000, webp, avif, png, salient, compressai and none; {CODECS_HELP}",
+        "jpeg2000, webp, avif, png, jpegli, jxl, hevc, vvc, salient, compressai and none; "
+        f"{CODECS_HELP}",
     )
 
 
@@ -126,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
             args.detector,
             codecs,
             args.out,
+            args.command_line,
             on_cluster=args.ray is not None,
             workers=args.workers,
             skip_bad=args.skip_bad,
@@ -140,6 +142,7 @@ def evaluate_and_report(
     detector_spec: str,
     codecs: Sequence["Codec"],
     out: Path,
+    command_line: str,
     *,
     on_cluster: bool = False,
     **options: Any,
@@ -148,12 +151,15 @@ def evaluate_and_report(
 
     Args:
         out: Folder of the results.
+        command_line: What the user typed, for the foot of the page.
         on_cluster: The Ray cluster that this process has joined codes and detects.
         options: Those of :func:`salcompress.evaluation.evaluate.evaluate`.
     """
-    from salcompress.cli.report import write_report
     from salcompress.detectors import load_detector
     from salcompress.evaluation.evaluate import evaluate
+    from salcompress.evaluation.run_folder import note_command
+    from salcompress.evaluation.worst_pictures import keep_worst_pictures
+    from salcompress.reporting.report import write_report
     from salcompress.reporting.tables import results_table
 
     detector = load_detector(detector_spec, dataset.category_ids)
@@ -168,6 +174,8 @@ def evaluate_and_report(
         "intervals over images"
     )
     print(results_table(rows))
+    note_command(out, command_line)
+    keep_worst_pictures(out, dataset, codecs, options.get("workers", 0))
     page, skipped = write_report(out)
     for name, why in skipped.items():
         print(f"left out {name}: {why}")

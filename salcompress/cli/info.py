@@ -77,8 +77,17 @@ def _paragraph(stream: _Stream) -> str:
         f"{header.num_bytes} of symbols\n"
         f"base level {header.level} of {_LAST_LEVEL} (q = {header.level / _LAST_LEVEL:.3f}), "
         f"quality map: {'none, one level' if header.map_table is None else 'yes'}\n"
-        f"model {header.fingerprint.hex()}"
+        f"model {_model(header)}"
     )
+
+
+def _model(header: "Header") -> str:
+    """The fingerprint of the weights that made a stream, and their name if they have one here."""
+    from salcompress.codecs.salient.known_weights import known_weights
+
+    made_by = header.fingerprint
+    names = [weights.name for weights in known_weights().values() if weights.fingerprint == made_by]
+    return f"{made_by.hex()} ({names[0]})" if names else made_by.hex()
 
 
 def _table(streams: Sequence[_Stream]) -> str:
@@ -95,7 +104,7 @@ def _table(streams: Sequence[_Stream]) -> str:
             f"{stream.bpp:.4f}",
             f"{stream.header.level / _LAST_LEVEL:.3f}",
             "no" if stream.header.map_table is None else "yes",
-            stream.header.fingerprint.hex(),
+            _model(stream.header),
         )
         for stream in streams
     ]

@@ -1,6 +1,7 @@
 """The table of commands, and how a command ends: its exit code, and its error in one line."""
 
 import contextlib
+import shlex
 import sys
 import warnings
 from argparse import Namespace
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 for success, 1 for a fault of data or machine, 2 for one of the call, 130 for an
         interruption.
     """
-    args = Namespace(goes_on="")
+    words = sys.argv[1:] if arguments is None else arguments
+    args = Namespace(goes_on="", command_line=shlex.join(["salcompress", *words]))
     warnings.formatwarning = _one_line
     try:
         with errors_in_one_line("salcompress"):

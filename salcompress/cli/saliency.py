@@ -5,8 +5,6 @@ from pathlib import Path
 
 from salcompress.cli.arguments import Commands, add_command
 
-_METHODS = ("network", "classical", "uniform")
-
 
 def add_to(commands: Commands) -> None:
     """Add the command to the table."""
@@ -22,10 +20,11 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("out", type=Path, metavar="OUT.png", help="where the map is written")
     parser.add_argument(
         "--method",
-        choices=_METHODS,
+        metavar="SOURCE",
         default="network",
-        help="by the shipped network, by a classical formula, or the same everywhere "
-        "(default: network)",
+        help="network (shipped), classical (a formula), uniform (the same everywhere), or "
+        "importance:DETECTOR, how much the features of a detector change for a change of the "
+        "picture; DETECTOR is as of salcompress evaluate (default: network)",
     )
 
 
@@ -34,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     from salcompress.errors import SettingError
     from salcompress.files import write_atomically
     from salcompress.image import read_image
-    from salcompress.saliency.functions import SALIENCY, encode_map
+    from salcompress.saliency.functions import encode_map
+    from salcompress.saliency.sources import saliency_source
 
     if args.out.suffix.lower() != ".png":
         raise SettingError(
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         )
     if not args.image.is_file():
         raise SettingError(f"{args.image} is not a file; give one image")
-    saliency = SALIENCY[args.method](read_image(args.image))
+    saliency = saliency_source(args.method)(read_image(args.image))
     write_atomically(args.out, encode_map(saliency))
     print(
         f"{args.out}: {saliency.shape[1]}x{saliency.shape[0]} pixels (width x height), mean "

@@ -27,7 +27,8 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--codec",
         metavar="SPEC",
-        help="what decodes, where the weights are your own: salient:weights=FILE",
+        help="what decodes, where the weights are your own and not in SALCOMPRESS_WEIGHTS: "
+        "salient:weights=FILE",
     )
     parser.add_argument(
         "--rebuild-index",

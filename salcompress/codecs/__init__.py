@@ -1,5 +1,6 @@
 """Codecs by specification: ``salient:q=0.3``, ``jpeg:q=30``, ``jpeg2000:bpp=0.2``, ``webp:q=10``,
-``avif:q=20``, ``png``, ``none``.
+``avif:q=20``, ``png``, ``none``; with the extra ``[codecs]`` also ``jpegli:q=30``, ``jxl:q=30``,
+``hevc:q=30`` and ``vvc:q=30``.
 """
 
 import itertools
@@ -11,7 +12,10 @@ from salcompress.codecs.cache import CachedCodec, with_cache
 from salcompress.codecs.classical import AvifCodec, Jpeg2000Codec, JpegCodec, PngCodec, WebpCodec
 from salcompress.codecs.compressai import CompressaiCodec
 from salcompress.codecs.identity import IdentityCodec
+from salcompress.codecs.jpegli import JpegliCodec
+from salcompress.codecs.jpegxl import JpegXlCodec
 from salcompress.codecs.salient import SalientCodec
+from salcompress.codecs.video import HevcCodec, VvcCodec
 from salcompress.errors import SettingError
 from salcompress.spec import check_options, parse_spec
 
@@ -23,6 +27,10 @@ CODECS: Mapping[str, type[Codec]] = {
         WebpCodec,
         AvifCodec,
         PngCodec,
+        JpegliCodec,
+        JpegXlCodec,
+        HevcCodec,
+        VvcCodec,
         SalientCodec,
         CompressaiCodec,
         IdentityCodec,

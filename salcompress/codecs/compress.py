@@ -23,6 +23,10 @@ _SUFFIXES = {
     "webp": ".webp",
     "avif": ".avif",
     "png": ".png",
+    "jpegli": ".jpg",
+    "jxl": ".jxl",
+    "hevc": ".hevc",
+    "vvc": ".vvc",
     "salient": ".salc",
     "compressai": ".bin",
 }

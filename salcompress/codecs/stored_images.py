@@ -26,7 +26,9 @@ class StoredImages:
     """A stored data set as a map-style data set of torch: image k is ``dataset[k]``.
 
     It may be used in loader workers, forked or spawned. What encoded is not needed, but for the
-    weights of a learned codec: standard formats decode with any version of their library.
+    weights of a learned codec, which are found by themselves where they have a name (see
+    :mod:`salcompress.codecs.salient.known_weights`). Standard formats decode with any version of
+    their library.
 
     Args:
         location: A complete stored data set: a folder, or an address such as s3://bucket/folder.
@@ -42,8 +44,8 @@ class StoredImages:
     Raises:
         SettingError: The folder holds no stored data set, or one that is not complete.
         DataError: Its manifest is damaged.
-        ModelMismatchError: The streams are of other weights, or of another version of a codec that
-            is no standard format.
+        ModelMismatchError: The streams are of weights that are not at hand, or of another version
+            of a codec that is no standard format.
     """
 
     def __init__(
@@ -53,8 +55,7 @@ class StoredImages:
         codec: Codec | None = None,
     ):
         self.streams = StoredStreams(location)
-        self.codec = codec or _decoder(self.streams.manifest, device)
-        _check_decoder(self.codec, self.streams)
+        self.codec = _fitting(codec or _decoder(self.streams.manifest, device), self.streams)
 
     @property
     def is_learned(self) -> bool:
@@ -81,21 +82,34 @@ def _decoder(manifest: Manifest, device: str | None) -> Codec:
     return load_codec(manifest.codec if name == CompressaiCodec.name else name)
 
 
-def _check_decoder(codec: Codec, streams: StoredStreams) -> None:
+def _fitting(codec: Codec, streams: StoredStreams) -> Codec:
+    """The codec, or the learned one with the weights that made the streams.
+
+    Raises:
+        ModelMismatchError: Neither decodes them.
+        DataError: The manifest is damaged.
+    """
     manifest, label = streams.manifest, streams.storage.label
     if isinstance(codec, SalientCodec):
-        model = codec.model_fingerprint.hex()
-        if manifest.model != model:
+        if manifest.model is None:
             raise ModelMismatchError(
-                f"the streams of {label} are of model {manifest.model or 'none'}, and the codec "
-                f"that is to decode them has {model}; give the codec with those weights, as "
-                "salient:weights=FILE"
+                f"the streams of {label} are of {manifest.codec}, and the codec that is to decode "
+                "them is the learned one, salient; give none, or one of their kind"
             )
-    elif isinstance(codec, CompressaiCodec) and codec.fingerprint != manifest.fingerprint:
+        try:
+            return codec.decoder_of(bytes.fromhex(manifest.model))
+        except ModelMismatchError as error:
+            raise ModelMismatchError(f"{label}: {error}") from error
+        except ValueError as error:
+            raise DataError(
+                f"{label}/manifest.json is damaged: model {manifest.model!r} is no fingerprint"
+            ) from error
+    if isinstance(codec, CompressaiCodec) and codec.fingerprint != manifest.fingerprint:
         raise ModelMismatchError(
             f"{label} was made by {manifest.codec} with fingerprint {manifest.fingerprint}, and "
             f"here that codec has {codec.fingerprint}; install what it was made with"
         )
+    return codec
 
 
 def write_pictures(

@@ -19,7 +19,7 @@ LOADERS = {
 """``module:function`` by the name that begins a specification.
 
 The module is imported when it is asked for. The function takes the whole specification and the data
-set's category ids, and gives a :class:`Detector`.
+set's category ids, or None where they do not matter, and gives a :class:`Detector`.
 """
 _INSTALLED_BY = {
     "detectron2": "https://detectron2.readthedocs.io/en/latest/tutorials/install.html",
@@ -27,7 +27,7 @@ _INSTALLED_BY = {
 """Where it says how to install a package that only some detectors need."""
 
 
-def load_detector(spec: str, category_ids: Sequence[int]) -> Detector:
+def load_detector(spec: str, category_ids: Sequence[int] | None = None) -> Detector:
     """The detector of a specification, for a data set.
 
     * ``scenes[:weights=FILE][,device=cpu]``: the small Mask R-CNN shipped for this package's
@@ -36,13 +36,15 @@ def load_detector(spec: str, category_ids: Sequence[int]) -> Detector:
     * ``detectron2:CONFIG[,weights=FILE][,device=cpu]``: a Detectron2 model, of a config file or a
       name of its model zoo;
     * ``path/to/file.py:factory``: whatever ``factory()`` of that file returns. It gives the data
-      set's own category ids.
+      set's own category ids. A method ``input_size(height, width)`` of it may say what it resizes
+      an image to.
 
     Args:
         spec: The specification.
         category_ids: The data set's category ids, sorted, as
             :attr:`salcompress.data.coco.CocoDataset.category_ids` has them. Class k of a model is
-            the k-th of them.
+            the k-th of them. None where nobody asks which categories the results are of, but for
+            the detector's features.
 
     Raises:
         SettingError: The specification is wrong, a file that it names is missing, a package that it

@@ -3,14 +3,17 @@
 import ast
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from salcompress.detectors.base import Detector
-from salcompress.detectors.fingerprints import content_fingerprint
+from salcompress.detectors.fingerprints import content_fingerprint, held_networks
 from salcompress.detectors.neighbours import Neighbours
 from salcompress.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class ExternalDetector:
@@ -21,11 +24,19 @@ class ExternalDetector:
         fingerprint: Of the file, of the neighbours that it imported, of the files that they name
             and of the networks that the callable holds. Where the callable has a ``fingerprint`` of
             its own, that stands in place of the networks and named files.
+        networks: The torch networks that the callable holds.
     """
 
-    def __init__(self, detect: Any, label: str, fingerprint: str, neighbours: Neighbours):
+    def __init__(
+        self,
+        detect: Any,
+        label: str,
+        fingerprint: str,
+        networks: "tuple[nn.Module, ...]",
+        neighbours: Neighbours,
+    ):
         self.detect, self.label, self.fingerprint = detect, label, fingerprint
-        self._neighbours = neighbours
+        self.networks, self._neighbours = networks, neighbours
 
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
         """What the callable finds in an image, uint8 (H, W, 3)."""
@@ -34,6 +45,13 @@ class ExternalDetector:
         except ModuleNotFoundError:  # a neighbour asked for by name, not by an import statement
             with self._neighbours.importable():
                 return self.detect(image)
+
+    def input_size(self, height: int, width: int) -> Any:
+        """What the callable's own ``input_size`` says; None where it has none. See
+        :class:`~salcompress.detectors.base.Detector`.
+        """
+        input_size = getattr(self.detect, "input_size", None)
+        return None if input_size is None else input_size(height, width)
 
 
 def load_external_detector(path: str, factory: str) -> Detector:
@@ -52,7 +70,8 @@ def load_external_detector(path: str, factory: str) -> Detector:
     made = _make(path, factory)
     modules = {"": made.module} | made.neighbours.imported
     fingerprint = content_fingerprint(made.value, factory, modules)
-    return ExternalDetector(made.value, f"{path}:{factory}", fingerprint, made.neighbours)
+    networks = held_networks(made.value, modules)
+    return ExternalDetector(made.value, f"{path}:{factory}", fingerprint, networks, made.neighbours)
 
 
 def load_external(path: str, factory: str) -> Any:

@@ -58,7 +58,7 @@ def content_fingerprint(value: Any, factory: str, modules: Mapping[str, ModuleTy
     networks, named = [], set()
     roots = [value, getattr(modules[""], factory, None)]
     roots += [v for m in modules.values() for v in vars(m).values() if isinstance(v, (str, Path))]
-    for found in _reachable(roots, {str(module.__name__) for module in modules.values()}):
+    for found in _reachable(roots, _names_of(modules)):
         if isinstance(found, (str, Path)):
             texts.add(str(found))
         else:
@@ -67,6 +67,21 @@ def content_fingerprint(value: Any, factory: str, modules: Mapping[str, ModuleTy
     for text in texts:
         named |= set(_files_named(text, folders)) - known
     return digest(*parts, *sorted(digest(read_file(file)) for file in named), *sorted(networks))
+
+
+def held_networks(value: Any, modules: Mapping[str, ModuleType]) -> "tuple[nn.Module, ...]":
+    """The torch networks that a value holds in containers, closures and attributes.
+
+    Args:
+        value: What a factory of a Python file returned.
+        modules: The file and its neighbours, by name.
+    """
+    found = _reachable([value], _names_of(modules))
+    return tuple(one for one in found if not isinstance(one, (str, Path)))
+
+
+def _names_of(modules: Mapping[str, ModuleType]) -> set[str]:
+    return {str(module.__name__) for module in modules.values()}
 
 
 def _has_source(module: ModuleType) -> bool:

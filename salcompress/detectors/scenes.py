@@ -1,6 +1,6 @@
 """The small Mask R-CNN of the demo, trained on this package's own synthetic scenes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from salcompress.detectors.base import check_num_classes
 from salcompress.detectors.torchvision import OPTIONS, TorchvisionDetector
 from salcompress.errors import SettingError
-from salcompress.models.weight_file import load_tensors, read_tensors
+from salcompress.models.weight_file import load_tensors, read_tensors, weight_file
 from salcompress.spec import parse_spec, single_options
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "scene_detector.safetensors"
@@ -86,6 +86,21 @@ def build_model() -> MaskRCNN:
     )
 
 
+def save_scene_network(weights: Mapping[str, Tensor]) -> bytes:
+    """The weight file of a network: convolutions in 8 bits, all else in half precision.
+
+    Args:
+        weights: Its state dict, of which integers stay as they are.
+    """
+    layers = build_model().named_modules()
+    in_8_bits = {f"{name}.weight" for name, layer in layers if isinstance(layer, nn.Conv2d)}
+    state = {
+        name: value.half() if value.is_floating_point() and name not in in_8_bits else value
+        for name, value in weights.items()
+    }
+    return weight_file(state, in_8_bits)
+
+
 def load_scene_network(weights: Path | str = WEIGHTS) -> MaskRCNN:
     """The trained network.
 
@@ -98,12 +113,13 @@ def load_scene_network(weights: Path | str = WEIGHTS) -> MaskRCNN:
     return model
 
 
-def load_scene_detector(spec: str, category_ids: Sequence[int]) -> TorchvisionDetector:
+def load_scene_detector(spec: str, category_ids: Sequence[int] | None) -> TorchvisionDetector:
     """The detector of ``scenes[:weights=FILE][,device=cpu]``.
 
     Args:
         spec: Without a file it has the shipped weights.
-        category_ids: Those of :mod:`salcompress.data.scenes`, or of another data set of six.
+        category_ids: Those of :mod:`salcompress.data.scenes`, or of another data set of six. None
+            stands for 1 to 6.
 
     Raises:
         SettingError: The specification is wrong, the file is missing, or the data set has another
@@ -117,6 +133,7 @@ def load_scene_detector(spec: str, category_ids: Sequence[int]) -> TorchvisionDe
             f"{spec!r}: scenes is one detector and takes no name, got {parsed.argument!r}; write "
             "scenes[:weights=FILE][,device=cpu]"
         )
+    category_ids = range(1, NUM_CLASSES + 1) if category_ids is None else category_ids
     check_num_classes(spec, NUM_CLASSES, category_ids)
     model = load_scene_network(options.get("weights", WEIGHTS))
     return TorchvisionDetector(model, category_ids, spec, options.get("device"))

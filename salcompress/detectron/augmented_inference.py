@@ -16,6 +16,13 @@ class _OnHost(DatasetMapperTTA):
         return super().__call__(dataset_dict | {"image": dataset_dict["image"].cpu()})
 
 
+class _Augmented(GeneralizedRCNNWithTTA):
+    """Detectron2's model with test-time augmentation, which sees several sizes of a picture."""
+
+    def input_size(self, height: int, width: int) -> None:
+        return None
+
+
 def augmented_at_test(model: nn.Module, cfg: CfgNode) -> nn.Module:
     """A model with the config's test-time augmentation, or as it is where ``TEST.AUG.ENABLED`` is
     off.
@@ -32,4 +39,4 @@ def augmented_at_test(model: nn.Module, cfg: CfgNode) -> nn.Module:
             f"proposals, not of {type(model).__name__} as configured here: set TEST.AUG.ENABLED "
             "to False"
         )
-    return GeneralizedRCNNWithTTA(cfg, model, tta_mapper=_OnHost(cfg))
+    return _Augmented(cfg, model, tta_mapper=_OnHost(cfg))

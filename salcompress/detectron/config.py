@@ -21,8 +21,8 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     # the loader, in batches on the codec's device. "model": by a differentiable codec that is a
     # part of the model (see MODEL).
     node.STAGE = "mapper"
-    # The codec of training images, before any resize: a specification such as "jpeg:q=30". Stage
-    # "model" has MODEL.CODEC in its place.
+    # The codec of training images, before any resize: a specification such as "jpeg:q=30" or
+    # "salient:weights=photo,q=0.3". Stage "model" has MODEL.CODEC in its place.
     node.TRAIN_CODEC = "none"
     # The codec of test images.
     node.TEST_CODEC = "none"
@@ -34,7 +34,8 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     # a float.
     node.RANDOM_PROB = 1.0
     # Data sets that ``salcompress compress`` stored as streams, to be registered at start:
-    # [name, folder, annotations] each.
+    # [name, folder, annotations] each. The weights of learned streams are found by themselves
+    # where they have a name: in the model zoo, or in a folder of SALCOMPRESS_WEIGHTS.
     node.STORED = []
     # Folder that keeps the streams of TRAIN_CODEC, TEST_CODEC and SWEEP; empty for none. Stage
     # "mapper" alone keeps streams.
@@ -61,8 +62,8 @@ def add_salcompress_config(cfg: CfgNode) -> None:
     node.PREFETCH = -1
 
     model = node.MODEL = CfgNode()
-    # The codec to begin with, "salient:...". Its q is the quality of tests; weights=FILE begins
-    # with other weights than the shipped ones.
+    # The codec to begin with, "salient:...". Its q is the quality of tests; weights=NAME of the
+    # model zoo, or weights=FILE, begins with other weights than "photo".
     model.CODEC = "salient:q=0.3"
     # What training changes: "codec" (for a detector as it is), "detector" (behind a codec as it is)
     # or "both".

@@ -19,6 +19,7 @@ from salcompress.detectron.augmented_inference import augmented_at_test
 from salcompress.detectron.checkpoint import load_for_evaluation
 from salcompress.detectron.config import load_config
 from salcompress.detectron.image_format import as_rgb, check_image_format, check_model_format
+from salcompress.detectron.seen_size import seen_size
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest
 from salcompress.image import check_image
@@ -64,6 +65,22 @@ class Detectron2Detector:
         self.model, self.image_format = augmented_at_test(model, cfg).eval(), cfg.INPUT.FORMAT
         self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
 
+    def input_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) of what the network sees of an image, padding not counted; None under
+        test-time augmentation, which shows it several sizes.
+        """
+        shortest = self.resize.short_edge_length[0]
+        if shortest:
+            height, width = self.resize.get_output_shape(
+                height, width, shortest, self.resize.max_size
+            )
+        return seen_size(self.model, height, width)
+
+    @property
+    def networks(self) -> tuple[nn.Module]:
+        """The model, as of :class:`~salcompress.detectors.base.Detector`."""
+        return (self.model,)
+
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> list[dict[str, Any]]:
         check_image(image)
@@ -94,15 +111,20 @@ def check_class_count(cfg: CfgNode, num_categories: int, name: str) -> None:
     Raises:
         SettingError: It has more or fewer.
     """
-    single_stage = cfg.MODEL.META_ARCHITECTURE in ("RetinaNet", "FCOS")
-    key = "MODEL.RETINANET" if single_stage else "MODEL.ROI_HEADS"
-    num_classes = (cfg.MODEL.RETINANET if single_stage else cfg.MODEL.ROI_HEADS).NUM_CLASSES
+    key, num_classes = num_classes_of(cfg)
     if num_classes != num_categories:
         raise SettingError(
             f"{name} finds {num_classes} classes ({key}.NUM_CLASSES), and the data set has "
             f"{num_categories} categories: class k is the k-th category id, so the numbers must "
             "be equal"
         )
+
+
+def num_classes_of(cfg: CfgNode) -> tuple[str, int]:
+    """Where a config says how many classes its model has, and how many these are."""
+    if cfg.MODEL.META_ARCHITECTURE in ("RetinaNet", "FCOS"):
+        return "MODEL.RETINANET", cfg.MODEL.RETINANET.NUM_CLASSES
+    return "MODEL.ROI_HEADS", cfg.MODEL.ROI_HEADS.NUM_CLASSES
 
 
 def model_label(cfg: CfgNode) -> str:
@@ -123,14 +145,15 @@ def model_fingerprint(model: nn.Module, cfg: CfgNode, category_ids: Sequence[int
     return digest(*parts, ",".join(map(str, category_ids)))
 
 
-def load_detectron2_detector(spec: str, category_ids: Sequence[int]) -> Detectron2Detector:
+def load_detectron2_detector(spec: str, category_ids: Sequence[int] | None) -> Detectron2Detector:
     """The detector of ``detectron2:CONFIG[,weights=FILE][,device=cpu]``.
 
     Args:
         spec: CONFIG is a YAML file, or a name of the model zoo such as
             COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, whose trained weights are then downloaded
             if no file is given.
-        category_ids: The data set's ids in their order; class k of the model is the k-th.
+        category_ids: The data set's ids in their order; class k of the model is the k-th. None
+            stands for numbers from 1.
 
     Raises:
         SettingError: The config or the file does not exist, there are no weights, or the model has
@@ -147,6 +170,8 @@ def load_detectron2_detector(spec: str, category_ids: Sequence[int]) -> Detectro
             "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, or a file"
         )
     cfg = load_config(parsed.argument)
+    if category_ids is None:
+        category_ids = range(1, num_classes_of(cfg)[1] + 1)
     check_class_count(cfg, len(category_ids), spec)
     cfg.MODEL.WEIGHTS = _weights(parsed.argument, options.get("weights"), cfg)
     cfg.MODEL.DEVICE = options.get("device", "cuda" if torch.cuda.is_available() else "cpu")

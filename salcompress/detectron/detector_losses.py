@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from salcompress.detectors.feature_distance import feature_distance
 from salcompress.models.lagrangian import lambda_of
 from salcompress.models.quality_map import NUM_LEVELS
-from salcompress.training.losses import feature_distance
 
 
 class Teaching(NamedTuple):

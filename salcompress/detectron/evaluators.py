@@ -5,6 +5,7 @@ from typing import Any
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from salcompress.detectron.seen_size import noted_size
 from salcompress.errors import SettingError
 from salcompress.evaluation.records import ImageRecord
 
@@ -14,8 +15,9 @@ class CompressionEvaluator(DatasetEvaluator):
     picture.
 
     Its results stand under "compression": ``bpp`` (all bits over all original pixels), ``bpp_mean``
-    (the mean over the images) and ``num_images``; ``psnr``, ``ms_ssim`` and ``perceptual`` stand
-    beside them where the mapper measured them. With several processes each handles its share of the
+    (the mean over the images) and ``num_images``; ``bpp_detector`` (all bits over all pixels that
+    the detector saw) where that is known of every picture; ``psnr``, ``ms_ssim`` and ``perceptual``
+    where the mapper measured them. With several processes each handles its share of the
     images, and the main one pools them all.
 
     Attributes:
@@ -40,9 +42,14 @@ class CompressionEvaluator(DatasetEvaluator):
                     "CompressionEvaluator needs pictures from CompressedDatasetMapper, "
                     "CompressedLoader or CompressedDetector: num_bits is missing"
                 )
-            height, width = mapped["original_size"]
+            (height, width), seen = mapped["original_size"], noted_size(mapped)
             record = ImageRecord(
-                mapped["image_id"], mapped["file_name"], height, width, num_bits=mapped["num_bits"]
+                mapped["image_id"],
+                mapped["file_name"],
+                height,
+                width,
+                num_bits=mapped["num_bits"],
+                detector_pixels=None if seen is None else seen[0] * seen[1],
             )
             if "coded" in mapped:
                 coded = mapped["coded"]
@@ -70,6 +77,8 @@ class CompressionEvaluator(DatasetEvaluator):
             "bpp_mean": sum(b / p for b, p in zip(bits, pixels)) / len(pixels),
             "num_images": float(len(pixels)),
         }
+        if all(r.detector_pixels is not None for r in self.records):
+            result["bpp_detector"] = sum(bits) / sum(r.detector_pixels or 0 for r in self.records)
         for name in ("psnr", "ms_ssim", "perceptual"):
             known = [getattr(r, name) for r in self.records if getattr(r, name) is not None]
             if known:

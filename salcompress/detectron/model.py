@@ -19,6 +19,7 @@ from salcompress.detectron.detector_losses import (
 from salcompress.detectron.device_transforms import apply_transforms
 from salcompress.detectron.image_format import check_image_format, check_model_format, rgb_of
 from salcompress.detectron.model_state import adapt_state
+from salcompress.detectron.seen_size import SEEN_KEY, noted_size
 from salcompress.detectron.teachers import FeatureTeacher, teacher_losses
 from salcompress.detectron.training_figures import LastImage, log_batch
 from salcompress.detectron.training_settings import (
@@ -47,7 +48,8 @@ class CompressedDetector(nn.Module):
     :class:`~salcompress.training.differentiable_codec.DifferentiableCodec`, whose rates are
     estimates. At test, and in front of a detector that is trained alone, each picture is what the
     stream of the present weights decodes to, and the dict gets that stream's ``num_bits`` and
-    ``bpp``: the length of that stream with ``real_streams``, else counted, within 64 bits.
+    ``bpp``: the length of that stream with ``real_streams``, else counted, within 64 bits. At test
+    it gets ``seen_size``, too: (height, width) of what the detector saw.
 
     To the codec the loss of an image of quality level l, with lambda(l) as in the codec's own
     training, is in bits per pixel ``loss_rate`` + ``loss_distortion`` + ``loss_perceptual`` + task
@@ -200,11 +202,12 @@ class CompressedDetector(nn.Module):
         """
         originals = [rgb_of(x, self.image_format, self.device) for x in batched_inputs]
         if not self.training:
-            return self.detector(
-                self._compressed(
-                    batched_inputs, originals, [self.codec.start.quality] * len(originals)
-                )
-            )
+            qualities = [self.codec.start.quality] * len(originals)
+            inputs = self._compressed(batched_inputs, originals, qualities)
+            outputs = self.detector(inputs)
+            for x, seen in zip(batched_inputs, inputs):
+                x[SEEN_KEY] = noted_size(seen)
+            return outputs
         if has_event_storage():
             self.iteration = get_event_storage().iter
         low, high = self.quality.range_at(self.iteration)

@@ -22,7 +22,8 @@ def register_stored(name: str, location: Path | str, annotations: Path | str) ->
     """Register a stored data set, so that ``DATASETS.TRAIN = (name,)`` trains from its streams.
 
     The mappers of this package decode a picture's stream where they would have read its file. Its
-    rate is that of the stream.
+    rate is that of the stream. The weights of learned streams are found as
+    :class:`~salcompress.codecs.stored_images.StoredImages` finds them.
 
     Args:
         name: A name that Detectron2 does not know yet.
@@ -32,6 +33,7 @@ def register_stored(name: str, location: Path | str, annotations: Path | str) ->
     Raises:
         SettingError: The name is taken, there is no complete stored data set, or no such file. When
             the data set is used first: annotated images are not stored.
+        ModelMismatchError: The weights of the streams are not at hand.
     """
     if name in DatasetCatalog:
         raise SettingError(f"a data set {name} is registered already; choose another name")

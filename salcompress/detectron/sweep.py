@@ -18,9 +18,9 @@ from salcompress.errors import SettingError
 from salcompress.evaluation.evaluate import evaluate
 from salcompress.evaluation.kept_pictures import choose_pictures
 from salcompress.evaluation.rate_point import RatePoint
+from salcompress.evaluation.worst_pictures import keep_worst_pictures
 from salcompress.files import digest, write_atomically
-from salcompress.reporting.html import render
-from salcompress.reporting.pictures import load_strips
+from salcompress.reporting.report import write_report
 
 
 def sweep(cfg: CfgNode, model: nn.Module, dataset_name: str) -> list[RatePoint]:
@@ -65,7 +65,8 @@ def sweep(cfg: CfgNode, model: nn.Module, dataset_name: str) -> list[RatePoint]:
     if not comm.is_main_process():
         return []
     rows = _evaluate(cfg, dataset, detector, codecs, folder)
-    write_atomically(folder / "report.html", render(rows, load_strips(folder, rows)))
+    keep_worst_pictures(folder, dataset, codecs, cfg.DATALOADER.NUM_WORKERS)
+    write_report(folder)
     return rows
 
 

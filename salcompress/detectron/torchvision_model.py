@@ -11,7 +11,9 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from torch import Tensor, nn
 
 from salcompress.detectors.scenes import NUM_CLASSES, WEIGHTS, load_scene_network
+from salcompress.detectors.torchvision import resized_size
 from salcompress.detectron.image_format import check_image_format
+from salcompress.detectron.seen_size import SEEN_KEY
 from salcompress.errors import SettingError
 
 
@@ -20,7 +22,8 @@ class TorchvisionModel(nn.Module):
     ``{"instances": Instances}``.
 
     The model resizes for itself, so the mapper need not: pictures must come at the size at which
-    results are wanted. It has no ``backbone`` of Detectron2's kind, so that its labels can teach a
+    results are wanted. At test it notes in each dict what it resized the picture to, as
+    ``x["seen_size"]``. It has no ``backbone`` of Detectron2's kind, so that its labels can teach a
     codec and its features cannot.
 
     Args:
@@ -57,6 +60,10 @@ class TorchvisionModel(nn.Module):
     def device(self) -> torch.device:
         return self._labels.device
 
+    def input_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) of what the network sees of a picture; None where it does not say."""
+        return resized_size(self.model, height, width)
+
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         images = [self._image(x) for x in batched_inputs]
         if self.training:
@@ -69,6 +76,7 @@ class TorchvisionModel(nn.Module):
                     f"at {wanted}: leave resizing to the "
                     "torchvision model, and no resize in the mapper"
                 )
+            x[SEEN_KEY] = self.input_size(*image.shape[1:])
         return [
             {"instances": self._instances(found, image)}
             for found, image in zip(self.model(images), images)

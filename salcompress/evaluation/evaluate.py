@@ -11,6 +11,7 @@ from salcompress.codecs import Codec, with_cache
 from salcompress.data.coco import CocoDataset, CocoImage
 from salcompress.detectors import Detector
 from salcompress.errors import SettingError
+from salcompress.evaluation.annotated_objects import write_objects
 from salcompress.evaluation.kept_pictures import keep_decoded, keep_originals
 from salcompress.evaluation.measurement import Conditions, ImageTask, Measure, measure_here
 from salcompress.evaluation.rate_point import RatePoint
@@ -81,6 +82,7 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(exclusive_folder(out))
         claim_folder(folder, identity)
+        write_objects(folder, dataset)
         pictured = keep_originals(folder, dataset)
         files = [
             stack.enter_context(RecordFile(records_path(folder, codec.label, codec.fingerprint)))

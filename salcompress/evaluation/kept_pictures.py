@@ -2,8 +2,8 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from salcompress.data.coco import CocoDataset, CocoImage
 from salcompress.errors import DataError
 from salcompress.evaluation.round_trip import CodedImage
 from salcompress.evaluation.run_folder import maps_path, picture_path
-from salcompress.files import write_atomically
+from salcompress.files import read_file, write_atomically
 from salcompress.image import encode_image, read_image
 
 NUM_PICTURES = 3
 """Images whose pictures are kept."""
+_INDEX = "kept.json"
 
 
 def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:
@@ -32,32 +33,53 @@ def choose_pictures(dataset: CocoDataset) -> list[CocoImage]:
 
 
 def keep_originals(folder: Path, dataset: CocoDataset) -> set[int | str]:
-    """Store what the report shows of the data set itself.
+    """Store the original pictures of what the report shows: some of the data set, and those that
+    an earlier run kept.
 
     Returns:
         Ids of the images whose decoded pictures are wanted, too.
     """
-    chosen: list[dict[str, Any]] = []
-    for image in choose_pictures(dataset):
+    earlier = set(kept_pictures(folder))
+    further = [image for image in dataset.images if image.image_id in earlier]
+    wanted = {image.image_id: image for image in [*choose_pictures(dataset), *further]}
+    return set(keep(folder, list(wanted.values())))
+
+
+def keep(folder: Path, images: Sequence[CocoImage]) -> list[int | str]:
+    """Store these originals, and have the report show these images and no others.
+
+    Returns:
+        Ids of the images that could be read.
+    """
+    kept = []
+    for image in images:
         path = picture_path(folder, image.image_id)
         try:
             if not path.exists():
                 write_atomically(path, _as_png(read_image(image.path)))
         except DataError:
             continue  # a damaged image stops the run, or is skipped, when it is coded
-        objects = dataset.coco.loadAnns(dataset.coco.getAnnIds(imgIds=[image.image_id]))
-        chosen.append(
-            {
-                "image_id": image.image_id,
-                "file_name": image.file_name,
-                "objects": [{"bbox": o["bbox"], "category_id": o["category_id"]} for o in objects],
-            }
-        )
-    names = {c["id"]: c["name"] for c in dataset.coco.dataset["categories"]}
-    write_atomically(
-        folder / "pictures" / "index.json", json.dumps({"images": chosen, "categories": names})
-    )
-    return {entry["image_id"] for entry in chosen}
+        kept.append(image.image_id)
+    write_atomically(folder / "pictures" / _INDEX, json.dumps(kept))
+    return kept
+
+
+def kept_pictures(folder: Path) -> list[int | str]:
+    """Ids of the images whose pictures a run kept; none where it kept none.
+
+    Raises:
+        DataError: The list is damaged.
+    """
+    path = folder / "pictures" / _INDEX
+    if not path.exists():
+        return []
+    try:
+        ids = json.loads(read_file(path))
+        if not isinstance(ids, list) or not all(isinstance(i, (int, str)) for i in ids):
+            raise ValueError("no list of ids")
+    except ValueError as error:
+        raise DataError(f"{path} is damaged; delete it, or evaluate again") from error
+    return [i for i in ids if picture_path(folder, i).exists()]
 
 
 def keep_decoded(folder: Path, image: CocoImage, codec: Codec, coded: CodedImage) -> None:

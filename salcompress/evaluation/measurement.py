@@ -12,6 +12,7 @@ from salcompress.codecs import Codec
 from salcompress.data.coco import SKIP_CURE, CocoImage
 from salcompress.data.object_mask import object_mask
 from salcompress.detectors import Detector
+from salcompress.detectors.base import input_size_of
 from salcompress.errors import DataError
 from salcompress.evaluation.detections import plain_detections
 from salcompress.evaluation.records import ImageRecord
@@ -108,6 +109,7 @@ class _ImageMeasurement:
             source_digest,
         )
         self._mask: np.ndarray | None = None
+        self._seen: tuple[int | None] | None = None
 
     def measured(self, coded: CodedImage | DataError, detector: Detector) -> Measured:
         """Detect in the decoded picture, and note all that was measured."""
@@ -131,6 +133,7 @@ class _ImageMeasurement:
             decode_s=coded.decode_s,
             detect_s=detect_s,
             detections=detections,
+            detector_pixels=self._detector_pixels(detector),
         )
         if coded.perceptual is not None:
             from salcompress.metrics.perceptual import shipped_fingerprint
@@ -163,6 +166,13 @@ class _ImageMeasurement:
             ) from error
         detect_s = time.perf_counter() - started
         return plain_detections(found, self.image), detect_s
+
+    def _detector_pixels(self, detector: Detector) -> int | None:
+        """How many pixels the detector sees of the image; None where it does not say."""
+        if self._seen is None:
+            size = input_size_of(detector, self.image.height, self.image.width)
+            self._seen = (None if size is None else size[0] * size[1],)
+        return self._seen[0]
 
     def _object_mask(self) -> np.ndarray:
         """Where the annotated objects are."""

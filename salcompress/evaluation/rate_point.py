@@ -29,6 +29,9 @@ class RatePoint(NamedTuple):
     """Pooled rate: bits of all whole files over pixels of all original images."""
     bpp_mean: float
     """Mean over the images of their bits per pixel."""
+    bpp_detector: float | None
+    """The bits of ``bpp`` over the pixels that the detector saw after its own resize, padding not
+    counted: what papers report that divide so. None where the detector does not say its size."""
     box: dict[str, float | None] | None
     """AP, AP50, AP75, APs, APm, APl of boxes, times 100."""
     mask: dict[str, float | None] | None
@@ -52,8 +55,8 @@ class RatePoint(NamedTuple):
     object_area: float | None
     """Share of the pixels on annotated objects, in [0, 1]; None where ``object_bits`` is."""
     ci95: dict[str, list[float]]
-    """95 % bootstrap intervals over images, [low, high]: bpp, bpp_mean, psnr, ms_ssim, perceptual,
-    box_AP, mask_AP, where measured.
+    """95 % bootstrap intervals over images, [low, high]: bpp, bpp_mean, bpp_detector, psnr,
+    ms_ssim, perceptual, box_AP, mask_AP, where measured.
     """
 
     @property
@@ -64,7 +67,7 @@ class RatePoint(NamedTuple):
     def figure(self, name: str) -> float | None:
         """A figure by its name in ``ci95``: ``box_AP``, ``mask_AP``, ``psnr``, ...
 
-        >>> row = RatePoint._make([None] * 18)._replace(psnr=30.5, box={"AP": 41.5})
+        >>> row = RatePoint._make([None] * 19)._replace(psnr=30.5, box={"AP": 41.5})
         >>> row.figure("psnr"), row.figure("box_AP"), row.figure("mask_AP")
         (30.5, 41.5, None)
         """
@@ -80,6 +83,7 @@ def to_jsonl(rows: Iterable[RatePoint]) -> str:
 
 
 _LATER_FIELDS = {
+    "bpp_detector": None,
     "object_bits": None,
     "object_area": None,
 }  # which rows of older versions lack: not measured

@@ -34,6 +34,8 @@ class ImageRecord(NamedTuple):
     """Those of them on annotated objects."""
     object_pixels: int | None = None
     """Pixels on annotated objects."""
+    detector_pixels: int | None = None
+    """Pixels that the detector saw after its own resize, padding not counted."""
     detections: list[dict[str, Any]] | None = None
     skipped: str | None = None
     """Why the image was left out, if it was; then nothing else was measured."""

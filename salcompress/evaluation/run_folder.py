@@ -2,11 +2,13 @@
 
 run.json         data set, detector and their digests: the identity of the run
 records/         one .jsonl a setting, a line an image, detections included
+objects.json     the annotated objects of all images
 pictures/        original and decoded pictures for the report, lossless, and the maps of the codec
 results.jsonl    one RatePoint a line
 summary.csv      the same for a spreadsheet
-resamples.json   rates and AP of the rows on resampled images, for intervals of their differences
+resamples.json   figures of the rows on resampled images, for intervals of their differences
 skipped.json     why each image was left out that was
+commands.txt     the command lines that measured, one a line
 report.html      the page
 """
 
@@ -17,6 +19,8 @@ from typing import Any, NamedTuple
 
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest, read_file, write_atomically
+
+_COMMANDS = "commands.txt"
 
 
 class RunIdentity(NamedTuple):
@@ -60,6 +64,26 @@ def claim_folder(folder: Path, identity: RunIdentity) -> None:
             f"{folder} holds the results of another run: {difference}; choose another --out, or "
             "delete it"
         )
+
+
+def note_command(folder: Path, command: str) -> None:
+    """Note a command line that measured into the folder, for its report.
+
+    Raises:
+        OutputError: The note cannot be written.
+    """
+    lines = list(dict.fromkeys([*read_commands(folder), command]))
+    write_atomically(folder / _COMMANDS, "".join(f"{line}\n" for line in lines))
+
+
+def read_commands(folder: Path) -> list[str]:
+    """The command lines that measured into the folder; none where no command did.
+
+    Raises:
+        DataError: They cannot be read.
+    """
+    path = folder / _COMMANDS
+    return read_file(path).decode(errors="replace").splitlines() if path.exists() else []
 
 
 def records_path(folder: Path, label: str, fingerprint: str) -> Path:

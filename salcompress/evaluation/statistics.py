@@ -40,8 +40,8 @@ class Summary(NamedTuple):
 
     row: RatePoint
     resamples: dict[str, np.ndarray]
-    """``bpp``, ``box_AP`` and ``mask_AP``, where measured, (NUM_RESAMPLES,) each. The AP of a
-    resample without an object is NaN.
+    """``bpp``, ``psnr``, ``ms_ssim``, ``perceptual``, ``box_AP`` and ``mask_AP``, where measured,
+    (NUM_RESAMPLES,) each. The AP of a resample without an object is NaN.
     """
 
 
@@ -86,11 +86,16 @@ def summarize(
         "bpp": _interval(resamples["bpp"]),
         "bpp_mean": _interval(weights @ (bits / pixels) / len(bits)),
     }
+    bpp_detector = None
+    if all(r.detector_pixels is not None for r in measured):
+        seen = np.array([r.detector_pixels for r in measured], float)
+        bpp_detector = float(bits.sum() / seen.sum())
+        ci95["bpp_detector"] = _interval((weights @ bits) / (weights @ seen))
     means: dict[str, float | None] = {}
     for name in ("psnr", "ms_ssim", "perceptual"):
-        means[name], interval = _mean([getattr(r, name) for r in measured], weights)
-        if interval:
-            ci95[name] = interval
+        means[name], resampled = _mean([getattr(r, name) for r in measured], weights)
+        if resampled is not None:
+            resamples[name], ci95[name] = resampled, _interval(resampled)
     precision: dict[str, dict[str, float | None] | None] = {"box": None, "mask": None}
     for part, kind in (("box", "bbox"), ("mask", "segm")):
         if part == "box" or (gives_masks and has_masks(dataset.coco)):
@@ -108,6 +113,7 @@ def summarize(
         num_images=len(measured),
         bpp=float(bits.sum() / pixels.sum()),
         bpp_mean=float((bits / pixels).mean()),
+        bpp_detector=bpp_detector,
         box=precision["box"],
         mask=precision["mask"],
         psnr=means["psnr"],
@@ -160,8 +166,8 @@ def _object_shares(measured: Sequence[ImageRecord]) -> tuple[float | None, float
 
 def _mean(
     values: Sequence[float | None], weights: np.ndarray
-) -> tuple[float | None, list[float] | None]:
-    """Mean of what was measured, and its interval."""
+) -> tuple[float | None, np.ndarray | None]:
+    """Mean of what was measured, and that of each resample."""
     known = np.array([v is not None for v in values])
     if not known.any():
         return None, None
@@ -169,7 +175,7 @@ def _mean(
     counts = weights @ known
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = np.where(counts > 0, weights @ numbers / counts, np.nan)
-    return float(numbers.sum() / known.sum()), _interval(resampled)
+    return float(numbers.sum() / known.sum()), resampled
 
 
 def _interval(resampled: np.ndarray) -> list[float]:

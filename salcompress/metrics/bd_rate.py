@@ -5,19 +5,18 @@ as PSNR: it runs through the points. :func:`fitted_bd_rate` is for figures that 
 curve, such as average precision: it runs a smooth rising curve between the points.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
-from scipy.optimize import nnls
 
 from salcompress.errors import SettingError
+from salcompress.metrics.rising_curve import rising_fit
 
 MIN_POINTS = 4
 """Fewest points of a curve that a rate difference is given for."""
-_SEGMENTS = 2
-_GRID = np.linspace(0, 1, 1025)
 
 
 class BdRate(NamedTuple):
@@ -137,21 +136,31 @@ def fitted_bd_rate(
     """
     anchor, test = _checked(anchor_bpp, anchor_quality), _checked(test_bpp, test_quality)
     _check_counts(len(np.unique(anchor[0])), len(np.unique(test[0])))
-    fits = [_rising_fit(np.log(rates), quality) for rates, quality in (anchor, test)]
+    fits = [rising_fit(np.log(rates), quality) for rates, quality in (anchor, test)]
     low, high = _common_interval(fits[0][1], fits[1][1])
     log_rate = [_mean_log_rate(log_rates, curve, low, high) for log_rates, curve in fits]
     percent = 100 * float(np.expm1(log_rate[1] - log_rate[0]))
     return BdRate(percent, low, high, (len(anchor[0]), len(test[0])))
 
 
-def resampled_bd_rate(anchor: ResampledCurve, test: ResampledCurve) -> BdRate:
-    """:func:`fitted_bd_rate` of two curves, with its 95 % interval over resampled images.
+Difference: TypeAlias = Callable[[ArrayLike, ArrayLike, ArrayLike, ArrayLike], BdRate]
+"""Rates and qualities of the anchor, then of the test, to a rate difference."""
+
+
+def resampled_bd_rate(
+    anchor: ResampledCurve, test: ResampledCurve, difference: Difference = fitted_bd_rate
+) -> BdRate:
+    """Rate difference of two curves, with its 95 % interval over resampled images.
 
     The interval holds the middle 95 % of the rate differences of the resamples. Resamples on
     which the curves have no common quality, or no quality at all, are left out.
 
+    Args:
+        anchor, test: The curves.
+        difference: :func:`fitted_bd_rate`, or :func:`bd_rate` for figures that do not scatter.
+
     Raises:
-        SettingError: (a ValueError) As :func:`fitted_bd_rate`; also when the numbers of resamples
+        SettingError: (a ValueError) As ``difference``; also when the numbers of resamples
             differ, or when one resample in twenty or more had to be left out.
 
     >>> rates, ap = np.array([0.1, 0.2, 0.4, 0.8]), np.array([20.0, 25.0, 28.0, 30.0])
@@ -168,11 +177,11 @@ def resampled_bd_rate(anchor: ResampledCurve, test: ResampledCurve) -> BdRate:
             "anchor and test must have the same resamples, at least one, got "
             f"{len(anchor.quality_resamples)} and {len(test.quality_resamples)}"
         )
-    found = fitted_bd_rate(anchor.bpp, anchor.quality, test.bpp, test.quality)
+    found = difference(anchor.bpp, anchor.quality, test.bpp, test.quality)
     percents = []
     for rows in zip(*anchor[2:], *test[2:]):
         try:
-            percents.append(fitted_bd_rate(*rows).percent)
+            percents.append(difference(*rows).percent)
         except SettingError:  # this draw of the images has no such object, or no common quality
             continue
     if len(percents) <= 0.95 * num_resamples:
@@ -214,32 +223,6 @@ def _common_interval(anchor: np.ndarray, test: np.ndarray) -> tuple[float, float
             f"test {test[0]:g} to {test[-1]:g}; choose settings that overlap"
         )
     return float(low), float(high)
-
-
-def _rising_fit(log_rates: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log rates on a fine grid over the range of the points, and the fitted quality there."""
-    start, stop = log_rates.min(), log_rates.max()
-    rises = _rises((log_rates - start) / (stop - start))
-    # the constant may have either sign, and nnls gives none below 0: hence a column for each
-    ones = np.ones((len(log_rates), 1))
-    parameters, _ = nnls(np.hstack([ones, -ones, rises]), quality)
-    curve = parameters[0] - parameters[1] + _rises(_GRID) @ parameters[2:]
-    return start + _GRID * (stop - start), curve
-
-
-def _rises(position: np.ndarray) -> np.ndarray:
-    """Integrals from 0 to ``position`` in [0, 1] of the hat functions on ``_SEGMENTS`` segments.
-
-    Any sum of them with weights of at least 0 never falls; the weights are its slopes at the knots.
-    Ramsay, "Monotone regression splines in action", Statistical Science 3(4), 1988.
-    """
-    knots = np.linspace(0, 1, _SEGMENTS + 1)
-
-    def integral(x: np.ndarray) -> np.ndarray:
-        offset = np.clip((x[:, None] - knots) * _SEGMENTS, -1, 1)
-        return np.where(offset < 0, (offset + 1) ** 2 / 2, 0.5 + offset - offset**2 / 2) / _SEGMENTS
-
-    return integral(position) - integral(np.zeros(1))
 
 
 def _mean_log_rate(log_rates: np.ndarray, curve: np.ndarray, low: float, high: float) -> float:

@@ -25,7 +25,13 @@ from salcompress.models.batch_extent import Extent
 from salcompress.models.groups import GroupParameters, put_group, take_group
 from salcompress.models.prior import Prior
 from salcompress.models.quality_map import Gain
-from salcompress.models.transforms import STRIDE, Analysis, HyperAnalysis, Synthesis
+from salcompress.models.transforms import (
+    STRIDE,
+    Analysis,
+    HyperAnalysis,
+    ResidualBlock,
+    Synthesis,
+)
 from salcompress.models.weight_file import load_tensors, read_weight_file, weight_file
 
 _CELL_POSITIONS = CELL // STRIDE
@@ -63,7 +69,7 @@ class TrainedWith:
     """What the loss weighed when the weights were trained; stored in the weight file.
 
     A search by the encoder (:mod:`salcompress.codecs.salient.search_loss`) weighs likewise. The
-    default values are those of the shipped file, and of files that do not say
+    default values are those of ``photo``, and of files that do not say
     (``salcompress/weights/README.md``).
     """
 
@@ -78,7 +84,7 @@ class TrainedWith:
                 raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
 
     def departures(self) -> list[str]:
-        """What is not as with the shipped file, for fingerprints.
+        """What is not as with ``photo``, for fingerprints.
 
         >>> TrainedWith(perceptual_weight=0.0).departures()
         ['perceptual_weight=0']
@@ -219,12 +225,25 @@ class CompressionModel(nn.Module):
 
 
 def save_model(model: CompressionModel) -> bytes:
-    """The weight file of a model: half precision for the transforms, exact for the prior, whose
-    weights are small integers over 512.
+    """The weight file of a model: exact for the prior, whose weights are small integers over 512,
+    and rounded for the transforms.
+
+    Layers that residual blocks and the hyper-analysis name as ``in_8_bits`` are kept in 8 bits.
+    All else of the transforms is kept in half precision. A model that was loaded is saved as the
+    same bytes. Of a model of config ``large``, 3.7 of 5.9 million weights are in 8 bits. Against
+    half precision alone its rate changed by at most 0.08 % and its PSNR by at most 0.012 dB, on
+    three Kodak images at q = 0, 0.3, 0.6 and 1.
 
     With the config it holds the prior's answer to a fixed question, which every machine that loads
     it must give, and what the loss weighed in training.
     """
+    rounded = {
+        id(layer.weight)
+        for module in model.modules()
+        if isinstance(module, (ResidualBlock, HyperAnalysis))
+        for layer in module.in_8_bits
+    }
+    in_8_bits = {name for name, value in model.named_parameters() if id(value) in rounded}
     state = {}
     for name, value in model.state_dict().items():
         value = value.detach().cpu()
@@ -234,12 +253,13 @@ def save_model(model: CompressionModel) -> bytes:
             exact_half = torch.equal(value.half().double(), value)
             state[name] = value.half() if exact_half else value.float()
         else:
-            state[name] = value.half()
+            state[name] = value.float() if name in in_8_bits else value.half()
     frozen = CompressionModel(model.config).float()
     frozen.load_state_dict({name: value.float() for name, value in state.items()})
     frozen.prior.freeze()
     return weight_file(
         state,
+        in_8_bits,
         config=json.dumps(asdict(model.config)),
         trained_with=json.dumps(asdict(model.trained_with)),
         known_answer=frozen.prior.known_answer("cpu"),

@@ -38,17 +38,20 @@ def take_group(latent: Tensor, level: int, index: int) -> Tensor:
     """The values of a group, in its own layout, out of a whole latent (N, C, h, w), h and w even;
     differentiable.
     """
-    return _Taken.apply(latent, _parts(latent.shape[1], level, index))
+    return _taken(latent, _parts(latent.shape[1], level, index))
 
 
 def take_phase(features: Tensor, row: int, column: int) -> Tensor:
     """Features (N, C, h, w) at one of the four 2x2 phases, (N, C, h / 2, w / 2); differentiable."""
-    return _Taken.apply(features, [(slice(None), row, column)])
+    return _taken(features, [(slice(None), row, column)])
 
 
 def put_group(latent: Tensor, level: int, index: int, values: Tensor) -> Tensor:
     """A copy of the whole latent with a group's values in their places; differentiable."""
-    return _Put.apply(latent, values, _parts(latent.shape[1], level, index))
+    parts = _parts(latent.shape[1], level, index)
+    if torch.compiler.is_compiling():  # see straight_through in integer_layers
+        return _put(latent.clone(), values, parts)
+    return _Put.apply(latent, values, parts)
 
 
 Part = tuple[slice, int, int]
@@ -63,6 +66,12 @@ def _parts(channels: int, level: int, index: int) -> list[Part]:
     return [
         (slice(c * quarter, (c + 1) * quarter), row, column) for c, (row, column) in quarters(index)
     ]
+
+
+def _taken(latent: Tensor, parts: Sequence[Part]) -> Tensor:
+    if torch.compiler.is_compiling():  # see straight_through in integer_layers
+        return _take(latent, parts)
+    return _Taken.apply(latent, parts)
 
 
 def _take(latent: Tensor, parts: Sequence[Part]) -> Tensor:

@@ -54,11 +54,26 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, steps: int) -> Tensor:
-        return (x * steps).add_(0.5).floor_().div_(steps)
+        return _rounded(x, steps)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         return gradient, None
+
+
+def straight_through(x: Tensor, value: Tensor, passes: Tensor | None = None) -> Tensor:
+    """A value with the gradient of ``x``, where ``passes``, in operations that any compiler knows.
+
+    The functions with gradients of their own in this package save passes over memory where each
+    operation is a pass. A compiler fuses operations itself. In torch 2.11 it dropped the gradients
+    of such functions without a word, so what is compiled goes without them.
+    """
+    change = x - x.detach()
+    return value.detach() + (change if passes is None else change * passes)
+
+
+def _rounded(x: Tensor, steps: int) -> Tensor:
+    return (x * steps).add_(0.5).floor_().div_(steps)
 
 
 def _to_grid(x: Tensor, low: float, high: float) -> Tensor:
@@ -67,6 +82,8 @@ def _to_grid(x: Tensor, low: float, high: float) -> Tensor:
 
 def round_to(x: Tensor, steps: int) -> Tensor:
     """The nearest multiple of 1 / steps, halves upwards, with the gradient of the identity."""
+    if torch.compiler.is_compiling():
+        return straight_through(x, _rounded(x, steps))
     return _Rounded.apply(x, steps)
 
 
@@ -74,6 +91,9 @@ def to_grid(x: Tensor, low: float, high: float) -> Tensor:
     """Round to the activations' grid and cut off; gradients pass between the ends. ``x`` itself is
     changed.
     """
+    if torch.compiler.is_compiling():
+        value = _to_grid(x.clone(), low, high)
+        return straight_through(x, value, (value > low) & (value < high))
     if torch.is_grad_enabled() and x.requires_grad:
         return _OnGrid.apply(x, low, high)
     return _to_grid(x, low, high)
@@ -183,13 +203,22 @@ class _RoundedTogether(torch.autograd.Function):
         return None, *gradients
 
 
+def _rounded_parameter(value: Tensor, is_weight: bool) -> Tensor:
+    steps = WEIGHT_STEPS if is_weight else _BIAS_STEPS
+    rounded = _rounded(value, steps)
+    return straight_through(value, rounded.clamp_(-1.0, 1.0) if is_weight else rounded)
+
+
 @contextlib.contextmanager
 def rounded_together(layers: Sequence[DyadicConv]) -> Iterator[None]:
     """Within, layers in training use weights that were put on their grid once, in a handful of
     operations for all of them.
     """
-    rounded = _RoundedTogether.apply(
-        len(layers), *(layer.weight for layer in layers), *(layer.bias for layer in layers)
+    values = [*(layer.weight for layer in layers), *(layer.bias for layer in layers)]
+    rounded = (
+        tuple(map(_rounded_parameter, values, [True] * len(layers) + [False] * len(layers)))
+        if torch.compiler.is_compiling()
+        else _RoundedTogether.apply(len(layers), *values)
     )
     for layer, weight, bias in zip(layers, rounded, rounded[len(layers) :]):
         layer._rounded = weight, bias

@@ -10,7 +10,6 @@ in the function that turns a group's tables and means into its values.
 The groups are those of :mod:`salcompress.models.groups`.
 """
 
-import contextlib
 import hashlib
 
 import torch
@@ -149,8 +148,8 @@ class Prior(nn.Module):
             Both latents as the groups' values, (N, C, 4 rows, 4 columns) and (N, Z, rows',
             columns'), where level 2 has one position a cell, padded to even sides.
         """
-        together = rounded_together(self._layers()) if self.training else contextlib.nullcontext()
-        with torch.autocast(cell_levels.device.type, enabled=False), full_precision(), together:
+        precise = rounded_together(self._layers()) if self.training else full_precision()
+        with torch.autocast(cell_levels.device.type, enabled=False), precise:
             return self._traverse(cell_levels, code_group, extent)
 
     def _traverse(

@@ -143,6 +143,8 @@ def look_up(table: Tensor, index: Tensor) -> Tensor:
     Its gradient is a product with zeros and ones: that of torch's embedding sorts, which a CUDA
     graph cannot capture.
     """
+    if torch.compiler.is_compiling():  # which knows another gradient, that a graph can capture
+        return table[index]
     return _LookUp.apply(table, index)
 
 

@@ -43,6 +43,14 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(cast(Tensor, last.bias))
 
+    @property
+    def in_8_bits(self) -> tuple[Conv2d, ...]:
+        """Layers whose weights 8 bits are enough for: the 1x1 convolutions.
+
+        What they add to the shortcut is small beside it.
+        """
+        return self.spatial_in, self.spatial_out, self.wide, self.narrow
+
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         around = F.relu(self.spatial_in(x))
         x = x + self.spatial_out(
@@ -214,6 +222,14 @@ class HyperAnalysis(nn.Module):
             nn.PixelUnshuffle(2),
             Conv2d(4 * width, hyper_channels, 1),
         )
+
+    @property
+    def in_8_bits(self) -> tuple[Conv2d, ...]:
+        """Layers outside its block whose weights 8 bits are enough for: the 1x1 convolutions.
+
+        No pixel depends on them, since level 2 says only how likely level 1 is.
+        """
+        return cast(Conv2d, self.body[1]), cast(Conv2d, self.body[4])
 
     def forward(self, latent: Tensor, extent: Extent | None = None) -> Tensor:
         folded = self.body[0](latent)

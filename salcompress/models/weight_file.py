@@ -5,12 +5,17 @@ are for: a network's config, or a training's progress. It holds a digest of that
 tensors, too. Files of others, such as a detector's state dict, hold tensors alone. Nothing is ever
 unpickled but tensors.
 
+The tensors of a file of ours are packed (:mod:`salcompress.models.packed_tensors`), and one of the
+name NAME may be in 8 bits, with its steps as ``NAME.step`` (:mod:`salcompress.models.eight_bits`).
+Readers of this module give tensors back as they are used. Files of before, whose tensors are not
+packed, are read as well.
+
 What a file is known by is its :func:`fingerprint`. It is of the content, so a copy under another
 path has the same one.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +26,17 @@ from torch import Tensor, nn
 
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest
+from salcompress.models.eight_bits import from_eight_bits, to_eight_bits
+from salcompress.models.packed_tensors import pack, unpack
+
+_STEP = ".step"
 
 
 class WeightFile(NamedTuple):
     """What a weight file of ours holds."""
 
     tensors: dict[str, Tensor]
-    """By name, in the types in which they are stored, on the CPU."""
+    """By name, in the types in which they are stored, on the CPU; those in 8 bits as float32."""
     metadata: dict[str, str]
     """The texts beside the tensors, as the writer gave them; and the digest."""
     fingerprint: str
@@ -38,9 +47,9 @@ def fingerprint(tensors: Mapping[str, Tensor], about: str = "") -> str:
     """SHA-256 of what tensors are, as 64 hexadecimal digits.
 
     It is of ``about``, and of each tensor's name and values in the order of the names. Real values
-    count as float32, in which they are used, so a file in half precision has the fingerprint of its
-    float32 copy. Without ``about``, the tensors' shapes stand in its place. (With it they need not:
-    a config says which shapes fit.) Our choice.
+    count as float32, in which they are used, so a file in half precision or in 8 bits has the
+    fingerprint of its float32 copy. Without ``about``, the tensors' shapes stand in its place.
+    (With it they need not: a config says which shapes fit.) Our choice.
 
     >>> half = {"bias": torch.ones(3, dtype=torch.float16)}
     >>> fingerprint(half) == fingerprint({"bias": torch.ones(3)})
@@ -54,16 +63,27 @@ def fingerprint(tensors: Mapping[str, Tensor], about: str = "") -> str:
     return digest(about or shapes, *_parts(tensors, as_stored=False))
 
 
-def weight_file(tensors: Mapping[str, Tensor], **metadata: str) -> bytes:
-    """A weight file of ours.
+def weight_file(
+    tensors: Mapping[str, Tensor], in_8_bits: Collection[str] = (), **metadata: str
+) -> bytes:
+    """A weight file of ours. The same arguments give the same bytes.
 
     Args:
         tensors: By name; they are stored in the types that they have.
+        in_8_bits: Names of those that are rounded to 8 bits instead, convolutions' weights with the
+            output channels first.
         metadata: Texts to store beside the tensors. One of them may say what they are for: a
             network's ``config``, or what a training's state is ``about``.
     """
-    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return save(stored, {**metadata, "digest": fingerprint(stored, _about(metadata))})
+    stored = {}
+    for name, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        if name in in_8_bits:
+            stored[name], stored[name + _STEP] = to_eight_bits(value)
+        else:
+            stored[name] = value
+    about = {**metadata, "digest": fingerprint(_real(stored), _about(metadata))}
+    return _in_order(save(pack(stored), about))
 
 
 def read_weight_file(path: Path | str, what: str) -> WeightFile:
@@ -82,17 +102,22 @@ def read_weight_file(path: Path | str, what: str) -> WeightFile:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             expected = metadata["digest"]
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            stored = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, AttributeError) as error:
         raise DataError(
             f"{path}: not {what}'s weights file: {_first_line(error)}; choose one that "
             "salcompress wrote"
         ) from error
+    damaged = DataError(
+        f"{path} is damaged: its weights do not match their digest; install or train it anew"
+    )
+    try:
+        tensors = _real(unpack(stored))
+    except ValueError as error:
+        raise damaged from error
     found = fingerprint(tensors, _about(metadata))
     if expected != found and expected not in _former_digests(tensors, _about(metadata)):
-        raise DataError(
-            f"{path} is damaged: its weights do not match their digest; install or train it anew"
-        )
+        raise damaged
     return WeightFile(tensors, metadata, found)
 
 
@@ -111,7 +136,7 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     _check_is_file(path)
     try:
         if str(path).endswith(".safetensors"):
-            tensors = load_file(path)
+            tensors = _real(unpack(load_file(path)))
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
             tensors = tensors.get("model", tensors)
@@ -165,6 +190,33 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | s
 def _about(metadata: Mapping[str, str]) -> str:
     """What the tensors of a file are for, as its metadata says it."""
     return metadata.get("config", metadata.get("about", ""))
+
+
+def _real(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors, of which those in 8 bits become float32."""
+    steps = {
+        name: stored[name + _STEP]
+        for name, value in stored.items()
+        if value.dtype == torch.int8 and name + _STEP in stored
+    }
+    return {
+        name: from_eight_bits(value, steps[name]) if name in steps else value
+        for name, value in stored.items()
+        if not (name.endswith(_STEP) and name.removesuffix(_STEP) in steps)
+    }
+
+
+def _in_order(file: bytes) -> bytes:
+    """A safetensors file whose texts come in the order of their names.
+
+    The library writes them in an order that is drawn anew each time.
+    """
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # as the format wants it
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def _parts(tensors: Mapping[str, Tensor], as_stored: bool) -> Iterator[str | bytes]:

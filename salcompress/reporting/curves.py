@@ -3,7 +3,6 @@ curve saves against another.
 """
 
 import contextlib
-import math
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -85,7 +84,7 @@ def rate_difference(
 ) -> BdRate:
     """BD-rate of one curve against another at an equal figure.
 
-    Average precision scatters, so that a smooth curve is fitted to it; where both curves were
+    Average precision scatters, so that a smooth curve is fitted to it. Where both curves were
     resampled on the same images, the difference has an interval. The perceptual distance counts as
     minus its logarithm.
 
@@ -101,36 +100,42 @@ def rate_difference(
         SettingError: The curves have too few points, or no common quality.
     """
     points = [[r for r in rows if r.figure(name) is not None] for rows in (anchor, test)]
-    rates = [[r.bpp for r in rows] for rows in points]
-    values = [[_quality(name, r.figure(name) or 0.0) for r in rows] for rows in points]
-    if not name.endswith("_AP"):
-        found = bd_rate(rates[0], values[0], rates[1], values[1])
-        low, high = sorted(_figure_of(name, end) for end in (found.low, found.high))
-        return found._replace(low=low, high=high)
-    found = fitted_bd_rate(rates[0], values[0], rates[1], values[1])
-    if any(name not in resamples.get(r.fingerprint, {}) for rows in points for r in rows):
-        return found
-    # where too few resamples can be compared, there is no interval
-    with contextlib.suppress(SettingError):
-        return resampled_bd_rate(*(_resampled(rows, name, resamples) for rows in points))
-    return found
+    difference = fitted_bd_rate if name.endswith("_AP") else bd_rate
+    curves = [resampled_curve(rows, name, resamples) for rows in points]
+    found = difference(curves[0].bpp, curves[0].quality, curves[1].bpp, curves[1].quality)
+    if all(len(curve.bpp_resamples) for curve in curves):
+        # where too few resamples can be compared, there is no interval
+        with contextlib.suppress(SettingError):
+            found = resampled_bd_rate(curves[0], curves[1], difference)
+    low, high = sorted(_figure_of(name, end) for end in (found.low, found.high))
+    return found._replace(low=low, high=high)
 
 
-def _resampled(rows: Sequence[RatePoint], name: str, resamples: Resamples) -> ResampledCurve:
+def resampled_curve(
+    rows: Sequence[RatePoint], name: str, resamples: Resamples = NO_RESAMPLES
+) -> ResampledCurve:
+    """Rates and qualities of rows that have a figure, on all images and on each resample of them.
+
+    Where a row was not resampled, there are no resamples.
+    """
+    known = all(name in resamples.get(row.fingerprint, {}) for row in rows)
+
     def columns(figure: str) -> np.ndarray:
+        if not known:
+            return np.empty((0, len(rows)))
         return np.array([resamples[row.fingerprint][figure] for row in rows]).T
 
     return ResampledCurve(
         np.array([row.bpp for row in rows]),
-        np.array([row.figure(name) for row in rows]),
+        _quality(name, np.array([row.figure(name) for row in rows], float)),
         columns("bpp"),
-        columns(name),
+        _quality(name, columns(name)),
     )
 
 
-def _quality(name: str, value: float) -> float:
+def _quality(name: str, values: np.ndarray) -> np.ndarray:
     """A figure as a quality that rises: of the perceptual distance, minus its logarithm."""
-    return -math.log10(max(value, 1e-6)) if name == "perceptual" else value
+    return -np.log10(np.maximum(values, 1e-6)) if name == "perceptual" else values
 
 
 def _figure_of(name: str, quality: float) -> float:

@@ -1,6 +1,8 @@
 """Tables as text: in Markdown, for a terminal, and in a page."""
 
+import html
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from salcompress.evaluation.rate_point import RatePoint
 
@@ -45,22 +47,39 @@ def text_table(titles: Cells, lines: Sequence[Cells]) -> str:
     )
 
 
-def html_table(titles: Cells, lines: Sequence[Cells], style: str = "") -> str:
+class Cell(NamedTuple):
+    """A cell of a table of a page."""
+
+    html: str
+    """What it shows. Text from outside must be escaped already."""
+    value: float | str | None = None
+    """What its column is sorted by; None comes last."""
+
+
+def html_table(
+    titles: Cells, lines: Sequence[Sequence[Cell]], style: str = "", sortable: bool = False
+) -> str:
     """A table of a page; it scrolls where the window is narrow.
 
     Args:
         titles: HTML of the heads.
-        lines: HTML of the cells. Text from outside must be escaped already.
+        lines: The cells of each line.
         style: Further classes of the box around the table.
+        sortable: The heads are buttons, with which ``page/tables.js`` sorts.
     """
-    head = "".join(f"<th>{title}</th>" for title in titles)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines
-    )
+    heads = [f"<button type=button>{title}</button>" for title in titles] if sortable else titles
+    head = "".join(f"<th scope=col>{title}</th>" for title in heads)
+    body = "".join("<tr>" + "".join(map(_cell, line)) + "</tr>" for line in lines)
     return (
-        f"<div class='{f'scroll {style}'.strip()}'><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+        f"<div class='{f'scroll {style}'.strip()}' tabindex=0 role=region aria-label=Table>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(cell: Cell) -> str:
+    if cell.value is None:
+        return f"<td>{cell.html}</td>"
+    return f"<td data-value='{html.escape(str(cell.value), quote=True)}'>{cell.html}</td>"
 
 
 def number(value: float | None, digits: int, missing: str = "-") -> str:
@@ -69,14 +88,15 @@ def number(value: float | None, digits: int, missing: str = "-") -> str:
 
 
 def results_table(rows: Sequence[RatePoint]) -> str:
-    """Result rows as text for a terminal; ``-`` was not measured. The column of bits on objects
-    shows where some row has it.
+    """Result rows as text for a terminal; ``-`` was not measured. The columns of bits on objects
+    and of bits per pixel that the detector saw show where some row has them.
     """
     columns: dict[str, Callable[[RatePoint], str]] = {
         "codec": lambda r: r.label,
         "images": lambda r: str(r.num_images),
         "bpp": lambda r: number(r.bpp, 3),
         "mean bpp": lambda r: number(r.bpp_mean, 3),
+        "detector bpp": lambda r: number(r.bpp_detector, 3),
         "box AP": lambda r: _with_interval(r, "box_AP"),
         "AP50": lambda r: number(r.box["AP50"] if r.box else None, 1),
         "mask AP": lambda r: _with_interval(r, "mask_AP"),
@@ -89,6 +109,8 @@ def results_table(rows: Sequence[RatePoint]) -> str:
     }
     if all(row.object_bits is None for row in rows):
         del columns["% bits on objects"]
+    if all(row.bpp_detector is None for row in rows):
+        del columns["detector bpp"]
     if len({row.num_images for row in rows}) == 1:
         del columns["images"]  # said above the table
     return text_table(list(columns), [[cell(row) for cell in columns.values()] for row in rows])

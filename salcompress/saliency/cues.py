@@ -68,13 +68,29 @@ def border_contrast_of_batch(image: Tensor, batch: SeenBatch) -> Tensor:
     mean = weights.flatten(2) @ colours.transpose(1, 2)
     away = colours[:, None] - mean[..., None]
     covariance = (away * weights.flatten(2)[:, :, None]) @ away.transpose(2, 3)
-    inverse = torch.linalg.inv_ex(
-        covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype)
-    ).inverse
+    inverse = _inverse(covariance + 1e-3 * torch.eye(3, device=image.device, dtype=image.dtype))
     distance = ((inverse @ away) * away).sum(2).clamp(min=0).sqrt() * inside.flatten(2)
     distance = distance / distance.amax(2, keepdim=True).clamp(min=1)
     total = distance.sum(1) - distance.amax(1)
     return (total / total.amax(1, keepdim=True).clamp(min=0.3)).view(number, 1, height, width)
+
+
+def _inverse(matrices: Tensor) -> Tensor:
+    """Inverses of symmetric positive definite matrices (..., 3, 3), by their cofactors.
+
+    The libraries' routines copy pointers from the host, which a CUDA graph cannot capture.
+    """
+    first, second, third = matrices.double().unbind(-1)
+    cofactors = torch.stack(
+        [
+            torch.linalg.cross(second, third),
+            torch.linalg.cross(third, first),
+            torch.linalg.cross(first, second),
+        ],
+        -2,
+    )
+    determinant = (first * cofactors[..., 0, :]).sum(-1)
+    return (cofactors / determinant[..., None, None]).to(matrices.dtype)
 
 
 def with_cues(image: Tensor) -> Tensor:

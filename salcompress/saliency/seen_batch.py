@@ -13,6 +13,21 @@ _RESIZES = ((32, 16), (32, 8), (32, 4), (16, 8), (16, 4), (8, 4), (4, 1))
 """Strides between which the network resizes, from and to."""
 BORDER = 0.1
 """Share of a side that counts as border."""
+_NAMES = (
+    *(f"inside {stride}" for stride in _STRIDES),
+    *("first", "last", "even", "place"),
+    *(f"{stride} to {to}" for stride, to in _RESIZES),
+)
+"""Of what there is to know along a side, in its order."""
+
+
+def _lengths(longest: int) -> list[int]:
+    """How many values each of ``_NAMES`` has along a side of the batch."""
+    return [
+        *(-(-longest // stride) for stride in _STRIDES),
+        *(longest,) * 4,
+        *(-(-longest // to) for _, to in _RESIZES),
+    ]
 
 
 class SeenBatch:
@@ -21,26 +36,18 @@ class SeenBatch:
 
     Layers that look around themselves see zeros beyond a picture's edge, and resizes repeat its
     last row and column, so that a picture comes out of the batch as if alone. All that this needs
-    is made on the host and brought to the device at once: each kernel costs more to launch than to
-    run.
+    is made on the host by :func:`seen_lines` and brought to the device at once: each kernel costs
+    more to launch than to run.
 
     Args:
-        sizes: Height and width of each picture.
-        device: Where the network is.
+        lines: What :func:`seen_lines` gives, on the network's device.
+        size: Height and width of the batch.
     """
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], device: torch.device):
-        lengths = np.array(sizes, np.int64).T
-        self.size = int(lengths[0].max()), int(lengths[1].max())
-        lines = [_lines(along, longest) for along, longest in zip(lengths, self.size)]
-        flat = np.concatenate([line.ravel() for axis in lines for line in axis.values()])
-        moved = torch.from_numpy(flat.astype(np.float32))
-        if device.type == "cuda":
-            moved = moved.pin_memory().to(device, non_blocking=True)
-        parts = iter(moved.split([line.size for axis in lines for line in axis.values()]))
-        self._down, self._across = (
-            {name: next(parts).view(line.shape) for name, line in axis.items()} for axis in lines
-        )
+    def __init__(self, lines: Tensor, size: tuple[int, int]):
+        self.size = size
+        parts = iter(lines.split([length for longest in size for length in _lengths(longest)], 1))
+        self._down, self._across = ({name: next(parts) for name in _NAMES} for _ in size)
         self._masks: dict[str, Tensor] = {}
         self._grids: dict[tuple[int, int], Tensor] = {}
 
@@ -96,6 +103,20 @@ class SeenBatch:
             )
         grid = self._grids[stride, to]
         return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
+
+
+def seen_lines(sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+    """What there is to know along both sides of each picture, float32 (N, values), on the host.
+
+    Args:
+        sizes: Height and width of each picture.
+        size: Height and width of the batch.
+    """
+    lengths = np.array(sizes, np.int64).T
+    lines = [
+        line for along, longest in zip(lengths, size) for line in _lines(along, longest).values()
+    ]
+    return torch.from_numpy(np.concatenate(lines, 1, dtype=np.float32))
 
 
 def _lines(lengths: np.ndarray, longest: int) -> dict[str, np.ndarray]:

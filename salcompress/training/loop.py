@@ -1,7 +1,7 @@
 """The training loop, which every network here is trained by."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,7 +174,7 @@ class _Run:
         """Bring the model to where training goes on; returns its step and the seconds so far."""
         settings = self.settings
         if settings.checkpoint.exists():
-            progress = self._read(settings.checkpoint)
+            progress = self._read(settings.checkpoint, settings.allow_changes)
             instead = f"; remove it to begin with {settings.start} anew" if settings.start else ""
             print(
                 f"training goes on from {settings.checkpoint}, at step {progress.step}{instead}",
@@ -183,12 +183,12 @@ class _Run:
             return progress.step, progress.seconds
         if settings.start is None:
             return 0, 0.0
-        progress = self._read(settings.start)
+        progress = self._read(settings.start, settings.allow_changes or settings.start_may_differ)
         print(f"training begins with {settings.start}, at step {progress.step}", flush=True)
         self.averages.restart()  # the average holds steps at the full rate
         return progress.step, 0.0
 
-    def _read(self, path: Path) -> Progress:
+    def _read(self, path: Path, allow_changes: bool | Collection[str]) -> Progress:
         settings = self.settings
         progress, changes = read_state(
             path,
@@ -197,7 +197,7 @@ class _Run:
             self.averages,
             settings.identity,
             settings.all_conditions(),
-            settings.allow_changes,
+            allow_changes,
         )
         if changes:
             print(f"changes since {path} was written: {changes}", flush=True)

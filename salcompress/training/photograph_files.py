@@ -1,7 +1,6 @@
 """The files of photographs: which ones to train on, and reading them."""
 
-import concurrent.futures
-import multiprocessing
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from salcompress.errors import DataError, SettingError
 from salcompress.image import IMAGE_ENDINGS, read_image
+from salcompress.workers import map_in_processes
 
 _FEW = 32
 """One process decodes fewer files than this sooner than others start."""
@@ -84,7 +84,7 @@ def load_photographs(
         paths: Files of photographs.
         smallest_side: Photographs with a smaller side, in pixels, are left out.
         saliency: Gives a map (H, W) in [0, 1] of an image (H, W, 3). It becomes a fourth channel,
-            which is 255 where the map is 1.
+            which is 255 where the map is 1. Other processes must find the function by its name.
         processes: Number of processes that decode. None takes one for each processor that this
             process may use.
 
@@ -97,13 +97,13 @@ def load_photographs(
     pictures: list[np.ndarray] = []
     unread: list[str] = []
     small = 0
-    for picture in _decoded(paths, processes or _num_processors()):
+    for picture in _decoded(paths, saliency, processes or _num_processors()):
         if isinstance(picture, DataError):
             unread.append(str(picture))
         elif min(picture.shape[:2]) < smallest_side:
             small += 1
         else:
-            pictures.append(picture if saliency is None else _with_saliency(picture, saliency))
+            pictures.append(picture)
     _say_what_is_left_out(unread, small, len(paths), smallest_side)
     if not pictures:
         raise SettingError(
@@ -120,7 +120,15 @@ def _num_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _with_saliency(picture: np.ndarray, saliency: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _read(
+    path: Path, saliency: Callable[[np.ndarray], np.ndarray] | None
+) -> np.ndarray | DataError:
+    try:
+        picture = read_image(path)
+    except DataError as error:
+        return error
+    if saliency is None:
+        return picture
     return np.dstack([picture, np.rint(saliency(picture) * 255).astype(np.uint8)])
 
 
@@ -142,20 +150,11 @@ def _say_what_is_left_out(
         )
 
 
-def _decoded(paths: Sequence[Path], processes: int) -> Iterator[np.ndarray | DataError]:
+def _decoded(
+    paths: Sequence[Path], saliency: Callable[[np.ndarray], np.ndarray] | None, processes: int
+) -> Iterator[np.ndarray | DataError]:
     """Each photograph in order, or the error that it gave."""
-    if processes == 1 or len(paths) < _FEW:
-        for path in paths:
-            try:
-                yield read_image(path)
-            except DataError as error:
-                yield error
-        return
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn")
-    ) as pool:
-        for future in [pool.submit(read_image, path) for path in paths]:
-            try:
-                yield future.result()
-            except DataError as error:
-                yield error
+    read = functools.partial(_read, saliency=saliency)
+    few = processes == 1 or len(paths) < _FEW
+    with map_in_processes(read, paths, 0 if few else processes) as pictures:
+        yield from pictures

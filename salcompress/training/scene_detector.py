@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from salcompress.data.scenes import make_scene
-from salcompress.detectors.scenes import build_model
+from salcompress.detectors.scenes import build_model, save_scene_network
 from salcompress.files import write_atomically
 from salcompress.image import to_tensor
-from salcompress.models.weight_file import weight_file
 from salcompress.training.loop import StepResult, TrainResult, train
 from salcompress.training.schedule import Cosine
 from salcompress.training.settings import TrainSettings
@@ -138,7 +137,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train the detector and write its weights in half precision.
+    """Train the detector and write its weights.
 
     Args:
         args: Values of the options.
@@ -149,11 +148,7 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     warnings.filterwarnings("ignore", category=UserWarning)
     result = train_scene_detector(args.steps, args.minutes, args.resume)
-    half = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in result.weights.items()
-    }
-    write_atomically(args.out, weight_file(half))
+    write_atomically(args.out, save_scene_network(result.weights))
     print(
         f"{result.step} of {args.steps} steps done; {args.out}: "
         f"{args.out.stat().st_size / 1e6:.2f} MB"

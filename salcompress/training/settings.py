@@ -1,7 +1,7 @@
 """The settings of one run of a training."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,8 @@ class TrainSettings(NamedTuple):
     """Each step seeds torch's generators from this and from its own number."""
     start: Path | None = None
     """A checkpoint to begin with where ``checkpoint`` does not exist. It is not touched."""
+    start_may_differ: Collection[str] = ()
+    """Names of conditions that may be others than those of ``start``. A line says what changed."""
 
     def to_finish(self, minutes: float) -> "TrainSettings":
         """The settings of a decay that begins with the state of these settings' stable phase.

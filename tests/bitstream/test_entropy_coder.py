@@ -57,6 +57,33 @@ def reference_encode(groups) -> bytes:
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 
+def reference_decode(payload, tables_of_groups):
+    """The symbols of groups as the same plain coder pops them."""
+    words = [int(word) for word in np.frombuffer(payload, "<u4")]
+    state = 0
+    for _ in range(2):
+        state = state << 32 | (words.pop() if words else 0)
+
+    def pop(table) -> int:
+        nonlocal state
+        row, quantile = TABLES[table], state % 2**PRECISION
+        symbol = int(np.searchsorted(np.cumsum(row), quantile, "right"))
+        state = int(row[symbol]) * (state >> PRECISION) + quantile - int(row[:symbol].sum())
+        if words and state < 2**32:
+            state = state << 32 | words.pop()
+        return symbol - EDGE
+
+    groups = []
+    for tables in tables_of_groups:
+        symbols = np.zeros(len(tables), np.int32)
+        for k in np.argsort(tables, kind="stable"):
+            symbols[k] = pop(tables[k])
+        for k in np.flatnonzero(np.abs(symbols) == EDGE):
+            symbols[k] += np.sign(symbols[k]) * (pop(NUM_TABLES - 1) + EDGE)
+        groups.append(symbols)
+    return groups
+
+
 def test_tables_are_whole():
     assert TABLES.shape == (NUM_TABLES, 2 * EDGE + 1) and TABLES.min() >= 1
     assert (TABLES.sum(1) == 2**PRECISION).all()
@@ -107,6 +134,34 @@ def test_symbols_beyond_the_tables():
         all(np.array_equal(decoder.decode(tables), group) for group, tables in groups)
         and decoder.is_empty()
     )
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+@pytest.mark.parametrize("place", [None, 0, 255, 256, 700, 999])
+@pytest.mark.parametrize("table", [0, 8, 20, 30])
+def test_one_symbol_far_out_in_a_run_of_one_table(table, place, dtype):
+    """Wherever it lies, the last symbol of the stream among the places, the run is read whole."""
+    symbols = np.zeros(1000, dtype)
+    if place is not None:
+        symbols[place] = -MAX_SYMBOL if place % 2 else 9
+    groups = [(symbols, np.full(1000, table, np.uint8))] * 2
+    stream = encode_groups(groups)
+    assert stream == reference_encode(groups)
+    decoder = GroupDecoder(stream)
+    assert all(np.array_equal(decoder.decode(tables), symbols) for _, tables in groups)
+    assert decoder.is_empty()
+
+
+@pytest.mark.parametrize("most", [4, NUM_TABLES])
+def test_any_words_are_read_as_by_a_plain_python_coder(most):
+    """Damaged ones, too: what is read of them stands in no relation to the tables."""
+    rng = np.random.default_rng(5)
+    tables = [rng.integers(0, most, 3000).astype(np.uint8) // 3 * 3 for _ in range(3)]
+    for num_words in (3, 100, 4000):
+        payload = rng.integers(1, 2**32, num_words, np.uint32).astype("<u4").tobytes()
+        decoder, expected = GroupDecoder(payload), reference_decode(payload, tables)
+        for symbols, of_group in zip(expected, tables):
+            assert np.array_equal(decoder.decode(of_group), symbols)
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])

@@ -69,6 +69,47 @@ def test_info_on_many_streams_is_one_table(pictures, tmp_path, capsys, fails):
     assert total.startswith(f"3 streams, {sum(sizes):,} bytes")
 
 
+def test_a_folder_of_streams_of_several_weights(
+    pictures, tmp_path, known_second, capsys, fails, monkeypatch
+):
+    """Which decode without a word of their weights, as long as these have a name."""
+    streams, out = tmp_path / "s", tmp_path / "d"
+    for name, weights in (("a.png", "photo"), ("b.png", "second")):
+        codec = f"salient:q=0.3,saliency=uniform,device=cpu,weights={weights}"
+        assert encode(pictures / name, "--out", streams, codec=["--codec", codec]) == 0
+    capsys.readouterr()
+    assert main(["info", str(streams)]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:3]
+    assert [row.rpartition(" ")[2] for row in rows] == ["(photo)", "(second)"]
+    assert main(["info", str(streams / "b.salc")]) == 0
+    assert capsys.readouterr().out.endswith("(second)\n")
+    assert main(["decode", str(streams), "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {"a.png", "b.png"}
+    second = SalientCodec(weights="second", device="cpu")
+    decoded = second.decode((streams / "b.salc").read_bytes())
+    assert np.abs(read_image(out / "b.png").astype(int) - decoded).max() <= 1
+    monkeypatch.delenv("SALCOMPRESS_WEIGHTS")
+    fails(
+        ["decode", streams, "--out", out, "--overwrite"],
+        1,
+        "b.salc: the stream was made by weights with fingerprint",
+        second.model_fingerprint.hex(),
+        "photo (",
+    )
+    codec = ["--codec", f"salient:weights={known_second}"]
+    assert main(["decode", str(streams), "--out", str(out), "--overwrite", *codec]) == 0
+
+
+def test_weights_that_are_not_there(pictures, tmp_path, fails):
+    fails(
+        ["encode", pictures, "--out", tmp_path / "s", "--codec", "salient:weights=nobody,q=0.1"],
+        2,
+        "weights 'nobody' are not there",
+        "photo (",
+        "SALCOMPRESS_WEIGHTS",
+    )
+
+
 def test_encode_to_a_target(tmp_path, scenes):
     image = scenes.parent / "images" / "000001.png"
     assert encode(image, "--out", tmp_path, "--target-bpp", "0.6") == 0

@@ -75,10 +75,9 @@ def test_evaluate_writes_and_prints_everything(call, tmp_path, capsys):
     assert f"{rows[0].bpp:.3f}" in printed.out and "report.html" in printed.out
     assert "12/12" in printed.err and "image/s" in printed.err  # progress with a rate
     page = (tmp_path / "out" / "report.html").read_text()
-    assert (
-        page.count("data:image/webp;base64,") == 3 * 3
-        and "they say nothing about photographs" in page
-    )
+    assert page.count("data:image/webp;base64,") == 6 * 3  # three at both settings, and the worst
+    assert "they say nothing about photographs" in page
+    assert "Made with salcompress" in page and "<code>salcompress evaluate --images " in page
     assert (tmp_path / "out" / "summary.csv").read_text().startswith("codec,setting")
     assert main(["report", str(tmp_path / "out")]) == 0
 

@@ -1,5 +1,6 @@
 """Laws of stored data sets: what is stored is what the codec gives, whatever happens on the way."""
 
+import importlib.util
 import json
 import multiprocessing
 import pickle
@@ -51,7 +52,12 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in files if path.name != ".lock"}
 
 
-@pytest.mark.parametrize("spec", [JPEG, "none", "salient:q=0.3,saliency=uniform,device=cpu"])
+STORED = [JPEG, "none", "salient:q=0.3,saliency=uniform,device=cpu"]
+if importlib.util.find_spec("imageio_ffmpeg"):
+    STORED.append("vvc:q=40,preset=faster")
+
+
+@pytest.mark.parametrize("spec", STORED)
 def test_each_image_is_what_the_codec_gives(sources, tmp_path, spec):
     codec = load_codec(spec)
     sources = some(sources, 0, 1, 2)
@@ -340,7 +346,7 @@ def test_standard_formats_decode_with_any_version_of_their_library(sources, tmp_
     )
 
 
-def test_own_weights_and_own_saliency(sources, tmp_path):
+def test_own_weights_and_own_saliency(sources, tmp_path, monkeypatch):
     """What steered is not needed; the weights are, and the error says how to give them."""
     from salcompress.codecs.salient import WEIGHTS, SalientCodec
     from salcompress.models.compression_model import load_model, save_model
@@ -360,11 +366,30 @@ def test_own_weights_and_own_saliency(sources, tmp_path):
         f"salient:q=0.3,saliency=uniform,device=cpu,weights={tmp_path}/own.safetensors"
     )
     compress_images(some(sources, 0), own, LocalFolder(tmp_path / "own"))
-    with pytest.raises(ModelMismatchError, match="give the codec with those weights, as salient:"):
+    made_by, decoded = own.model_fingerprint.hex(), own.decode(own.encode(picture))
+    with pytest.raises(
+        ModelMismatchError, match=f"fingerprint {made_by}.* as salient:weights=FILE"
+    ):
         StoredImages(tmp_path / "own")
-    images = StoredImages(tmp_path / "own", codec=own)
-    assert np.array_equal(images[0], own.decode(own.encode(picture)))
+    assert np.array_equal(StoredImages(tmp_path / "own", codec=own)[0], decoded)
+    monkeypatch.setenv("SALCOMPRESS_WEIGHTS", str(tmp_path))
+    found = StoredImages(tmp_path / "own")
+    assert found.codec.weights == tmp_path / "own.safetensors"
+    assert np.array_equal(pickle.loads(pickle.dumps(found))[0], decoded)
     assert issubclass(ModelMismatchError, BitstreamError)
+
+
+def test_a_manifest_whose_model_is_no_fingerprint_or_none(sources, tmp_path):
+    compress(some(sources, 0), "png", tmp_path)
+    salient = load_codec("salient:saliency=uniform,device=cpu")
+    with pytest.raises(ModelMismatchError, match="streams of .* are of png.*the learned one"):
+        StoredImages(tmp_path, codec=salient)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model": "photo"}))
+    with pytest.raises(
+        DataError, match="manifest.json is damaged: model 'photo' is no fingerprint"
+    ):
+        StoredImages(tmp_path, codec=salient)
 
 
 def test_any_filesystem_of_pyarrow(sources, tmp_path):

@@ -3,13 +3,20 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 from pycocotools import mask as mask_util
 from safetensors.torch import save_file
 
 from salcompress.data.coco import COCO_CATEGORY_IDS, load_dataset
 from salcompress.data.scenes import write_scenes
 from salcompress.detectors import load_detector
-from salcompress.detectors.scenes import WEIGHTS, build_model
+from salcompress.detectors.scenes import (
+    WEIGHTS,
+    build_model,
+    load_scene_network,
+    save_scene_network,
+)
+from salcompress.detectors.torchvision import TorchvisionDetector
 from salcompress.errors import DataError, SettingError
 from salcompress.image import read_image
 from salcompress.metrics.average_precision import average_precision
@@ -38,6 +45,26 @@ def test_results_are_coco_results_with_masks(scene_detector, scene_dataset):
         assert x >= 0 and y >= 0 and x + w <= 320 and y + h <= 240 and 0 <= found["score"] <= 1
         assert 1 <= found["category_id"] <= 6
         assert mask_util.decode(found["segmentation"]).shape == image.shape[:2]
+
+
+def test_the_size_that_the_network_sees_is_that_of_torchvisions_own_transform(scene_detector):
+    fixed = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=2
+    )
+    several = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_fpn(
+        weights=None, weights_backbone=None, num_classes=2, min_size=(120, 200), max_size=210
+    )
+    for detector in (
+        scene_detector,
+        TorchvisionDetector(fixed, (1,), "fixed", "cpu"),
+        TorchvisionDetector(several, (1,), "several", "cpu"),
+    ):
+        for height, width in ((240, 320), (203, 251), (1, 7), (333, 40)):
+            images, _ = detector.model.transform([torch.rand(3, height, width)])
+            assert detector.input_size(height, width) == tuple(images.image_sizes[0])
+    assert scene_detector.input_size(480, 640) == (240, 320)
+    other = TorchvisionDetector(torch.nn.Identity(), (1,), "other", "cpu")
+    assert other.input_size(480, 640) is None
 
 
 def test_shipped_weights_keep_their_promise():
@@ -172,6 +199,10 @@ def test_a_copy_of_the_weights_has_their_fingerprint(scene_detector, tmp_path):
         load_detector(f"scenes:weights={copy}", range(1, 7)).fingerprint
         == scene_detector.fingerprint
     )
+
+
+def test_the_shipped_weights_are_saved_as_the_same_bytes_again():
+    assert save_scene_network(load_scene_network().state_dict()) == WEIGHTS.read_bytes()
 
 
 def test_every_loader_is_there():

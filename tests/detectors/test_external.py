@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from salcompress.detectors import load_detector
+from salcompress.detectors.base import input_size_of
 from salcompress.detectors.external import load_external
 from salcompress.errors import DataError, SettingError
 
@@ -55,6 +56,27 @@ def build():
         a_neighbour_of_mine="SCORE = 0.25",
     )
     assert load(path)(IMAGE) == 0.25
+
+
+def test_it_may_say_what_size_it_sees(tmp_path):
+    silent = write(tmp_path, mine="def build():\n    return lambda image: []\n")
+    assert input_size_of(load(silent), 480, 640) is None
+    text = """
+class Detector:
+    def __call__(self, image):
+        return []
+    def input_size(self, height, width):
+        return RESULT
+def build():
+    return Detector()
+"""
+    for k, (result, size) in enumerate((("2 * height, 800", (960, 800)), ("None", None))):
+        path = write(tmp_path / str(k), sized=text.replace("RESULT", result))
+        assert input_size_of(load(path), 480, 640) == size
+    for k, wrong in enumerate(("0, 4", "7", "(1.5, 2)", "(1, 2, 3)", "image")):
+        path = write(tmp_path / f"wrong{k}", sized=text.replace("RESULT", wrong))
+        with pytest.raises(DataError, match=r"input_size\(480, 640\) of the detector must give"):
+            input_size_of(load(path), 480, 640)
 
 
 USE = "import helper\ndef build():\n    return lambda image: helper.NAME\n"

@@ -1,5 +1,6 @@
 """Detectron2's models as detectors of ``salcompress evaluate``."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,6 +45,20 @@ def test_classes_are_the_data_sets_sorted_ids(sensitive, random_weights, picture
         SettingError, match=r"finds 6 classes \(MODEL.ROI_HEADS.NUM_CLASSES\).*has 80 categories"
     ):
         load_detectron2_detector(spec, range(1, 81))
+
+
+@pytest.mark.parametrize("shortest, longest", [(240, 320), (100, 90), (0, 320)])
+def test_the_size_that_the_network_sees_is_known(shortest, longest):
+    cfg = load_config(str(CONFIG))
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = shortest, longest
+    detector, seen = Detectron2Detector(build_model(cfg), cfg, IDS), []
+    hook = detector.model.register_forward_pre_hook(
+        lambda _, given: seen.append(tuple(given[0][0]["image"].shape[1:]))
+    )
+    with hook:
+        for height, width in ((203, 251), (64, 30), (240, 320)):
+            detector(np.zeros((height, width, 3), np.uint8))
+            assert detector.input_size(height, width) == seen[-1]
 
 
 def test_label_and_fingerprint_are_of_specification_and_content(random_weights, tmp_path):
@@ -126,6 +141,7 @@ def test_test_time_augmentation_is_honoured(sensitive, random_weights, picture, 
     plain = load_detectron2_detector(spec_of(sensitive, random_weights), IDS)
     augmented = load_detectron2_detector(spec_of(config, random_weights), IDS)
     assert augmented(picture) != plain(picture)
+    assert plain.input_size(203, 251) == (240, 297) and augmented.input_size(203, 251) is None
     assert augmented.fingerprint != plain.fingerprint
 
 

@@ -120,6 +120,20 @@ def test_codec_is_stock_on_the_decoded_picture_and_rate_is_the_originals(
     assert torch.equal(ours["image"], theirs["image"])
 
 
+@pytest.mark.parametrize(
+    "spec", ["hevc:q=40,preset=ultrafast", "vvc:q=40,preset=faster", "jxl:q=30"]
+)
+def test_codecs_that_start_processes_work_in_loader_workers(cfg, dicts, spec):
+    pytest.importorskip("imageio_ffmpeg", reason='needs the extra "codecs"')
+    cfg.SALCOMPRESS.TRAIN_CODEC, cfg.DATALOADER.NUM_WORKERS = spec, 1
+    codec = load_codec(spec)
+    bits = {8 * len(codec.encode(read_image(entry["file_name"]))) for entry in dicts[:2]}
+    loader = build_detection_train_loader(
+        dicts[:2], mapper=CompressedDatasetMapper(cfg, True), total_batch_size=2, num_workers=1
+    )
+    assert {entry["num_bits"] for entry in next(iter(loader))} <= bits
+
+
 def test_train_and_test_codecs_are_told_apart(cfg, dicts):
     cfg.SALCOMPRESS.TRAIN_CODEC, cfg.SALCOMPRESS.TEST_CODEC = "jpeg:q=5", "jpeg:q=90"
     bits = [

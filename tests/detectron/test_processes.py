@@ -114,8 +114,9 @@ def test_rows_of_a_sweep_are_those_of_one_process(folders):
     assert len(rows[0]) == 2 and rows[0] == rows[1]
     for sweep in sweeps:
         assert (sweep / "report.html").is_file() and not (sweep / "shares").exists()
-        pictures = {path.parent.name for path in sweep.glob("pictures/*/*.png")}
-        assert len(pictures) == 3
+    pictures = [{path.parent.name for path in sweep.glob("pictures/*/*.png")} for sweep in sweeps]
+    # three spread over the data set, and those that lose detections
+    assert pictures[0] == pictures[1] and 3 <= len(pictures[0]) <= 6
 
 
 @pytest.mark.parametrize("codec", ["salient_gpu", "salient_joint"])

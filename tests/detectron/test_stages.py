@@ -81,10 +81,14 @@ def test_what_was_trained_is_what_is_tested_swept_and_exported(in_the_model, tmp
     engine.main(arguments(codec, tmp_path, "--eval-only", opts=[*opts, *sweep]))
     (row,) = read_jsonl(tmp_path / "sweep" / SCENES / "results.jsonl")
     assert row.bpp == pytest.approx(inside["compression"]["bpp"], abs=64 / (320 * 240))
+    assert row.bpp_detector == pytest.approx(
+        inside["compression"]["bpp_detector"], abs=64 / (320 * 240)
+    )
     assert row.box["AP"] == pytest.approx(inside["bbox"]["AP"], abs=0.3)
     opts += ["SALCOMPRESS.TEST_CODEC", exported]  # the detector alone, without the stage
     alone = engine.main(arguments("none", tmp_path, "--eval-only", opts=opts))
     assert alone["compression"]["bpp"] == row.bpp
+    assert alone["compression"]["bpp_detector"] == row.bpp_detector
     assert alone["bbox"]["AP"] == pytest.approx(row.box["AP"], abs=0.3)
 
 

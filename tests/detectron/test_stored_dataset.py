@@ -129,6 +129,31 @@ def test_a_config_trains_and_tests_from_streams(stored, scenes, random_weights, 
         engine.setup(arguments("none", tmp_path, opts=["SALCOMPRESS.STORED", "[['a', 'b']]"]))
 
 
+def test_weights_with_a_name_are_found_by_themselves(stored, name, scenes, known_second, tmp_path):
+    """In the mapper and behind the loader, in one batch with streams of other weights."""
+    sources = find_sources(LocalFolder(scenes.parent / "images"), scenes)
+    codec = load_codec(f"{CODEC},weights=second,device=cpu")
+    compress_images(sources, codec, LocalFolder(tmp_path), 0, 4)
+    try:
+        entries = [
+            stored_dicts("test_second", tmp_path, scenes)[0],
+            DatasetCatalog.get(name)[0],
+        ]
+        mappers = [OriginalImageMapper.from_config(config(), False) for _ in range(2)]
+        mappers[1]["leaves_streams"] = True
+        batches = [
+            next(iter(CompressedLoader([[OriginalImageMapper(**m)(e) for e in entries]], "none")))
+            for m in mappers
+        ]
+        for ours, theirs in zip(*batches, strict=True):
+            assert ours["num_bits"] == theirs["num_bits"]
+            assert (ours["image"].int() - theirs["image"].int()).abs().max() <= 1
+        assert not torch.equal(batches[0][0]["image"], batches[0][1]["image"])
+    finally:
+        DatasetCatalog.remove("test_second")
+        MetadataCatalog.remove("test_second")
+
+
 def test_what_is_not_stored_is_said(stored, scenes, name, tmp_path):
     with pytest.raises(SettingError, match="test_stored is registered already"):
         register_stored(name, stored, scenes)

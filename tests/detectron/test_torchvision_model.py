@@ -56,6 +56,7 @@ def test_it_finds_what_the_detector_of_the_demo_finds(scenes, image_format):
         with torch.no_grad():
             found = model([x])[0]["instances"]
         wanted = detect(read_image(x["file_name"]))
+        assert x["seen_size"] == detect.input_size(*x["image"].shape[1:]) == (240, 320)
         assert len(found) == len(wanted) > 0
         assert [k + 1 for k in found.pred_classes.tolist()] == [d["category_id"] for d in wanted]
         assert found.scores.tolist() == pytest.approx([d["score"] for d in wanted], abs=1e-5)

@@ -68,6 +68,10 @@ def test_rate_stands_beside_ap(trained, scenes_name, scene_dataset):
 
     bits = sum(8 * len(codec.encode(read_image(i.path))) for i in scene_dataset.images)
     assert results["compression"]["bpp"] == bits / (6 * 240 * 320)
+    size = ["INPUT.MIN_SIZE_TEST", 120, "INPUT.MAX_SIZE_TEST", 400]
+    smaller, _ = evaluated(trained[0], "jpeg", *size)
+    assert smaller["compression"]["bpp"] == bits / (6 * 240 * 320)
+    assert smaller["compression"]["bpp_detector"] == bits / (6 * 120 * 160)
 
 
 def test_no_codec_gives_stock_detectron2s_figures_bit_for_bit(trained, scenes_name, tmp_path):

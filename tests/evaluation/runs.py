@@ -13,6 +13,13 @@ class Named:
         return self.detect(image)
 
 
+class Sized(Named):
+    """A detector that resizes images to 100 rows, and says so."""
+
+    def input_size(self, height, width):
+        return 100, round(100 * width / height)
+
+
 def run(dataset, detector, codecs, out, **options):
     return evaluate(dataset, Named(detector), codecs, out, **options)
 

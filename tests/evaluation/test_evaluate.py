@@ -1,5 +1,6 @@
 """Evaluation: rows are right, and the same however they were reached."""
 
+import csv
 import json
 
 import numpy as np
@@ -17,8 +18,8 @@ from salcompress.evaluation.run_folder import records_path
 from salcompress.image import encode_image, read_image
 from salcompress.metrics.average_precision import average_precision
 from salcompress.metrics.perceptual import perceptual_distance
-from salcompress.reporting.pictures import load_strips
-from tests.evaluation.runs import Named, Stops, run, timeless
+from salcompress.reporting.report import write_report
+from tests.evaluation.runs import Named, Sized, Stops, run, timeless
 
 
 def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_path):
@@ -42,6 +43,48 @@ def test_rows_against_a_direct_computation(scene_dataset, fast_detector, tmp_pat
         low, high = row.ci95[name]
         assert low <= row.figure(name) <= high and low < high
     assert read_jsonl(tmp_path / "results.jsonl") == [row]
+
+
+def test_the_rate_over_the_pixels_that_the_detector_saw(scene_dataset, fast_detector, tmp_path):
+    codecs = [load_codec("jpeg:q=15"), load_codec("none")]
+    silent = run(scene_dataset, fast_detector, codecs, tmp_path / "silent")
+    assert [row.bpp_detector for row in silent] == [None, None]
+    assert "bpp_detector" not in silent[0].ci95
+    rows = evaluate(scene_dataset, Sized(fast_detector), codecs, tmp_path / "sized")
+    for row, plain in zip(rows, silent, strict=True):
+        # scenes are of 320x240, seen at 133x100
+        factor = 320 * 240 / (133 * 100)
+        assert row.bpp == plain.bpp
+        assert row.bpp_detector == pytest.approx(factor * row.bpp, rel=1e-12)
+        assert row.ci95["bpp_detector"] == pytest.approx([factor * v for v in row.ci95["bpp"]])
+    assert read_jsonl(tmp_path / "sized" / "results.jsonl") == rows
+    with open(tmp_path / "sized" / "summary.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["bpp_detector"]) for line in lines] == [row.bpp_detector for row in rows]
+
+
+def test_a_row_has_no_such_rate_where_an_image_of_it_was_measured_without(
+    scene_dataset, fast_detector, tmp_path
+):
+    """As by an older version, which the records of a folder may be of."""
+    codec = load_codec("jpeg:q=15")
+    detector = Sized(fast_detector)
+    (row,) = evaluate(scene_dataset, detector, [codec], tmp_path)
+    (path,) = (tmp_path / "records").iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    del lines[2]["detector_pixels"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (again,) = evaluate(scene_dataset, detector, [codec], tmp_path)
+    assert row.bpp_detector is not None and again.bpp_detector is None and again.bpp == row.bpp
+
+
+def test_a_detector_that_says_nonsense_of_its_size_is_refused(
+    scene_dataset, fast_detector, tmp_path
+):
+    detector = Sized(fast_detector)
+    detector.input_size = lambda height, width: height * width
+    with pytest.raises(DataError, match=r"input_size\(240, 320\) of the detector must give"):
+        evaluate(scene_dataset, detector, [load_codec("jpeg:q=15")], tmp_path)
 
 
 def test_a_search_is_one_more_option(scenes, fast_detector, tmp_path):
@@ -294,10 +337,9 @@ def test_bits_on_objects_are_the_coders_own(scene_dataset, fast_detector, tmp_pa
     for image in scene_dataset.images:
         found = codec.reconstruct(read_image(image.path))
         assert records[image.image_id].placed_bits == pytest.approx(found.bits_map.sum(), rel=1e-5)
-    strip = load_strips(tmp_path, [row, other])[0]
-    assert [len(picture.maps) for picture in strip.pictures] == [0, 3, 0]
-    assert strip.pictures[1].maps[2].title.startswith("bits, 0 to ")
+    page = write_report(tmp_path)[0].read_text()
+    assert page.count('"name":"bits"') == 3 and '"high":"1"' in page  # of one codec's pictures
     for path in tmp_path.rglob("*.npz"):
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="npz is damaged; delete it, or evaluate again"):
-        load_strips(tmp_path, [row, other])
+        write_report(tmp_path)

@@ -19,6 +19,7 @@ ROW = RatePoint(
     60,
     0.5,
     0.51,
+    None,
     BOX,
     None,
     30.1,
@@ -55,6 +56,14 @@ def test_csv_leaves_unmeasured_cells_empty():
         and line["ms_ssim"] == ""
         and line["bpp_low"] == "0.4"
     )
+
+
+def test_rows_of_before_a_figure_was_measured_have_none(tmp_path):
+    old = ROW._asdict()
+    for name in ("bpp_detector", "object_bits", "object_area"):
+        del old[name]
+    (tmp_path / "r.jsonl").write_text(json.dumps(old) + "\n")
+    assert read_jsonl(tmp_path / "r.jsonl") == [ROW]
 
 
 @pytest.mark.parametrize("text", ["{", '{"codec": "jpeg"}', "[1]"])

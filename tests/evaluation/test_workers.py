@@ -1,5 +1,6 @@
 """Images in worker processes are those of one process, in order."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,19 @@ def test_workers_give_what_one_process_gives_in_order(tmp_path, scene_dataset, o
                     b.perceptual,
                 )
     assert isinstance(results[0][-2].coded[0], DataError)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("imageio_ffmpeg") is None, reason='needs the extra "codecs"'
+)
+def test_codecs_that_start_processes_work_in_workers(scene_dataset, one_thread):
+    codecs = [load_codec("hevc:preset=ultrafast"), load_codec("vvc:preset=faster")]
+    tasks = [CodingTask(image.path, (0, 1)) for image in scene_dataset.images[:2]]
+    results = []
+    for workers in (0, 2):
+        with coded_images(codecs, tasks, workers) as coded:
+            results.append([(c.num_bits, c.psnr) for image in coded for c in image.coded])
+    assert len(results[0]) == 4 and results[0] == results[1]
 
 
 class DyingCodec(type(load_codec("png"))):

@@ -19,6 +19,8 @@ from salcompress.models.compression_model import (
     load_model,
     save_model,
 )
+from salcompress.models.eight_bits import from_eight_bits, to_eight_bits
+from salcompress.models.transforms import HyperAnalysis, ResidualBlock
 from salcompress.models.weight_file import (
     fingerprint,
     load_tensors,
@@ -74,6 +76,98 @@ def test_what_is_no_weight_file_of_ours_is_refused(tmp_path):
     (tmp_path / "w").write_bytes(damaged)
     with pytest.raises(DataError, match="w is damaged: its weights do not match their digest"):
         read_weight_file(tmp_path / "w", "a test")
+
+
+def test_every_damaged_byte_is_found(tmp_path):
+    """The header's, the packed tensors' and those of the checksum."""
+    whole = weight_file({"a": torch.linspace(-1, 1, 50).reshape(5, 10)}, {"a"}, config="x")
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        (tmp_path / "w").write_bytes(damaged)
+        with pytest.raises(DataError, match="w: not a test's weights file: |w is damaged: "):
+            read_weight_file(tmp_path / "w", "a test")
+    (tmp_path / "w.safetensors").write_bytes(whole[:-1] + b"?")
+    with pytest.raises(DataError, match="w.safetensors: not a weights file: .*unpacked"):
+        read_tensors(tmp_path / "w.safetensors")
+
+
+def test_files_whose_tensors_are_not_packed_are_read(tmp_path):
+    half = {"a": TENSORS["a"].half(), "b": TENSORS["b"]}
+    save_file(half, tmp_path / "w", {"config": "x", "digest": fingerprint(half, "x")})
+    file = read_weight_file(tmp_path / "w", "a test")
+    assert file.tensors["a"].dtype == torch.float16
+    assert file.fingerprint == fingerprint(TENSORS, "x")
+
+
+def test_eight_bits_round_to_half_a_step_and_once_alone():
+    """A step is in bfloat16, so it may be 1/512 smaller than the largest weight over 127 and cut a
+    quarter of a step off that weight: less than rounding does.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for scale in (1.0, 1e-3, 1e-20, 1e-33, 0.0):
+        weight = scale * torch.randn(64, 30, 1, 1, generator=generator)
+        codes, steps = to_eight_bits(weight)
+        rounded = from_eight_bits(codes, steps)
+        assert codes.shape == weight.shape and steps.shape == (64,)
+        limit = 0.5001 * steps.float()[:, None, None, None]
+        assert ((rounded - weight).abs() <= limit).all()
+        again = to_eight_bits(rounded)
+        assert torch.equal(again[0], codes) and torch.equal(again[1], steps)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_eight_bits_do_not_hide_what_is_not_finite(value):
+    weight = torch.ones(2, 3, 1, 1)
+    weight[0, 1] = value
+    rounded = from_eight_bits(*to_eight_bits(weight))
+    assert torch.isnan(rounded[0]).all() and torch.isfinite(rounded[1]).all()
+
+
+def test_a_file_in_8_bits_is_known_by_what_it_holds(tmp_path):
+    weight, state = torch.randn(4, 50, 1, 1), torch.tensor([3, -4], dtype=torch.int8)
+    (tmp_path / "w.safetensors").write_bytes(weight_file({"a": weight, "b": state}, {"a"}))
+    file = read_weight_file(tmp_path / "w.safetensors", "a test")
+    assert file.tensors.keys() == {"a", "b"} and torch.equal(file.tensors["b"], state)
+    assert torch.equal(file.tensors["a"], from_eight_bits(*to_eight_bits(weight)))
+    assert file.fingerprint == fingerprint(file.tensors)
+    assert torch.equal(read_tensors(tmp_path / "w.safetensors")["a"], file.tensors["a"])
+
+
+def test_a_model_is_saved_as_the_same_bytes_again(tmp_path):
+    torch.manual_seed(0)
+    model = CompressionModel(ModelConfig(16, 16, 16, 8, 16))
+    for parameter in model.parameters():  # blocks start as zeros
+        nn.init.normal_(parameter, std=0.1)
+    model.prior.project()
+    first = save_model(model)
+    assert {save_model(model) for _ in range(5)} == {first}
+    (tmp_path / "w").write_bytes(first)
+    assert save_model(load_model(tmp_path / "w")[0]) == first
+
+
+def test_a_codecs_file_keeps_in_8_bits_what_bears_it(tmp_path):
+    """1x1 convolutions of residual blocks and around level 2. The picture's own way through the
+    transforms is rounded to half precision, the prior not at all.
+    """
+    torch.manual_seed(0)
+    model = CompressionModel(ModelConfig(16, 16, 16, 8, 16))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    model.prior.project()
+    (tmp_path / "w").write_bytes(save_model(model))
+    saved = load_model(tmp_path / "w")[0].state_dict()
+    for name, value in model.state_dict().items():
+        owner = model.get_submodule(name.partition(".weight")[0].rpartition(".")[0])
+        around = isinstance(owner, ResidualBlock) or "hyper_analysis" in name
+        pointwise = value.dim() == 4 and value.shape[2:] == (1, 1)
+        if name.startswith("prior."):
+            assert (saved[name] - value).abs().max() <= 0.5 / 2**5, name
+        elif around and pointwise:
+            assert torch.equal(saved[name], from_eight_bits(*to_eight_bits(value))), name
+        else:
+            assert torch.equal(saved[name], value.half().float()), name
+    assert isinstance(model.hyper_analysis, HyperAnalysis)
 
 
 def test_tensors_of_anyones_file(tmp_path):

@@ -10,10 +10,10 @@ from salcompress.bitstream.format import cells_of
 from salcompress.codecs.salient.encoder import as_tensor, padded
 from salcompress.data.scenes import make_scene
 from salcompress.models.quality_map import allocate_levels, block_means
-from salcompress.saliency.batched import DeviceSaliency, area_matrices
+from salcompress.saliency.batched import DeviceSaliency, _shrink, area_matrices
 from salcompress.saliency.cues import border_contrast, border_contrast_of_batch
 from salcompress.saliency.functions import SHIPPED_NETWORK, run_network, seen_size
-from salcompress.saliency.seen_batch import SeenBatch
+from salcompress.saliency.seen_batch import SeenBatch, seen_lines
 
 SEEN = [(256, 192), (171, 256), (256, 256), (33, 256), (256, 32), (97, 131)]
 
@@ -41,14 +41,18 @@ def test_pictures_of_all_sizes_in_one_batch_are_each_as_if_alone(model, pictures
     of a level.
     """
     together, alone = pictures
-    saliency = model.saliency_of_batch(together, SeenBatch(SEEN, torch.device("cpu")))
+    saliency = model.saliency_of_batch(
+        together, SeenBatch(seen_lines(SEEN, (256, 256)), (256, 256))
+    )
     for ours, picture, (height, width) in zip(saliency, alone, SEEN):
         assert (ours[:, :height, :width] - model.saliency(picture)[0]).abs().max() < 6e-5
 
 
 def test_the_contrast_to_four_borders_is_taken_at_once(pictures):
     together, alone = pictures
-    contrast = border_contrast_of_batch(together, SeenBatch(SEEN, torch.device("cpu")))
+    contrast = border_contrast_of_batch(
+        together, SeenBatch(seen_lines(SEEN, (256, 256)), (256, 256))
+    )
     for ours, picture, (height, width) in zip(contrast, alone, SEEN):
         # sums in another order, and a covariance's inverse of them: here that makes 2e-6 at most
         assert (ours[:, :height, :width] - border_contrast(picture)[0]).abs().max() < 2e-5
@@ -58,12 +62,13 @@ def test_the_contrast_to_four_borders_is_taken_at_once(pictures):
 SIZES = [(480, 640), (427, 640), (512, 384), (333, 500), (1024, 768)]
 
 
-def test_batches_are_resized_as_opencv_does(model):
+def test_batches_are_resized_as_opencv_does():
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
     seen = [seen_size(*size) for size in SIZES]
     batch = padded([as_tensor(image) for image in images], (16, 12))
-    shrunk = DeviceSaliency(model)._shrink(batch, SIZES, seen).mul(255).round()
+    lengths = torch.tensor([[*size, *small] for size, small in zip(SIZES, seen)])
+    shrunk = _shrink(batch, lengths, (256, 256)).mul(255).round()
     for ours, image, (height, width) in zip(shrunk, images, seen):
         expected = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         difference = np.abs(ours[:, :height, :width].permute(1, 2, 0).numpy() - expected)

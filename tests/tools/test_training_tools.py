@@ -6,17 +6,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from salcompress.data.scenes import make_scene
 from salcompress.detectors.scenes import build_model
 from salcompress.image import encode_image
 from salcompress.metrics.perceptual import PerceptualMetric
+from salcompress.models.weight_file import load_tensors, read_weight_file
 from salcompress.saliency.network import load_saliency_network
 from tests.tools.script import TOOLS, run_script
 
 SCRIPTS = [
     "compare_saliency.py",
+    "refine_for_detector.py",
+    "reproduce.py",
     "train_codec.py",
     "train_metric.py",
     "train_saliency.py",
@@ -99,5 +101,21 @@ def test_the_scene_detector_goes_on_and_its_weights_fit(tmp_path, monkeypatch, c
             assert run_script("train_scene_detector.py", *train, "--steps", steps) == 0
         assert f"{steps} of {steps} steps done; d.st: " in (out := capsys.readouterr().out)
     assert "training goes on from d.ckpt, at step 1\n" in out
-    weights = {name: value.float() for name, value in load_file("d.st").items()}
-    build_model().load_state_dict(weights)
+    load_tensors(build_model(), read_weight_file("d.st", "a detector").tensors, "d.st")
+
+
+def test_codecs_are_compared(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(encode_image(make_scene(43, 0, 64, 96).image, "PNG"))
+    arguments = ["--photographs", str(tmp_path), "--codec", "jpeg:q=5,20,40,70"]
+    assert run_script("compare_codecs.py", *arguments, "--codec", "webp:q=1,20,50,80") == 0
+    text = capsys.readouterr().out
+    assert "1 photographs" in text and "| webp:q=20,method=4 |" in text
+    assert "| codec | against jpeg |" in text and "| jpeg:q=5,20,40,70 | +0.0 % |" in text
+
+
+def test_all_codecs_have_a_curve():
+    from salcompress.codecs import CODECS
+    from salcompress.evaluation.rate_distortion import CURVES
+
+    names = {spec.partition(":")[0] for spec in CURVES.values()}
+    assert names == set(CODECS) - {"png", "none", "compressai"}  # lossless, or an environment apart

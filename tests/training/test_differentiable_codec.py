@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from salcompress.codecs.salient import SalientCodec
+from salcompress.detectors.feature_distance import feature_distance
 from salcompress.models.compression_model import CompressionModel, ModelConfig, save_model
 from salcompress.training.differentiable_codec import DifferentiableCodec
-from salcompress.training.losses import feature_distance
 
 
 def half_salient(image):

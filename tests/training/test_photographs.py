@@ -135,6 +135,10 @@ def test_nothing_to_train_on(tmp_path, odd_files):
         load_photographs(find_images([odd_files]), 512)
 
 
+def half_salient(image):
+    return np.full(image.shape[:2], 0.5)
+
+
 def test_several_processes_read_as_one_does(tmp_path):
     for k in range(34):
         (tmp_path / f"{k:02}.png").write_bytes(
@@ -143,7 +147,7 @@ def test_several_processes_read_as_one_does(tmp_path):
     pictures = load_photographs(
         find_images([tmp_path]),
         64,
-        saliency=lambda image: np.full(image.shape[:2], 0.5),
+        saliency=half_salient,
         processes=2,
     )
     assert [picture[0, 0].tolist() for picture in pictures] == [

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from salcompress.errors import SettingError
+from salcompress.models.weight_file import read_weight_file
 from salcompress.training.loop import train
 from salcompress.training.schedule import Cosine, Decay, Stable
 from tests.training.lines import stable_training
@@ -76,7 +76,7 @@ def test_a_decay_averages_its_own_steps(tmp_path):
     train(*stable_training(tmp_path / "c.state", 30))
     model, compute, batches, settings = stable_training(tmp_path / "c.state", 0)
     weights = train(model, compute, batches, settings.to_finish(1e9)).weights
-    state = load_file(tmp_path / "c.state")
+    state = read_weight_file(tmp_path / "c.state", "a training's state").tensors
     assert (
         torch.equal(weights["weight"], state["weight.weight"].float())
         and state["average_scale.weight"] > 0

@@ -1,7 +1,7 @@
 """The learned codec: images to streams and back, one by one or in batches of tensors."""
 
 from salcompress.codecs.salient.codec import SalientCodec
+from salcompress.codecs.salient.known_weights import WEIGHTS
 from salcompress.codecs.salient.reconstruction import Reconstruction
-from salcompress.codecs.salient.setting import WEIGHTS
 
 __all__ = ["WEIGHTS", "Reconstruction", "SalientCodec"]

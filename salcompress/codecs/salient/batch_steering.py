@@ -1,6 +1,6 @@
 """Where saliency steers the bits of batches that are tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,9 @@ from torch import Tensor
 from salcompress.bitstream.format import CELL, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.refusals import refusal_named
-from salcompress.codecs.salient.transfer import to_device
 from salcompress.models.batch_extent import Extent
 from salcompress.models.quality_map import allocate_levels_of_batch, block_means
-from salcompress.saliency.batched import DeviceSaliency
+from salcompress.saliency.batched import DeviceSaliency, seen_by_all
 from salcompress.saliency.functions import (
     SHIPPED_NETWORK,
     NetworkSaliency,
@@ -43,15 +42,15 @@ class BatchMember(NamedTuple):
         return cells_of(*self.size)
 
 
-class Steered(NamedTuple):
-    """What steers a batch."""
+class HostSteering(NamedTuple):
+    """What the host knows of a batch before it is steered."""
 
-    cell_levels: Tensor
-    """Quality level of each cell, int64 (N, 1, rows, columns), on the codec's device; beyond an
-    image its last row and column repeat.
+    values: dict[str, Tensor]
+    """By name, for :meth:`BatchSteering.levels`. The names and shapes are few, whatever the batch;
+    all else is in the values.
     """
-    extent: Extent | None
-    """Where the images are, if they are of several numbers of cells."""
+    seen: tuple[int, int] | None
+    """Height and width of the batch in which the saliency network sees the images, if it does."""
     maps: list[np.ndarray] | None
     """Saliency of each image, (H, W), for a search. None where it is uniform or nothing searches.
     """
@@ -70,64 +69,93 @@ class BatchSteering:
     def __init__(self, codec: SalientCodec, device: torch.device, network: DeviceSaliency | None):
         self._codec, self._device, self._network = codec, device, network
 
-    def __call__(self, members: Sequence[BatchMember], images: Tensor) -> Steered:
-        """Steer a batch.
+    def on_host(self, members: Sequence[BatchMember], cells: tuple[int, int]) -> HostSteering:
+        """All that is made on the host.
 
         Args:
-            members: Its images.
-            images: The same on the device, uint8 (N, 3, 64 rows, 64 columns), padded.
+            members: The images of the batch.
+            cells: Rows and columns of cells of the batch.
 
         Raises:
             SettingError: A saliency function's map does not fit.
             DataError: In its place if the image has a name.
         """
+        qualities = [member.codec.quality for member in members]
+        values = {"quality": torch.tensor(qualities, dtype=torch.float64)}
+        if any(member.cells != cells for member in members):
+            values["sides"] = torch.tensor([member.cells for member in members])
+        if self._codec.saliency is uniform_saliency:
+            return HostSteering(values, None, None)
+        by_network = [
+            self._network is not None and self._network.fits(*member.size) for member in members
+        ]
+        maps = [] if all(by_network) else self._on_host(members, by_network, cells, values)
+        if self._network is None or not any(by_network):
+            return HostSteering(values, None, maps if self._codec.effort else None)
+        sizes = [member.size for member in members]
+        values |= self._network.known(sizes, cells)
+        return HostSteering(values, seen_by_all(sizes), None)
+
+    def levels(
+        self, images: Tensor, values: Mapping[str, Tensor], seen: tuple[int, int] | None
+    ) -> tuple[Tensor, Extent | None]:
+        """Steer a batch, without waiting for the device.
+
+        Args:
+            images: On the device, uint8 (N, 3, 64 rows, 64 columns), padded.
+            values: Those of :class:`HostSteering`, on the device.
+            seen: As there.
+
+        Returns:
+            Quality level of each cell, int64 (N, 1, rows, columns), where beyond an image its last
+            row and column repeat; and where the images are, if one does not fill the batch.
+        """
         rows, columns = images.shape[2] // CELL, images.shape[3] // CELL
-        extent = None
-        if len({member.cells for member in members}) > 1:
-            sides = to_device(torch.tensor([member.cells for member in members]), self._device)
-            extent = Extent(sides[:, 0], sides[:, 1])
-        saliency, maps = self._saliency(members, images, (rows, columns))
-        qualities = torch.tensor([member.codec.quality for member in members], dtype=torch.float64)
+        extent = Extent(*values["sides"].unbind(1)) if "sides" in values else None
         levels = allocate_levels_of_batch(
-            to_device(qualities, self._device),
-            saliency,
+            values["quality"],
+            self._saliency(images, values, seen),
             self._codec.saliency_strength,
             None if extent is None else extent.inside((rows, columns), 1)[:, 0],
         )[:, None]
         if extent is not None:
             levels = extent.repeat_edges(levels, 1, rows, columns)
-        return Steered(levels, extent, maps)
+        return levels, extent
 
     def _saliency(
-        self, members: Sequence[BatchMember], images: Tensor, cells: tuple[int, int]
-    ) -> tuple[Tensor, list[np.ndarray] | None]:
-        """Mean saliency of the cells, float64 (N, rows, columns), 0 beyond an image; and the maps
-        for a search.
-        """
-        shape = (len(members), *cells)
-        if self._codec.saliency is uniform_saliency:
-            return torch.zeros(shape, dtype=torch.float64, device=self._device), None
-        on_host = [k for k, member in enumerate(members) if not self._is_on_device(member)]
-        means, maps = np.zeros(shape), []
-        for k in on_host:
-            saliency = _map_on_host(members[k])
-            rows, columns = members[k].cells
-            means[k, :rows, :columns] = block_means(saliency, rows, columns, CELL)
-            maps.append(saliency)
-        from_host = torch.from_numpy(means)
-        if len(on_host) == len(members) or self._network is None:
-            return to_device(from_host, self._device), maps if self._codec.effort else None
-        if not on_host:
-            return self._network(images, [member.size for member in members]), None
-        on_device = [k for k in range(len(members)) if k not in on_host]
-        index = to_device(torch.tensor(on_device), self._device)
-        by_network = self._network(
-            images.index_select(0, index), [members[k].size for k in on_device]
-        )
-        return to_device(from_host, self._device).index_copy(0, index, by_network), None
+        self, images: Tensor, values: Mapping[str, Tensor], seen: tuple[int, int] | None
+    ) -> Tensor:
+        """Mean saliency of the cells, float64 (N, rows, columns), 0 beyond an image."""
+        from_host = values.get("saliency")
+        if seen is None or self._network is None:
+            shape = (len(images), images.shape[2] // CELL, images.shape[3] // CELL)
+            zeros = torch.zeros(shape, dtype=torch.float64, device=images.device)
+            return zeros if from_host is None else from_host
+        by_network = self._network.of_batch(images, values, seen)
+        if from_host is None:
+            return by_network
+        return torch.where(values["by_network"][:, None, None], by_network, from_host)
 
-    def _is_on_device(self, member: BatchMember) -> bool:
-        return self._network is not None and self._network.fits(*member.size)
+    def _on_host(
+        self,
+        members: Sequence[BatchMember],
+        by_network: Sequence[bool],
+        cells: tuple[int, int],
+        values: dict[str, Tensor],
+    ) -> list[np.ndarray]:
+        """The maps of the images that the network does not see on the device. The means of their
+        cells come into ``values``.
+        """
+        means, maps = np.zeros((len(members), *cells)), []
+        for k, member in enumerate(members):
+            if not by_network[k]:
+                maps.append(_map_on_host(member))
+                rows, columns = member.cells
+                means[k, :rows, :columns] = block_means(maps[-1], rows, columns, CELL)
+        values["saliency"] = torch.from_numpy(means)
+        if any(by_network):
+            values["by_network"] = torch.tensor(by_network)
+        return maps
 
 
 def _map_on_host(member: BatchMember) -> np.ndarray:

@@ -1,7 +1,9 @@
 """The learned codec for batches of images that are tensors, on the codec's device."""
 
 import concurrent.futures
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,15 +14,23 @@ from salcompress.bitstream.format import cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.batch_steering import BatchMember, BatchSteering, network_on
 from salcompress.codecs.salient.bit_counter import stream_bits
-from salcompress.codecs.salient.decoder import read, synthesise_padded
-from salcompress.codecs.salient.encoder import analyse_padded, padded, write
-from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape, in_one_batch
+from salcompress.codecs.salient.captured import Buffers, Captured, Results
+from salcompress.codecs.salient.decoder import decoded_together, read, synthesise_padded
+from salcompress.codecs.salient.encoder import analyse_padded, empty_batch, pad_into, write
+from salcompress.codecs.salient.grouping import (
+    BUCKETS,
+    CELLS_AT_ONCE,
+    at_most,
+    bucket,
+    by_shape,
+    in_one_batch,
+)
 from salcompress.codecs.salient.networks import default_device
 from salcompress.codecs.salient.refine import cells_at_once as cells_at_once_in_search
 from salcompress.codecs.salient.refusals import check_image_tensor, enough_memory, refusal_named
 from salcompress.codecs.salient.search_window import Search
-from salcompress.codecs.salient.symbols import HostSymbols, SymbolTensors
-from salcompress.codecs.salient.transfer import to_device, to_host
+from salcompress.codecs.salient.symbols import HostSymbols
+from salcompress.codecs.salient.transfer import on_its_way, to_host
 
 _CELLS_AT_ONCE_ON_CPU = 80
 """Cells of one COCO image: two at once leave the caches of a CPU, and the synthesis then takes a
@@ -108,6 +118,8 @@ class BatchedCodec:
             concurrent.futures.ThreadPoolExecutor(1, "salcompress-coder") if real_streams else None
         )
         self.steering = BatchSteering(codec, self.device, network_on(codec, self.device))
+        self.captured: Captured[_Kind] = Captured(self._through_networks, self.device)
+        """Runs the networks: by CUDA graphs where it captures."""
 
     def start(
         self,
@@ -144,24 +156,28 @@ class BatchedCodec:
     def decode(self, streams: Sequence[bytes], names: Sequence[str] | None = None) -> list[Tensor]:
         """The images of streams, uint8 (3, H, W), RGB, on the codec's device.
 
-        Images of one padded size go through the networks together. Nothing is brought to the host
+        Images of one padded size go through the networks together, and streams may be of several
+        weights. Nothing is brought to the host
         but what the entropy decoder needs there, which is a table for each symbol.
 
         Args:
             names: Of the streams' files, for errors.
 
         Raises:
-            BitstreamError: A stream is truncated, damaged, or of another model.
+            BitstreamError: A stream is truncated or damaged, or of weights that are not at hand.
             DataError: In place of a BitstreamError about one stream if it has a name.
         """
         opened = []
         for k, stream in enumerate(streams):
             with refusal_named(None if names is None else names[k]):
-                opened.append(read_stream(stream, self.codec.model_fingerprint))
-        model, images = self.codec.model, dict[int, Tensor]()
-        shapes = [cells_of(header.height, header.width) for header, _ in opened]
-        for group in by_shape(shapes, self.cells_at_once):
-            symbols = read(model, [opened[k] for k in group], shapes[group[0]])
+                opened.append(read_stream(stream))
+                self.codec.decoder_of(opened[-1][0].fingerprint)
+        images: dict[int, Tensor] = {}
+        for group in decoded_together([header for header, _ in opened], self.cells_at_once):
+            first = opened[group[0]][0]
+            model = self.codec.decoder_of(first.fingerprint).model
+            shape = cells_of(first.height, first.width)
+            symbols = read(model, [opened[k] for k in group], shape)
             pixels = synthesise_padded(
                 model, symbols.latent, symbols.cell_levels, self.mixed_precision
             )
@@ -176,14 +192,17 @@ class BatchedCodec:
         images: dict[int, Tensor] = {}
         streams: dict[int, concurrent.futures.Future] = {}
         counts: list[tuple[list[int], Callable[[], list[Tensor]]]] = []
-        for group in (in_one_batch if self.mixed_sizes else by_shape)(cells, self.cells_at_once):
+        groups = (in_one_batch if self.mixed_sizes else by_shape)(cells, self.cells_at_once)
+        if self.captured.captures:
+            groups = at_most(groups, BUCKETS[-1])
+        for group in groups:
             together = [members[k] for k in group]
-            symbols = self._symbols(together)
-            if self.real_streams:
-                streams.update(zip(group, self._write(symbols, together)))
-            else:
-                counts.append((group, self._count(symbols, together)))
-            images.update(zip(group, self._decoded(symbols, together)))
+            with self._passed(together) as (pixels, *others):
+                if self.real_streams:
+                    streams.update(zip(group, self._write(others, together)))
+                else:
+                    counts.append((group, to_host(others)))
+                images.update(zip(group, _cropped(pixels, together)))
         in_order = [images[k] for k in range(len(members))]
         if not self.real_streams:
             return CompressedBatch(in_order, lambda: _in_order(counts), [])
@@ -192,67 +211,100 @@ class BatchedCodec:
             in_order, lambda: [8 * len(stream.result()) for stream in writing], writing
         )
 
-    def _symbols(self, members: Sequence[BatchMember]) -> SymbolTensors:
-        """Symbols of images that go through the networks together."""
+    @contextlib.contextmanager
+    def _passed(self, members: Sequence[BatchMember]) -> Iterator[Results]:
+        """Within, what came of images that go through the networks together stands on the device:
+        see :meth:`_through_networks`.
+        """
         rows, columns = (max(sides) for sides in zip(*(member.cells for member in members)))
-        moved = [member.image.to(self.device, non_blocking=True) for member in members]
-        images = padded(moved, (rows, columns))
-        steered = self.steering(members, images)
-        search = None
+        # images that only fill a batch up are as the last one, of which nobody looks at the copy
+        filled = list(members)
+        if self.captured.captures and not self.codec.effort:
+            filled += [members[-1]] * (bucket(len(members)) - len(members))
+        steered = self.steering.on_host(filled, (rows, columns))
+        values = steered.values | {
+            "base": torch.tensor([member.codec.base_level for member in filled])
+        }
+
+        def allocate() -> Buffers:
+            made = {name: torch.empty_like(v, device=self.device) for name, v in values.items()}
+            return made | {"images": empty_batch(len(filled), (rows, columns), self.device)}
+
+        def fill(buffers: Buffers) -> None:
+            for name, value in values.items():
+                buffers[name].copy_(on_its_way(value, self.device), non_blocking=True)
+            moved = [member.image.to(self.device, non_blocking=True) for member in members]
+            pad_into(buffers["images"], moved)
+
+        shapes = tuple((name, tuple(value.shape)) for name, value in values.items())
+        key = _Kind((len(filled), rows, columns), steered.seen, shapes)
         if self.codec.effort:
+            buffers = allocate()
+            fill(buffers)
             search = Search(self.codec.effort, [member.size for member in members], steered.maps)
-        return analyse_padded(
-            self.codec.model,
-            images,
-            steered.cell_levels,
-            self.mixed_precision,
-            steered.extent,
-            search,
-        )
+            yield self._through_networks(key, buffers, search)
+            return
+        with self.captured(key, allocate, fill) as results:
+            yield results
 
-    def _count(
-        self, symbols: SymbolTensors, members: Sequence[BatchMember]
-    ) -> Callable[[], list[Tensor]]:
-        """Begin to count the bits of the images' streams; a call waits for them, int64 (N,)."""
-        base = torch.tensor([member.codec.base_level for member in members])
-        return to_host([stream_bits(symbols, to_device(base, self.device))])
+    def _through_networks(
+        self, kind: "_Kind", buffers: Buffers, search: Search | None = None
+    ) -> Results:
+        """The whole way of a batch on the device, which without a search waits for nothing there
+        and asks nothing of the host.
 
-    def _decoded(self, symbols: SymbolTensors, members: Sequence[BatchMember]) -> list[Tensor]:
-        """What decoding gives of the images, uint8 (3, H, W)."""
-        pixels = synthesise_padded(
-            self.codec.model,
-            symbols.latent,
-            symbols.cell_levels,
-            self.mixed_precision,
-            symbols.extent,
-        )
-        sizes = (member.size for member in members)
-        return [
-            image[:, :height, :width].contiguous() for image, (height, width) in zip(pixels, sizes)
-        ]
+        Returns:
+            Pixels that decoding gives, uint8 (N, 3, 64 rows, 64 columns). Where bits are counted,
+            they follow, int64 (N,); else the groups, int16, the tables of each, uint8, and the
+            levels of the cells, uint8 (N, rows, columns).
+        """
+        levels, extent = self.steering.levels(buffers["images"], buffers, kind.seen)
+        model, mixed = self.codec.model, self.mixed_precision
+        symbols = analyse_padded(model, buffers["images"], levels, mixed, extent, search)
+        pixels = synthesise_padded(model, symbols.latent, levels, mixed, extent)
+        if not self.real_streams:
+            return pixels, stream_bits(symbols, buffers["base"])
+        groups = (group.to(torch.int16) for group in symbols.groups)
+        return pixels, *groups, *symbols.tables, levels[:, 0].to(torch.uint8)
 
     def _write(
-        self, symbols: SymbolTensors, members: Sequence[BatchMember]
+        self, symbols: Sequence[Tensor], members: Sequence[BatchMember]
     ) -> list[concurrent.futures.Future]:
-        """Have the pool write the images' streams."""
-        count = len(symbols.groups)
-        arrived = to_host(
-            [
-                *(group.to(torch.int16) for group in symbols.groups),
-                *symbols.tables,
-                symbols.cell_levels[:, 0].to(torch.uint8),
-            ]
-        )
+        """Have the pool write the images' streams.
+
+        Args:
+            symbols: Groups, tables and levels of :meth:`_through_networks`.
+        """
+        count, arrived = len(symbols) // 2, to_host(symbols)
 
         def one(k: int) -> bytes:
             codec, size = members[k].codec, members[k].size
             parts = _cut([part.numpy()[k] for part in arrived()], members[k].cells)
-            groups = [group.astype(np.int32) for group in parts[:count]]
-            image = HostSymbols(parts[-1], groups, parts[count:-1])
+            image = HostSymbols(parts[-1], parts[:count], parts[count:-1])
             return write(image, size, codec.base_level, codec.model_fingerprint)
 
         assert self._pool is not None  # it is made where real streams are asked for
         return [self._pool.submit(one, k) for k in range(len(members))]
+
+
+class _Kind(NamedTuple):
+    """What is the same of all batches that one CUDA graph serves."""
+
+    shape: tuple[int, int, int]
+    """Images, and rows and columns of cells."""
+    seen: tuple[int, int] | None
+    """As of HostSteering."""
+    values: tuple[tuple[str, tuple[int, ...]], ...]
+    """Names and shapes of what is known of the images."""
+
+
+def _cropped(pixels: Tensor, members: Sequence[BatchMember]) -> list[Tensor]:
+    """Copies of the images without their padding, uint8 (3, H, W)."""
+    sizes = (member.size for member in members)
+    return [
+        image[:, :height, :width].clone(memory_format=torch.contiguous_format)
+        for image, (height, width) in zip(pixels, sizes)
+    ]
 
 
 def _in_order(counts: Sequence[tuple[list[int], Callable[[], list[Tensor]]]]) -> list[int]:

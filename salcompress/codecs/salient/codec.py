@@ -13,6 +13,12 @@ import numpy as np
 
 from salcompress.bitstream.container import read_stream
 from salcompress.codecs.base import CodingMaps, Option, convert_options
+from salcompress.codecs.salient.known_weights import (
+    KnownWeights,
+    find_weights,
+    name_of,
+    weights_that_made,
+)
 from salcompress.codecs.salient.networks import (
     check_device,
     default_device,
@@ -37,25 +43,28 @@ if TYPE_CHECKING:
 class SalientCodec(WithSetting):
     """Learned codec with real bitstreams (.salc), one model for all rates.
 
-    Decoding needs neither saliency nor settings: the stream carries the quality map. Every machine
-    decodes the same symbols; pixels are computed in float: across threads and backends of one
-    machine 3 of a million values differed, by one grey level.
+    Decoding needs neither saliency nor settings: the stream carries the quality map, and says which
+    weights made it. Those of the model zoo are found by themselves, whatever this codec encodes by.
+    Every machine decodes the same symbols; pixels are computed in float: across threads and
+    backends of one machine 3 of a million values differed, by one grey level.
 
     Args:
         q: Base quality in [0, 1].
-        saliency: A name of ``salcompress.saliency.functions.SALIENCY``, a function from uint8 (H,
-            W, 3) to a map (H, W) in [0, 1] (its ``label``, if it has one, names it in settings), or
-            such a map for all images of its size.
+        saliency: A source of ``salcompress.saliency.sources``: "network", "classical", "uniform",
+            or "importance:DETECTOR", how much the features of that detector change for a change of
+            the picture; a function from uint8 (H, W, 3) to a map (H, W) in [0, 1] (its ``label``,
+            if it has one, names it in settings); or such a map for all images of its size.
         saliency_strength: Quality levels, of 64, between a cell of saliency 0 and one of saliency
             1.
         effort: Steps of a search that refines the latents of each image before they are coded (see
             :mod:`salcompress.codecs.salient.refine`). 0 codes the analysis as it is. Decoding takes
             no longer, and knows nothing of it. Encoding is two orders slower.
-        weights: File; the shipped one if None.
+        weights: Name in the model zoo, as "photo" or "detector", or in the folders of the
+            environment variable ``SALCOMPRESS_WEIGHTS``; or a file. None takes "photo".
         device: "cpu", "cuda", ...; CUDA where there is one if None.
 
     Raises:
-        SettingError: An option is out of range, or the weights file or the device does not exist.
+        SettingError: An option is out of range, or the weights or the device do not exist.
         DataError: The weights are damaged, or break the bounds of exactness.
     """
 
@@ -76,6 +85,7 @@ class SalientCodec(WithSetting):
         check_device(device)
         self.device = device
         self._loaded, self.model_fingerprint = load_shared(self.weights)
+        self._others: dict[bytes, SalientCodec] = {}  # that decode streams of other weights
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]  # the protocol's is read alone
@@ -119,14 +129,33 @@ class SalientCodec(WithSetting):
         return encode_images(self, images)
 
     def decode_batch(self, streams: Sequence[bytes]) -> list[np.ndarray]:
-        """The image of each stream, as if it had been alone.
+        """The image of each stream, as if it had been alone. Streams may be of several weights.
 
         Raises:
-            BitstreamError: One is truncated, damaged, or of another model.
+            BitstreamError: One is truncated or damaged, or of weights that are not at hand, as of
+                :meth:`decoder_of`.
         """
         from salcompress.codecs.salient.decoder import decode_streams
 
-        return decode_streams(self.model, streams, self.model_fingerprint)
+        return decode_streams(lambda made_by: self.decoder_of(made_by).model, streams)
+
+    def decoder_of(self, fingerprint: bytes) -> "SalientCodec":
+        """The codec whose weights made a stream: this one, or one of known weights on its device.
+
+        Args:
+            fingerprint: Four bytes, as the stream has them.
+
+        Raises:
+            ModelMismatchError: They are neither this codec's nor known by a name, as of
+                :func:`~.known_weights.known_weights`.
+        """
+        if fingerprint == self.model_fingerprint:
+            return self
+        if fingerprint not in self._others:
+            own = KnownWeights(name_of(self.weights), self.weights, self.model_fingerprint)
+            found = weights_that_made(fingerprint, own)
+            self._others[fingerprint] = self.with_weights(found.path, self.device)
+        return self._others[fingerprint]
 
     def refine(
         self, image: np.ndarray, loss: "ReconstructionLoss | None" = None, effort: int | None = None
@@ -177,9 +206,9 @@ class SalientCodec(WithSetting):
     def maps(self, image: np.ndarray, stream: bytes) -> CodingMaps:
         from salcompress.codecs.salient.decoder import maps_of
 
-        return maps_of(
-            self.model, *read_stream(stream, self.model_fingerprint), self.saliency_of(image)
-        )
+        header, payload = read_stream(stream)
+        model = self.decoder_of(header.fingerprint).model
+        return maps_of(model, header, payload, self.saliency_of(image))
 
     def reconstruct(self, image: np.ndarray) -> Reconstruction:
         """Image and rate as encoding and decoding would give them, without writing a stream."""
@@ -224,12 +253,16 @@ class SalientCodec(WithSetting):
         return self._with(saliency=function, steering=steering)
 
     def with_weights(self, weights: Path | str, device: str | None = None) -> "SalientCodec":
-        """The same codec with the networks of another weight file.
+        """The same codec with other networks.
+
+        Args:
+            weights: A name or a file, as of the constructor.
+            device: Where it computes, as of the constructor.
 
         Raises:
             SettingError, DataError: As of the constructor.
         """
-        return _rebuild(replace(self._setting, weights=Path(weights)), device)
+        return _rebuild(replace(self._setting, weights=find_weights(weights)), device)
 
     def at_target_bpp(self, image: np.ndarray, bpp: float) -> "SalientCodec":
         """The codec at the highest quality whose stream of ``image`` costs at most ``bpp`` bits per

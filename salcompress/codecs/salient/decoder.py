@@ -3,7 +3,7 @@
 :func:`decode_streams` is the whole of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from salcompress.bitstream.entropy_coder import GroupDecoder
 from salcompress.bitstream.format import CELL, NUM_LEVELS, cells_of
 from salcompress.codecs.base import CodingMaps
 from salcompress.codecs.salient.bit_counter import spatial_bits
-from salcompress.codecs.salient.grouping import by_shape
+from salcompress.codecs.salient.grouping import CELLS_AT_ONCE, by_shape
 from salcompress.codecs.salient.level_map import read_levels
-from salcompress.codecs.salient.networks import coding
+from salcompress.codecs.salient.networks import coding, rounded_to_bfloat16
 from salcompress.codecs.salient.symbols import SymbolTensors
 from salcompress.errors import CorruptError
 from salcompress.image import PLACE
@@ -27,26 +27,43 @@ from salcompress.models.quality_map import block_means
 
 
 def decode_streams(
-    model: CompressionModel, streams: Sequence[bytes], fingerprint: bytes
+    model_of: Callable[[bytes], CompressionModel], streams: Sequence[bytes]
 ) -> list[np.ndarray]:
     """The image of each stream, uint8 (H, W, 3), as if it had been alone.
 
     Args:
-        fingerprint: Of the model; a stream of another one is refused.
+        model_of: The networks by the fingerprint that a stream has.
+        streams: They may be of several networks.
 
     Raises:
-        BitstreamError: One is truncated, damaged, or of another model.
+        BitstreamError: One is truncated or damaged, or ``model_of`` raises it.
     """
-    opened = [read_stream(stream, fingerprint) for stream in streams]
-    shapes = [cells_of(header.height, header.width) for header, _ in opened]
+    opened = [read_stream(stream) for stream in streams]
     images: dict[int, np.ndarray] = {}
-    for members in by_shape(shapes):
-        symbols = read(model, [opened[k] for k in members], shapes[members[0]])
+    for members in decoded_together([header for header, _ in opened]):
+        first = opened[members[0]][0]
+        model, shape = model_of(first.fingerprint), cells_of(first.height, first.width)
+        symbols = read(model, [opened[k] for k in members], shape)
         pixels = synthesise(model, symbols.latent, symbols.cell_levels)
         for k, image in zip(members, pixels):
             height, width = opened[k][0].height, opened[k][0].width
             images[k] = np.ascontiguousarray(image[:height, :width])
     return [images[k] for k in range(len(streams))]
+
+
+def decoded_together(
+    headers: Sequence[Header], cells_at_once: int = CELLS_AT_ONCE
+) -> Iterator[list[int]]:
+    """Numbers of streams that go through the networks together: of the same networks, and of one
+    shape in cells.
+    """
+    made_by: dict[bytes, list[int]] = {}
+    for k, header in enumerate(headers):
+        made_by.setdefault(header.fingerprint, []).append(k)
+    for members in made_by.values():
+        shapes = [cells_of(headers[k].height, headers[k].width) for k in members]
+        for group in by_shape(shapes, cells_at_once):
+            yield [members[k] for k in group]
 
 
 def read(
@@ -137,7 +154,7 @@ def synthesise_padded(
     """
     with (
         coding(model) as device,
-        torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision),
+        rounded_to_bfloat16(device, mixed_precision),
     ):
         image = model.synthesise(latents.float(), cell_levels, extent)
     return image.float().mul_(255).round_().clamp_(0, 255).to(torch.uint8)

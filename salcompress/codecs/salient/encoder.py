@@ -15,7 +15,7 @@ from salcompress.bitstream.entropy_coder import encode_groups
 from salcompress.bitstream.format import CELL, MAX_SYMBOL, cells_of
 from salcompress.codecs.salient.grouping import by_shape
 from salcompress.codecs.salient.level_map import map_group
-from salcompress.codecs.salient.networks import coding, default_device
+from salcompress.codecs.salient.networks import coding, default_device, rounded_to_bfloat16
 from salcompress.codecs.salient.refine import cells_at_once, refine
 from salcompress.codecs.salient.search_loss import ReconstructionLoss
 from salcompress.codecs.salient.search_window import Search
@@ -115,7 +115,7 @@ def analyse_padded(
         return symbols + group.mean
 
     with coding(model) as device:
-        with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
+        with rounded_to_bfloat16(device, mixed_precision):
             latent, hyper = model.analyse(images.float().div_(255), cell_levels, extent)
         latent, hyper = latent.float(), hyper.float()
         if search is not None:
@@ -152,16 +152,24 @@ def padded(images: Sequence[Tensor], cells: tuple[int, int]) -> Tensor:
     Returns:
         uint8 (N, 3, 64 rows, 64 columns), on the images' device, channels last.
     """
-    shape = (len(images), 3, cells[0] * CELL, cells[1] * CELL)
-    batch = torch.empty(
-        shape, dtype=torch.uint8, device=images[0].device, memory_format=torch.channels_last
-    )
+    batch = empty_batch(len(images), cells, images[0].device)
+    pad_into(batch, images)
+    return batch
+
+
+def empty_batch(num_images: int, cells: tuple[int, int], device: torch.device) -> Tensor:
+    """Room for a batch of whole cells, as :func:`padded` gives it."""
+    shape = (num_images, 3, cells[0] * CELL, cells[1] * CELL)
+    return torch.empty(shape, dtype=torch.uint8, device=device, memory_format=torch.channels_last)
+
+
+def pad_into(batch: Tensor, images: Sequence[Tensor]) -> None:
+    """Put images into the first places of a batch, padded as by :func:`padded`."""
     for whole, image in zip(batch, images):
         height, width = image.shape[1:]
         whole[:, :height, :width] = image
         whole[:, :height, width:] = image[:, :, -1:]
         whole[:, height:] = whole[:, height - 1 : height]
-    return batch
 
 
 def as_tensor(image: np.ndarray) -> Tensor:
@@ -173,7 +181,7 @@ def as_tensor(image: np.ndarray) -> Tensor:
 def on_host(symbols: SymbolTensors) -> list[HostSymbols]:
     """The images of a batch one by one, brought to the host."""
     levels = symbols.cell_levels[:, 0].to(torch.uint8).cpu().numpy()
-    groups = [group.cpu().numpy() for group in symbols.groups]
+    groups = [group.to(torch.int16).cpu().numpy() for group in symbols.groups]
     tables = [used.cpu().numpy() for used in symbols.tables]
     return [
         HostSymbols(levels[k], [group[k] for group in groups], [used[k] for used in tables])
@@ -184,19 +192,16 @@ def on_host(symbols: SymbolTensors) -> list[HostSymbols]:
 def write(symbols: HostSymbols, size: tuple[int, int], level: int, fingerprint: bytes) -> bytes:
     """The .salc stream of an image of ``size`` (height, width) coded at base ``level``."""
     map_table, map_groups = map_group(symbols.levels, level)
-    payload = encode_groups(
-        [
-            *map_groups,
-            *((s.reshape(-1), t.reshape(-1)) for s, t in zip(symbols.groups, symbols.tables)),
-        ]
-    )
+    groups = [group.reshape(-1) for group in symbols.groups]
+    tables = [used.reshape(-1) for used in symbols.tables]
+    payload = encode_groups([*map_groups, *zip(groups, tables)])
     header = Header(
         *size,
         level,
         map_table,
         fingerprint,
         len(payload),
-        symbol_checksum(symbols.groups[:NUM_COARSE_GROUPS], symbols.levels),
-        symbol_checksum(symbols.groups[NUM_COARSE_GROUPS:]),
+        symbol_checksum(groups[:NUM_COARSE_GROUPS], symbols.levels),
+        symbol_checksum(groups[NUM_COARSE_GROUPS:]),
     )
     return write_stream(header, payload)

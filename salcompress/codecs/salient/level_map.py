@@ -60,10 +60,10 @@ def map_group(levels: np.ndarray, base: int) -> tuple[int | None, list]:
         levels: uint8 (rows, columns).
         base: Base level.
     """
+    if (levels == base).all():
+        return None, []
     cells = torch.from_numpy(levels.astype(np.int64))[None]
     (table,) = map_bits(cells, torch.tensor([base]))[0].tolist()
-    if table < 0:
-        return None, []
     symbols = differences_of(cells, torch.tensor([base])).flatten().numpy().astype(np.int32)
     return table, [(symbols, np.full(len(symbols), table, np.uint8))]
 

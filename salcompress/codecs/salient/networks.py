@@ -111,3 +111,13 @@ def coding(model: "CompressionModel") -> Iterator["torch.device"]:
     device = next(model.parameters()).device
     with torch.no_grad(), torch.autocast(device.type, enabled=False), full_precision():
         yield device
+
+
+def rounded_to_bfloat16(device: "torch.device", enabled: bool) -> "torch.autocast":
+    """Within, where it is enabled, the transforms compute in bfloat16.
+
+    Nothing that is made within stays, neither weights in a caller's cache nor such of a CUDA graph.
+    """
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)

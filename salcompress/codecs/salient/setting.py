@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from salcompress.bitstream.format import NUM_LEVELS
 from salcompress.codecs.base import Codec, convert_options
+from salcompress.codecs.salient.known_weights import WEIGHTS, find_weights, name_of
 from salcompress.codecs.salient.steering import SaliencyFunction, named_function
 from salcompress.saliency.functions import (
     network_fingerprint,
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from salcompress.models.compression_model import TrainedWith
-
-WEIGHTS = Path(__file__).parents[2] / "weights" / "codec.safetensors"
-"""The shipped networks."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,10 @@ class Setting:
     @property
     def label(self) -> str:
         """All options that change the stream, as a specification has them."""
+        options = self._options(quote_value(self.steering))
         if self.weights == WEIGHTS:
-            return self._options()
-        return f"{self._options()},weights={quote_value(str(self.weights))}"
+            return options
+        return f"{options},weights={quote_value(name_of(self.weights))}"
 
     def fingerprint(self, model_fingerprint: bytes, trained_with: "TrainedWith") -> str:
         """What names the streams by content alone.
@@ -58,11 +57,13 @@ class Setting:
             used.append(network_fingerprint())
         if self.effort:
             used += trained_with.departures()
-        return f"salient:{self._options()}@{'+'.join(used)}"
+        # a source may name files, and then has a fingerprint of their content
+        steering = getattr(self.saliency, "fingerprint", self.steering)
+        return f"salient:{self._options(steering)}@{'+'.join(used)}"
 
-    def _options(self) -> str:
-        """The options that are not paths."""
-        parts = [f"q={self.quality!r}", f"saliency={self.steering}"]
+    def _options(self, steering: str) -> str:
+        """The options but the weights, with what is said to steer."""
+        parts = [f"q={self.quality!r}", f"saliency={steering}"]
         if self.saliency is not uniform_saliency:
             parts.append(f"saliency_strength={_short(self.saliency_strength)}")
         if self.effort:
@@ -124,8 +125,8 @@ def checked_setting(
     Args:
         codec: The class whose options they are.
         q, saliency_strength, effort: Numbers, or numbers as text.
-        saliency: The name of a function, a function, or a map (H, W).
-        weights: A file; None takes the shipped one.
+        saliency: A source of :mod:`salcompress.saliency.sources`, a function, or a map (H, W).
+        weights: A name or a file, as of :func:`~.known_weights.find_weights`.
 
     Raises:
         SettingError: One of them is not valid.
@@ -142,7 +143,7 @@ def checked_setting(
         *named_function(saliency),
         options["saliency_strength"],
         options["effort"],
-        Path(weights or WEIGHTS),
+        find_weights(weights),
     )
 
 

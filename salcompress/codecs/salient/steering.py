@@ -18,7 +18,7 @@ from salcompress.bitstream.format import CELL, cells_of
 from salcompress.errors import SettingError
 from salcompress.files import digest
 from salcompress.image import check_image
-from salcompress.saliency.functions import SALIENCY
+from salcompress.saliency.sources import VALID, saliency_source
 
 SaliencyFunction = Callable[[np.ndarray], np.ndarray]
 """A map (H, W) in [0, 1] of an image, uint8 (H, W, 3)."""
@@ -79,18 +79,20 @@ def named_function(saliency: Any) -> tuple[SaliencyFunction, str]:
     function that has a ``label`` is named by that.
 
     Raises:
-        SettingError: It is neither a name of :data:`SALIENCY`, nor a function, nor a map.
+        SettingError: It is neither a source of :mod:`salcompress.saliency.sources`, nor a function,
+            nor a map.
+        DataError: Files that a source names are damaged or fail.
     """
-    if isinstance(saliency, str) and saliency in SALIENCY:
-        return SALIENCY[saliency], saliency
+    if isinstance(saliency, str):
+        return saliency_source(saliency), saliency
     if isinstance(saliency, np.ndarray):
         content = np.ascontiguousarray(saliency).tobytes()
         label = f"map-{digest(str(saliency.shape), str(saliency.dtype), content)[:12]}"
         return _FixedMap(saliency), label
     if not callable(saliency):
-        came = repr(saliency) if isinstance(saliency, str) else type(saliency).__name__
+        came = type(saliency).__name__
         raise SettingError(
-            f"saliency must be one of {', '.join(SALIENCY)}, a function or a map (H, W), got {came}"
+            f"saliency must be one of {VALID}, a function or a map (H, W), got {came}"
         )
     return saliency, _label(saliency)
 

@@ -39,6 +39,6 @@ class HostSymbols(NamedTuple):
     levels: np.ndarray
     """Quality level of each cell, uint8 (rows, columns)."""
     groups: list[np.ndarray]
-    """Symbols of each group, int32 (C', h', w'), level 2 first."""
+    """Symbols of each group, int16 (C', h', w'), level 2 first."""
     tables: list[np.ndarray]
     """Their tables, uint8 of the same shapes."""

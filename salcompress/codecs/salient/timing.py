@@ -42,7 +42,7 @@ def time_parts(codec: "SalientCodec", image: np.ndarray) -> dict[str, float]:
         model.prior.traverse(symbols.cell_levels, lambda group: next(values) + group.mean)[0].cpu()
 
     def decoding() -> None:
-        header, payload = read_stream(stream, codec.model_fingerprint)
+        header, payload = read_stream(stream)
         decoder = GroupDecoder(payload)
         read_levels(decoder, header, levels.shape)
         symbol_checksum([decoder.decode(tables.reshape(-1)) for tables in on_this_host.tables])

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Values of the host, on a device."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+def on_its_way(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host, where copying them to a device does not wait for it."""
+    return values.pin_memory() if device.type == "cuda" else values
 
 
 def to_host(values: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
-    """Begin to bring tensors to the host; a call of what is returned waits for them."""
+    """Begin to bring copies of tensors to the host; a call of what is returned waits for them."""
     if values[0].device.type != "cuda":
-        return lambda: list(values)
+        copies = [value.clone() for value in values]
+        return lambda: copies
     arriving = [
         torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True)
         for value in values

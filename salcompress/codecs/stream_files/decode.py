@@ -36,7 +36,8 @@ def decode_files(
 
     Args:
         files: The streams.
-        codec: A codec with the weights that encoded them.
+        codec: A codec with the weights that encoded them, or the learned one where these have a
+            name: streams of several weights are then decoded together.
         out: Folder of the images.
         keep_tree: Keep the sub-folders of the folders given.
         overwrite: Write images anew that exist already.

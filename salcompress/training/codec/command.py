@@ -37,6 +37,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         SettingError, DataError, OutputError: See :func:`~salcompress.training.codec.train_codec`.
     """
+    if args.device.startswith("cuda"):
+        # matrix products of the prior's training, whose factors have at most 11 bits
+        torch.set_float32_matmul_precision("high")
     recipe = _recipe_of(args)
     settings = _settings_of(args)
     finishes = args.decay_minutes is not None
@@ -49,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
     model = starting_model(CONFIGS.get(args.config), args.start, pictures).to(args.device)
     photographs = Photographs(pictures, args.device)
     del pictures
-    result = train_codec(model, photographs, settings, recipe)
+    compiles = None if args.compile else False
+    result = train_codec(model, photographs, settings, recipe, compiles=compiles)
     written = write_weights(model, result, out)
     print(
         f"step {result.step}{', finished' if result.is_over else ''}; "
@@ -178,6 +182,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="steps between saves; there are never more than two minutes between them "
         "(default: 500)",
     )
+    group.add_argument(
+        "--no-compile",
+        dest="compile",
+        action="store_false",
+        help="on CUDA, do not compile the networks: for runs of a few minutes",
+    )
     group.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -217,12 +227,13 @@ def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0,
         metavar="WEIGHT",
-        help="errors at the most salient places count 1 + WEIGHT as much (default: 0)",
+        help="errors at the most salient places count 1 + WEIGHT as much; a decay may have another "
+        "weight than its stable phase (default: 0)",
     )
     group.add_argument(
         "--perceptual-weight",
         type=float,
         default=0,
         metavar="WEIGHT",
-        help="squared 8-bit error that a perceptual distance of 1 counts as (default: 0)",
+        help="squared 8-bit error that a perceptual distance of 1 counts as; likewise (default: 0)",
     )

@@ -29,10 +29,15 @@ class Recipe(NamedTuple):
     """The perceptual metric and its weight in the loss."""
 
     def conditions(self) -> dict[str, str]:
-        """What a checkpoint says of the batches."""
+        """What a checkpoint says of batches and loss."""
+        batches = ("batch_size", "crop", "large_crop", "large_every")
+        return {name: str(getattr(self, name)) for name in batches} | self.loss_weights()
+
+    def loss_weights(self) -> dict[str, str]:
+        """The weights of the loss by name, which a decay may change."""
         return {
-            name: str(getattr(self, name))
-            for name in ("batch_size", "crop", "large_crop", "large_every")
+            "saliency_weight": f"{self.saliency_weight:g}",
+            "perceptual_weight": f"{self.perceptual.weight if self.perceptual else 0:g}",
         }
 
     def check(self) -> None:

@@ -5,11 +5,13 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 from salcompress.errors import SettingError
-from salcompress.models.compression_model import CompressionModel, TrainedWith
+from salcompress.models.compression_model import CompressionModel, ModelOutput, TrainedWith
 from salcompress.models.lagrangian import rate_distortion, saliency_weights
 from salcompress.training.codec.recipe import Crops, Recipe, crops_of, random_levels
+from salcompress.training.compiled import Compiled, check_gradients
 from salcompress.training.loop import StepResult, TrainResult, train
 from salcompress.training.photographs import Photographs
 from salcompress.training.precision import bfloat16_is_faster
@@ -23,6 +25,7 @@ def train_codec(
     settings: TrainSettings,
     recipe: Recipe,
     mixed_precision: bool | None = None,
+    compiles: bool | None = None,
 ) -> TrainResult:
     """Train for rate, saliency-weighted distortion and perceptual distance.
 
@@ -30,8 +33,8 @@ def train_codec(
     Rates of rounded values, with straight-through gradients, made the loss on held-out photographs
     worse, both from the start and in the decay alone (tools/README.md).
 
-    On CUDA each step is a graph that is replayed. Where the memory of a device does not hold a
-    batch, training goes on with half of it, and a line says so.
+    On CUDA the networks are compiled, and each step is a graph that is replayed. Where the memory
+    of a device does not hold a batch, training goes on with half of it, and a line says so.
 
     Args:
         model: The networks, on a device.
@@ -41,6 +44,7 @@ def train_codec(
         recipe: Batches and loss.
         mixed_precision: Whether the transforms compute in bfloat16; the prior never does. None
             takes what a measurement finds faster.
+        compiles: Whether the networks are compiled, which takes a minute. None compiles on CUDA.
 
     Raises:
         SettingError: The recipe makes no sense, no photograph is large enough, saliency has a
@@ -54,12 +58,17 @@ def train_codec(
         recipe.saliency_weight, recipe.perceptual.weight if recipe.perceptual else 0.0
     )
     settings = settings._replace(
-        identity=f"codec {model.config} saliency_weight={recipe.saliency_weight:g} "
-        f"perceptual_weight={recipe.perceptual.weight if recipe.perceptual else 0:g}",
+        identity=f"codec {model.config}",
         conditions=recipe.conditions() | {"photographs": photographs.fingerprint},
+        start_may_differ=tuple(recipe.loss_weights()),
+    )
+    compiled = (
+        Compiled(model)
+        if compiles or (compiles is None and photographs.device.type == "cuda")
+        else None
     )
     while True:
-        step_of = _step(model, photographs, recipe)
+        step_of = _step(compiled or model, photographs, recipe)
         if mixed_precision is None:
             few = crops_of(recipe, 1, decays)
             few = few._replace(num_crops=min(few.num_crops, 2))
@@ -68,10 +77,16 @@ def train_codec(
         def compute(crops: Crops) -> StepResult:
             return step_of(crops, bool(mixed_precision))
 
+        def loss_of(networks: Callable[..., ModelOutput]) -> Tensor:
+            first = crops_of(recipe, 1, decays)
+            return _step(networks, photographs, recipe)(first, bool(mixed_precision)).loss
+
         def batches(first: int) -> Iterator[Crops]:
             return (crops_of(recipe, step, decays) for step in itertools.count(first))
 
         try:
+            if compiled is not None:
+                check_gradients(model.train(), compiled, loss_of)
             return train(model, compute, batches, settings, model.prior.project, capture=True)
         except torch.OutOfMemoryError as error:
             if recipe.batch_size == 1:
@@ -109,7 +124,7 @@ def _largest_crop(recipe: Recipe, photographs: Photographs, decays: bool) -> int
 
 
 def _step(
-    model: CompressionModel, photographs: Photographs, recipe: Recipe
+    networks: Callable[..., ModelOutput], photographs: Photographs, recipe: Recipe
 ) -> Callable[[Crops, bool], StepResult]:
     """The function that draws a batch on the device and computes its loss."""
     device = photographs.device
@@ -121,7 +136,7 @@ def _step(
         with torch.autocast(
             device.type, torch.bfloat16, enabled=mixed_precision, cache_enabled=False
         ):
-            output = model(image, levels)
+            output = networks(image, levels)
         weight = (
             saliency_weights(drawn[:, 3:], recipe.saliency_weight)
             if recipe.saliency_weight

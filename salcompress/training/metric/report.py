@@ -23,7 +23,7 @@ from salcompress.training.metric.groups import consensus_groups
 from salcompress.training.metric.judgements import Opinion, read_bapps, read_opinions, read_triplets
 from salcompress.training.metric.ladders import ladder_order
 
-_CROP = 192
+CROP = 192
 """Side of the triplets that are made here. MS-SSIM needs 161 pixels."""
 
 _LADDER_PICTURES = 8
@@ -77,17 +77,22 @@ def _print_made_triplets(
     images: Sequence[Path], metric: PerceptualMetric, cache: Path | None, workers: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        groups = consensus_groups(images, cache or Path(folder), crop=_CROP, workers=workers)
+        groups = consensus_groups(images, cache or Path(folder), crop=CROP, workers=workers)
         print(
-            f"triplets of {_CROP}x{_CROP} crops of {len(set(groups.sources))} pictures, labelled "
+            f"triplets of {CROP}x{CROP} crops of {len(set(groups.sources))} pictures, labelled "
             f"by certain order or by the agreement of {', '.join(VOTES)}, not by people; brackets "
             "are 95 % intervals over pictures"
         )
         print(agreement_table(choices_of_groups(groups, metric)))
 
 
+def ladder_pictures(images: Sequence[Path]) -> Sequence[Path]:
+    """The few of some pictures that are coded along the ladders, spread over all."""
+    return images[:: -(-len(images) // _LADDER_PICTURES)]
+
+
 def _print_ladders(images: Sequence[Path], metric: PerceptualMetric) -> None:
-    shown = images[:: -(-len(images) // _LADDER_PICTURES)]
+    shown = ladder_pictures(images)
     order = ladder_order(shown, metric)
     rising, steps = (sum(counts) for counts in zip(*order.values()))
     order["all"] = rising, steps

@@ -25,10 +25,14 @@ class SaliencyPair(NamedTuple):
     """bool (H, W)."""
 
 
-def load_pairs(folder: Path | str) -> list[SaliencyPair]:
+def load_pairs(folder: Path | str, every: int = 1) -> list[SaliencyPair]:
     """Read all images of ``FOLDER/images``, each with the mask of its name in ``FOLDER/masks``.
 
     The ending is no part of the name: ``images/a.jpg`` goes with ``masks/a.png``.
+
+    Args:
+        folder: The folder.
+        every: Of so many pairs in the order of names only the first is read.
 
     Returns:
         The pairs, sorted by name.
@@ -42,7 +46,7 @@ def load_pairs(folder: Path | str) -> list[SaliencyPair]:
     images, masks = (_files_by_name(Path(folder) / part) for part in ("images", "masks"))
     _check_complete(images, masks, "mask")
     _check_complete(masks, images, "image")
-    return [_read_pair(name, path, masks[name]) for name, path in sorted(images.items())]
+    return [_read_pair(name, path, masks[name]) for name, path in sorted(images.items())[::every]]
 
 
 def _files_by_name(folder: Path) -> dict[str, Path]:

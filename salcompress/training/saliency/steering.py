@@ -105,7 +105,7 @@ def steering_rows(
         saliency: What steers the codec, as of :class:`~salcompress.codecs.salient.SalientCodec`.
         qualities: Qualities of the codec without saliency, in [0, 1].
         strengths: Values of ``saliency_strength`` of the codec with it.
-        weights: The codec's weights file; None takes the shipped one.
+        weights: The codec's weight file; None takes that of "photo".
 
     Yields:
         The rows of a table with the columns :data:`HEADER`, one for each setting.

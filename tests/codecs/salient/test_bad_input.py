@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors.torch import save_file
 
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import WEIGHTS, SalientCodec
@@ -21,7 +21,7 @@ from salcompress.errors import (
     SettingError,
     TruncatedError,
 )
-from salcompress.models.weight_file import fingerprint
+from salcompress.models.weight_file import fingerprint, read_weight_file
 
 
 def test_every_flipped_byte_and_every_truncation_of_a_small_stream(codec, picture):
@@ -58,9 +58,7 @@ def rewrite(path, change, with_digest=True):
     """The shipped weights with one thing changed, and a digest that fits where a forger would make
     one.
     """
-    with safe_open(WEIGHTS, "pt") as file:
-        metadata = file.metadata()
-    state = load_file(WEIGHTS)
+    state, metadata, _ = read_weight_file(WEIGHTS, "a codec")
     change(state, metadata)
     if with_digest and "config" in metadata:
         metadata["digest"] = fingerprint(state, metadata["config"])
@@ -73,8 +71,19 @@ def test_streams_of_another_model(tmp_path, stream):
         tmp_path / "o.safetensors", lambda state, _: state["synthesis.head.0.bias"].add_(0.5)
     )
     codec = SalientCodec(weights=other, device="cpu")
-    with pytest.raises(ModelMismatchError, match="decode with the weights that encoded it"):
-        codec.decode(stream)
+    made, there = codec.encode(np.zeros((9, 9, 3), np.uint8)), SalientCodec(device="cpu")
+    message = (
+        f"made by weights with fingerprint {codec.model_fingerprint.hex()}, and these are not "
+        rf"among .*photo \({there.model_fingerprint.hex()}\).* in .*weights; give the weights "
+        "that encoded it"
+    )
+    with pytest.raises(ModelMismatchError, match=message):
+        there.decode(made)
+    assert np.array_equal(codec.decode(stream), there.decode(stream))  # these are shipped
+    copied = tmp_path / "copy.safetensors"
+    copied.write_bytes(WEIGHTS.read_bytes())
+    with pytest.raises(ModelMismatchError, match=r"among .*/copy.safetensors \([0-9a-f]{8}\) and "):
+        SalientCodec(weights=copied, device="cpu").decode(made)
     assert load_codec(codec.label).fingerprint == codec.fingerprint and "weights=" in codec.setting
 
 

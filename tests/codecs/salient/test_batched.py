@@ -310,7 +310,8 @@ def test_the_gpus_batches_wait_for_nothing(pictures):
     sizes = [(300, 420), (420, 300), (333, 257), (512, 512)]
     scenes = [make_scene(7, k, *size).image for k, size in enumerate(sizes)]
     images = [image.cuda() for image in tensors(scenes)]
-    batched.start(images)  # what is first used is loaded
+    for _ in range(2):  # what is first used is loaded, and then captured
+        batched.start(images)
     torch.cuda.set_sync_debug_mode("error")
     try:
         batch = batched.start(images)

@@ -20,6 +20,7 @@ from salcompress.bitstream.format import HEADER_BYTES
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import WEIGHTS, SalientCodec
 from salcompress.codecs.salient.grouping import by_shape
+from salcompress.codecs.salient.known_weights import SHIPPED_FOLDER, known_weights
 from salcompress.codecs.stream_files.encode import encode_files
 from salcompress.codecs.stream_files.inputs import InputFile
 from salcompress.codecs.stream_files.outcome import PartlyDoneError
@@ -352,8 +353,10 @@ def test_saving_keeps_the_prior_exact(tmp_path):
 
 
 def test_shipped_weights_keep_their_promise():
-    assert WEIGHTS.stat().st_size < 12e6
-    assert f"## {WEIGHTS.name}" in (WEIGHTS.parent / "README.md").read_text()
+    cards = (SHIPPED_FOLDER / "README.md").read_text()
+    for weights in known_weights().values():
+        assert weights.path.stat().st_size < 12e6
+        assert f"## {weights.path.name}" in cards
 
 
 def test_settings_of_the_process_do_not_reach_the_prior(codec, stream, picture):
