@@ -14,6 +14,7 @@ from salcompress.detectron.optimizer import ClippedAdamW
 from salcompress.detectron.original_mapper import OriginalImageMapper
 from salcompress.detectron.scenes_dataset import register_scenes
 from salcompress.detectron.stored_dataset import register_stored, stored_dicts
+from salcompress.detectron.teachers import TorchvisionFeatures, load_scene_features
 from salcompress.detectron.torchvision_model import TorchvisionModel, load_scene_model
 from salcompress.detectron.trainer import CompressionTrainer
 from salcompress.detectron.training_settings import LossWeights, QualitySchedule
@@ -30,8 +31,10 @@ __all__ = [
     "OriginalImageMapper",
     "QualitySchedule",
     "RandomCompression",
+    "TorchvisionFeatures",
     "TorchvisionModel",
     "add_salcompress_config",
+    "load_scene_features",
     "load_scene_model",
     "register_scenes",
     "register_stored",

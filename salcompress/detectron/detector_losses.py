@@ -1,6 +1,7 @@
 """What a detector teaches the codec in front of it: its own losses, and its features."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,7 +20,9 @@ class Teaching(NamedTuple):
     distillation: float
     """Weight of the relative squared difference of its features; 0 compares none."""
     features: tuple[str, ...]
-    """Names of the features compared; all where empty."""
+    """Names of the backbone's outputs and of modules within it that are compared; all outputs where
+    it is empty.
+    """
 
 
 def detector_losses(
@@ -35,26 +38,24 @@ def detector_losses(
         compressed: Detectron2's dicts, whose images carry gradients.
         originals: The same with the original images; they are looked at where features are
             compared.
+
+    Raises:
+        SettingError: A feature is none of the backbone's.
     """
     losses: dict[str, Tensor] = {}
-    seen: list[dict[str, Tensor]] = []
-    hook = None
-    if teaching.distillation:  # the features are those of the detector's own pass
-        backbone = cast(nn.Module, detector.backbone)
-        hook = backbone.register_forward_hook(lambda module, arguments, output: seen.append(output))
-    try:
+    if not teaching.distillation:
+        return detector(compressed)
+    backbone = cast(nn.Module, detector.backbone)
+    # the features are those of the detector's own pass
+    with _watched(backbone, teaching.features) as seen:
         if teaching.labels:
             losses |= detector(compressed)
         else:
-            _features(detector, compressed)
-    finally:
-        if hook:
-            hook.remove()
-    if teaching.distillation:
-        with torch.no_grad():
-            wanted = _features(detector, originals)
-        distance = feature_distance(seen[0], wanted, teaching.features)
-        losses["loss_distillation"] = teaching.distillation * distance
+            _look(detector, compressed)
+    with torch.no_grad(), _watched(backbone, teaching.features) as wanted:
+        _look(detector, originals)
+    distance = feature_distance(seen, wanted, teaching.features)
+    losses["loss_distillation"] = teaching.distillation * distance
     return losses
 
 
@@ -71,6 +72,28 @@ def task_balance(qualities: Sequence[float]) -> list[float]:
     ]
 
 
-def _features(detector: Any, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """What the backbone of a detector like GeneralizedRCNN makes of pictures."""
-    return detector.backbone(detector.preprocess_image(inputs).tensor)
+@contextlib.contextmanager
+def _watched(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Gathers the features of a backbone's passes: its outputs, and outputs of those of its modules
+    that are named.
+    """
+    seen: dict[str, Tensor] = {}
+    modules = dict(backbone.named_modules())
+    hooks = [backbone.register_forward_hook(lambda module, given, output: seen.update(output))]
+    for name in names:
+        if name in modules:
+            hooks.append(
+                modules[name].register_forward_hook(
+                    lambda module, given, output, name=name: seen.update({name: output})
+                )
+            )
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _look(detector: Any, inputs: list[dict[str, Any]]) -> None:
+    """Have the backbone of a detector like GeneralizedRCNN look at pictures."""
+    detector.backbone(detector.preprocess_image(inputs).tensor)

@@ -11,15 +11,21 @@ from torch import Tensor, nn
 from salcompress.codecs import load_codec
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.batched import BatchedCodec
-from salcompress.detectron.detector_losses import Teaching, detector_losses, task_balance
+from salcompress.detectron.detector_losses import (
+    Teaching,
+    detector_losses,
+    task_balance,
+)
 from salcompress.detectron.device_transforms import apply_transforms
 from salcompress.detectron.image_format import check_image_format, check_model_format, rgb_of
 from salcompress.detectron.model_state import adapt_state
 from salcompress.detectron.seen_size import SEEN_KEY, noted_size
+from salcompress.detectron.teachers import FeatureTeacher, teacher_losses
 from salcompress.detectron.training_figures import LastImage, log_batch
 from salcompress.detectron.training_settings import (
     LossWeights,
     QualitySchedule,
+    check_teachers,
     check_training,
     distils,
     quality_schedule,
@@ -62,7 +68,10 @@ class CompressedDetector(nn.Module):
         weights: Weights of the terms of the loss.
         quality: Where training draws qualities from.
         image_format: "BGR" or "RGB", how the images' channels lie.
-        distilled_features: Names of the features that are compared; all where it is empty.
+        distilled_features: Names of the backbone's outputs, and of modules within it, that are
+            compared; all outputs where it is empty.
+        teachers: Further networks whose features are compared, frozen, so that the codec does not
+            belong to one detector. They see what the detector sees.
         mixed_precision: Whether the transforms compute in bfloat16 while training.
         real_streams: Whether tests write streams, whose length then is the rate. Otherwise it is
             counted, within 64 bits.
@@ -91,6 +100,7 @@ class CompressedDetector(nn.Module):
         quality: QualitySchedule | Sequence[float] = QualitySchedule(),
         image_format: str = "BGR",
         distilled_features: Sequence[str] = (),
+        teachers: Sequence[FeatureTeacher] = (),
         mixed_precision: bool = True,
         real_streams: bool = False,
     ):
@@ -105,6 +115,7 @@ class CompressedDetector(nn.Module):
             )
         weights, quality = LossWeights(*weights), QualitySchedule(*quality)
         check_training(detector, trains, labels, weights, quality)
+        check_teachers(teachers, trains, weights)
         self.detector, self.image_format = detector, image_format
         self.trains, self.weights, self.quality = trains, weights, quality
         self.teaching = Teaching(
@@ -112,6 +123,7 @@ class CompressedDetector(nn.Module):
             weights.distillation if distils(trains, weights) else 0.0,
             tuple(distilled_features),
         )
+        self.teachers = tuple(teachers)
         self.real_streams = real_streams
         device = next((p.device for p in detector.parameters()), torch.device("cpu"))
         self.codec = DifferentiableCodec(
@@ -272,8 +284,16 @@ class CompressedDetector(nn.Module):
         if self.teaching.distillation:
             clean = [self._seen(x, original) for x, original in zip(batched_inputs, originals)]
         losses |= detector_losses(self.detector, inputs, clean, self.teaching)
+        losses |= teacher_losses(
+            self.teachers, self._rgb(inputs), self._rgb(clean), self.teaching.distillation
+        )
         log_batch(coded, originals, self.codec.perceptual_weight > 0)
         return losses
+
+    def _rgb(self, inputs: Sequence[dict]) -> list[Tensor]:
+        """The pictures of dicts, RGB."""
+        images = [x["image"] for x in inputs]
+        return [image.flip(0) for image in images] if self.image_format == "BGR" else images
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *others: Any

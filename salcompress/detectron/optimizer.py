@@ -8,6 +8,7 @@ from torch import nn
 
 from salcompress.detectron.model import CompressedDetector
 from salcompress.errors import DataError, SettingError
+from salcompress.models.quality_map import Gain
 
 logger = logging.getLogger(__name__)
 _MOST_SKIPPED = 50
@@ -22,6 +23,9 @@ class ClippedAdamW(torch.optim.AdamW):
             DistributedDataParallel.
         codec_lr: Learning rate of the codec.
         detector_lr: Learning rate of the detector.
+        gain_lr: Learning rate of the gains that give each channel its step size at each level; that
+            of the codec where it is None. They are logarithms, and a factor of 2 is many steps away
+            at the rate of the other weights.
         weight_decay: Weight decay of both.
         max_norm: Bound on the norm of the gradients; 0 does not clip. 1 is what the codec's own
             training has.
@@ -38,6 +42,7 @@ class ClippedAdamW(torch.optim.AdamW):
         detector_lr: float = 1e-4,
         weight_decay: float = 0.0,
         max_norm: float = 1.0,
+        gain_lr: float | None = None,
     ):
         model = getattr(model, "module", model)
         if not isinstance(model, CompressedDetector):
@@ -45,8 +50,19 @@ class ClippedAdamW(torch.optim.AdamW):
                 f"ClippedAdamW is for a CompressedDetector, got {type(model).__name__}"
             )
         groups = []
-        for part, rate in ((model.codec, codec_lr), (model.detector, detector_lr)):
-            trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        gains = {
+            parameter
+            for module in model.codec.modules()
+            if isinstance(module, Gain)
+            for parameter in module.parameters()
+        }
+        codec = set(model.codec.parameters()) - gains
+        for part, rate in (
+            (codec, codec_lr),
+            (gains, codec_lr if gain_lr is None else gain_lr),
+            (set(model.detector.parameters()), detector_lr),
+        ):
+            trained = [p for p in model.parameters() if p in part and p.requires_grad]
             if trained:
                 groups.append({"params": trained, "lr": rate})
         super().__init__(groups, lr=codec_lr, weight_decay=weight_decay)

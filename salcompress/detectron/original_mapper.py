@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
+from pycocotools import mask as mask_util
 
 from salcompress.codecs.salient.networks import default_device
 from salcompress.detectron.device_transforms import check_transforms, transformed_size
@@ -16,6 +17,7 @@ from salcompress.detectron.picture_mapper import (
     as_tensor,
     without_pixels,
 )
+from salcompress.errors import SettingError
 
 
 class OriginalImageMapper(PictureMapper):
@@ -35,6 +37,10 @@ class OriginalImageMapper(PictureMapper):
     * ``codec_index``: 0, or k for the k-th setting of ``random_compression``.
 
     Args:
+        crop: Side in pixels of a square that is cut out of each picture at random before the codec
+            sees it, so that small parts of large pictures teach; 0 leaves pictures whole. A picture
+            that is smaller in a direction is left whole in it. ``original_size`` then is the
+            square's.
         random_compression: Decides which setting compresses the picture after the stage's codec.
         is_train: As of :class:`~salcompress.detectron.picture_mapper.PictureMapper`, as all that is
             not named here.
@@ -42,6 +48,14 @@ class OriginalImageMapper(PictureMapper):
     Raises:
         SettingError: The format is wrong; when called, an augmentation is not geometric.
     """
+
+    def __init__(self, *args: Any, crop: int = 0, **others: Any):
+        super().__init__(*args, **others)
+        if crop < 0:
+            raise SettingError(f"crop must be at least 0, got {crop}")
+        self.crop = crop
+        if crop:  # pixels are cut, so they must be there
+            self.leaves_streams = False
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -65,12 +79,31 @@ class OriginalImageMapper(PictureMapper):
     def _augment(
         self, entry: dict[str, Any], picture: np.ndarray, labels: np.ndarray | None
     ) -> tuple[T.AugInput, T.TransformList]:
+        cut = T.TransformList([])
+        if self.crop:
+            whole = T.AugInput(picture, sem_seg=labels)
+            cut = T.AugmentationList([T.RandomCrop("absolute", (self.crop, self.crop))])(whole)
+            picture, labels = whole.image, whole.sem_seg
+            entry["original_size"] = picture.shape[:2]
         followed = _SizeAlone(picture, sem_seg=labels)
         transforms = self.augmentations(followed)
         entry["transforms"] = transforms
         if "stream" not in entry:
             entry["image"] = as_tensor(picture)
-        return followed, transforms
+        return followed, cut + transforms
+
+    def _transform_annotations(
+        self, dataset_dict: dict[str, Any], transforms: T.TransformList, image_shape: tuple
+    ) -> None:
+        if self.crop and self.use_instance_mask:
+            # Detectron2 cuts polygons by a library that it does not require, and masks by itself
+            for annotation in dataset_dict["annotations"]:
+                if isinstance(annotation.get("segmentation"), list):
+                    size = (dataset_dict["height"], dataset_dict["width"])
+                    annotation["segmentation"] = mask_util.merge(
+                        mask_util.frPyObjects(annotation["segmentation"], *size)
+                    )
+        super()._transform_annotations(dataset_dict, transforms, image_shape)
 
     def __repr__(self) -> str:
         return f"OriginalImageMapper({self.augmentations}, of annotations; the picture follows)"

@@ -83,6 +83,19 @@ def check_training(
         )
 
 
+def check_teachers(teachers: Sequence[object], trains: str, weights: LossWeights) -> None:
+    """Raise where further teachers would be without effect.
+
+    Raises:
+        SettingError: There are teachers and no codec that distils.
+    """
+    if teachers and not distils(trains, weights):
+        raise SettingError(
+            "teachers compare features: set a distillation weight above 0, and trains to codec or "
+            "both"
+        )
+
+
 def distils(trains: str, weights: LossWeights) -> bool:
     """Whether the detector's features on compressed and on original pictures are compared."""
     return weights.distillation > 0 and trains != "detector"

@@ -200,6 +200,18 @@ def test_images_that_a_stock_mapper_resized_are_coded_as_they_come(picture):
     )
 
 
+def test_gains_have_a_learning_rate_of_their_own(slim):
+    model = CompressedDetector(copy.deepcopy(slim), UNIFORM)
+    networks = model.codec.networks
+    groups = ClippedAdamW(model, codec_lr=1e-4, gain_lr=1e-3).param_groups
+    rate_of = {parameter: group["lr"] for group in groups for parameter in group["params"]}
+    assert len(rate_of) == sum(len(group["params"]) for group in groups)
+    assert set(rate_of) == set(networks.parameters())
+    assert {name for name, value in networks.named_parameters() if rate_of[value] == 1e-3} == {
+        f"{level}_gain{back}.log2_gain" for level in ("feature", "latent") for back in ("", "_back")
+    }
+
+
 def test_features_teach_without_labels(slim, batch):
     model = CompressedDetector(
         copy.deepcopy(slim),
@@ -223,6 +235,22 @@ def test_features_teach_without_labels(slim, batch):
             weights=LossWeights(distillation=1.0),
             distilled_features=["res9"],
         ).train()(batch)
+
+
+def test_modules_within_the_backbone_teach(slim, batch):
+    def distance(*names):
+        torch.manual_seed(1)
+        model = CompressedDetector(
+            copy.deepcopy(slim),
+            UNIFORM,
+            labels=False,
+            weights=LossWeights(distillation=1.0),
+            distilled_features=names,
+        ).train()
+        return model(batch)["loss_distillation"].item()
+
+    both = distance("p2", "bottom_up.stem")
+    assert both == pytest.approx((distance("p2") + distance("bottom_up.stem")) / 2, rel=1e-4)
 
 
 def test_what_the_task_is_worth_grows_with_quality(batch):

@@ -78,3 +78,46 @@ def test_what_cannot_be_left_for_later_is_said_at_once(entries, tmp_path):
         )
     with pytest.raises(SettingError, match="must be BGR or RGB"):
         OriginalImageMapper(False, augmentations=[], image_format="L")
+
+
+@pytest.mark.parametrize("with_masks", [False, True])
+def test_a_crop_is_cut_out_before_the_codec(entries, with_masks):
+    """The annotations are those that the stock mapper gives a picture cut beforehand."""
+    mapper = OriginalImageMapper(
+        True,
+        crop=96,
+        augmentations=[T.ResizeShortestEdge(64), T.RandomFlip(1.0)],
+        image_format="BGR",
+        use_instance_mask=with_masks,
+        instance_mask_format="bitmask",
+    )
+    np.random.seed(3)
+    found = mapper(dict(entries[0]))
+    assert found["image"].shape == (3, 96, 96) and found["original_size"] == (96, 96)
+    whole = OriginalImageMapper(True, augmentations=[], image_format="BGR")(dict(entries[0]))
+    places = [
+        (top, left)
+        for top in range(whole["image"].shape[1] - 95)
+        for left in range(whole["image"].shape[2] - 95)
+        if torch.equal(whole["image"][:, top, left : left + 96], found["image"][:, 0])
+        and torch.equal(whole["image"][:, top : top + 96, left : left + 96], found["image"])
+    ]
+    assert len(places) == 1  # the picture's own pixels
+    top, left = places[0]
+    boxes = whole["instances"].gt_boxes.tensor - torch.tensor([left, top, left, top])
+    boxes = boxes.clamp(0, 96)
+    boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)] * (64 / 96)
+    boxes[:, [0, 2]] = 64 - boxes[:, [2, 0]]
+    if not with_masks:
+        assert torch.allclose(found["instances"].gt_boxes.tensor, boxes, atol=1e-3)
+        return
+    masks = found["instances"].gt_masks
+    assert masks.tensor.shape[1:] == (64, 64) and masks.tensor.flatten(1).any(1).all()
+    assert 0 < len(masks) <= len(boxes)
+
+
+def test_a_crop_leaves_a_smaller_picture_whole(entries):
+    mapper = OriginalImageMapper(True, crop=4096, augmentations=[], image_format="BGR")
+    assert mapper(dict(entries[0]))["original_size"] == (entries[0]["height"], entries[0]["width"])
+    with pytest.raises(SettingError, match="crop must be at least 0, got -1"):
+        OriginalImageMapper(True, crop=-1, augmentations=[], image_format="BGR")

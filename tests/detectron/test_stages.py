@@ -160,6 +160,7 @@ def test_a_model_of_a_file_gets_a_codec_of_its_own(scenes, tmp_path):
         "train.max_iter=1",
         f"dataloader.train.dataset.image_root={scenes.parent / 'images'}",
         "dataloader.train.total_batch_size=1",
+        "dataloader.train.mapper.crop=128",
         f"train.output_dir={tmp_path}",
     ]
     lazy_engine.main(
