@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salcompress.detectors.feature_distance import feature_distance
 from salcompress.detectors.scenes import WEIGHTS, load_scene_network
-from salcompress.training.losses import feature_distance
 
 
 class FeatureTeacher(Protocol):
