@@ -6,8 +6,10 @@ import contextlib
 import itertools
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from types import FrameType
 from typing import Any, TypeVar
 
 from salcompress.errors import DataError, SettingError
@@ -95,14 +97,23 @@ class _Ahead(Iterator[Any]):
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
     """Within it, Ctrl-C waits. Processes that are started have it blocked for good."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if (
+        not hasattr(signal, "pthread_sigmask")  # Windows
+        or threading.current_thread() is not threading.main_thread()
+    ):
         yield
         return
+    came: list[tuple[int, FrameType | None]] = []
+    # the mask is of this thread: where another one gets the signal, Python still interrupts here
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if came and callable(handler):
+            handler(*came[0])
 
 
 def compute_on_one_thread() -> None:

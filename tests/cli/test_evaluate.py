@@ -175,7 +175,7 @@ def test_wrong_options_exit_with_2(call, tmp_path, fails):
     fails(
         ["bench", "everything"],
         2,
-        "unknown bench part 'everything'; valid: codecs, large, harness, memory, workers",
+        "unknown bench part 'everything'; valid: codecs, coder, large, harness, memory, workers",
     )
     fails(["evaluate"], 2, "the following arguments are required", "evaluate --help")
 

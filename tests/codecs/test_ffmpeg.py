@@ -85,7 +85,7 @@ def test_a_hanging_binary_is_stopped(spec, picture, binary):
 def test_a_picture_of_absurd_size_is_refused(spec, picture, monkeypatch):
     codec = load_codec(spec)
     stream = codec.encode(picture)
-    monkeypatch.setattr(sys.modules[codec.encode.__func__.__module__], "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(sys.modules[codec.encode.__func__.__module__], "LARGEST_PICTURE", 10_000)
     with pytest.raises(BitstreamError, match=f"^damaged {codec.name} stream: FFmpeg gave code"):
         codec.decode(stream)
 

@@ -72,7 +72,7 @@ def test_killed_continued_and_finished(folder, monkeypatch, capsys):
     finish = ["--data", "data/images", *SMALL, "--decay-minutes", "0.005", "--out", "w.safetensors"]
     assert run_script("train_codec.py", *finish) == 0
     out = capsys.readouterr().out
-    assert last_step(out) > steps[1] and "finished; 2 photographs; w.safetensors: 6." in out
+    assert last_step(out) > steps[1] and "finished; 2 photographs; w.safetensors: " in out
     assert Path("a.state").read_bytes() == state and not Path("a.state.decay").exists()
     codec, image = SalientCodec(0.3, weights="w.safetensors"), make_scene(9, 0, 64, 64).image
     assert np.abs(codec.decode(codec.encode(image)).astype(int) - image).mean() < 40
