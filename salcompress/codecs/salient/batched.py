@@ -157,8 +157,8 @@ class BatchedCodec:
         """The images of streams, uint8 (3, H, W), RGB, on the codec's device.
 
         Images of one padded size go through the networks together, and streams may be of several
-        weights. Nothing is brought to the host
-        but what the entropy decoder needs there, which is a table for each symbol.
+        weights. Nothing is brought to the host but what the entropy decoder needs there, which is a
+        table for each symbol.
 
         Args:
             names: Of the streams' files, for errors.
