@@ -4,7 +4,7 @@
 Each run goes on from the checkpoints of the one before.
 
 tools/train_saliency.py --pairs saliency --pretrain saliency_duts \\
-    --teacher mask_rcnn_nano.py:build_model --resume saliency.ckpt --folds 5
+    --backbone mask_rcnn_nano.safetensors --resume saliency.ckpt --folds 5
 """
 
 import argparse

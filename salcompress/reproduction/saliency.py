@@ -22,6 +22,7 @@ from salcompress.training.saliency.folds import (
     scores_table,
 )
 from salcompress.training.saliency.pairs import SaliencyPair, load_pairs
+from salcompress.training.saliency.start import backbone_weights
 from salcompress.training.saliency.steering import HEADER, steering_rows
 from salcompress.training.saliency.train import SaliencySchedule, load_data
 
@@ -29,6 +30,7 @@ _UNSEEN = "saliency_duts"
 _EVERY = 10
 """Trainings on this folder hold out each tenth of its pairs."""
 _SEEN = "saliency"
+_BACKBONE = "detector/mask_rcnn_nano.safetensors"
 _QUALITIES = (0.3, 0.5)
 _STRENGTHS = (24, 40)
 _STEERED_PAIRS = 60
@@ -93,8 +95,8 @@ def _tables(settings: Settings, figures: Figures) -> Mapping[str, str]:
 
 def _fold_items(settings: Settings) -> list[Item]:
     paths = _fold_data(settings)
-    for path in paths:
-        if not path.is_dir():
+    for path in (*paths, settings.data / _BACKBONE):
+        if not path.exists():
             raise SettingError(f"{path} is missing, which the folds are trained on")
     names = [f"{path}" for folder in paths for path in sorted(folder.rglob("*"))]
     of = {"data": digest(*(Path(name).name for name in names))[:16]}
@@ -106,12 +108,9 @@ def _fold_data(settings: Settings) -> Sequence[Path]:
 
 
 def _folds(settings: Settings) -> str:
-    # without a teacher, whose Detectron2 model not every machine has
-    schedule = SaliencySchedule(
-        0, 5262, 200, 600.0, settings.out / "saliency-folds" / "state", "cpu"
-    )
+    schedule = SaliencySchedule(6000, 200, 600.0, settings.out / "saliency-folds" / "state", "cpu")
     pairs, many = _fold_data(settings)
-    data = load_data(pairs, many, None)
+    data = load_data(pairs, many, backbone_weights(settings.data / _BACKBONE))
     return score_by_folds(data, schedule, 5, settings.out / "saliency-folds" / "maps")
 
 

@@ -11,11 +11,8 @@ _STRIDES = (1, 2, 4, 8, 16, 32)
 """Pixels of the picture between two positions of the network's features."""
 _RESIZES = ((32, 16), (32, 8), (32, 4), (16, 8), (16, 4), (8, 4), (4, 1))
 """Strides between which the network resizes, from and to."""
-BORDER = 0.1
-"""Share of a side that counts as border."""
 _NAMES = (
     *(f"inside {stride}" for stride in _STRIDES),
-    *("first", "last", "even", "place"),
     *(f"{stride} to {to}" for stride, to in _RESIZES),
 )
 """Of what there is to know along a side, in its order."""
@@ -25,7 +22,6 @@ def _lengths(longest: int) -> list[int]:
     """How many values each of ``_NAMES`` has along a side of the batch."""
     return [
         *(-(-longest // stride) for stride in _STRIDES),
-        *(longest,) * 4,
         *(-(-longest // to) for _, to in _RESIZES),
     ]
 
@@ -61,27 +57,6 @@ class SeenBatch:
     def inside(self, stride: int) -> Tensor:
         """1 where the pictures are, 0 beyond, float32 (N, 1, h, w) at a stride."""
         return self._mask(f"inside {stride}")
-
-    def borders(self) -> Tensor:
-        """Weights of the four borders of each picture, which sum to 1, float32 (N, 4, H, W): at the
-        top, at the bottom, on the left and on the right.
-        """
-        down, across = self._down, self._across
-        pairs = (
-            (down["first"], across["even"]),
-            (down["last"], across["even"]),
-            (down["even"], across["first"]),
-            (down["even"], across["last"]),
-        )
-        rows, columns = (torch.stack(lines, 1) for lines in zip(*pairs))
-        return rows[..., None] * columns[..., None, :]
-
-    def places(self) -> Tensor:
-        """Row and column of each pixel, from -1 to 1 over its picture, float32 (N, 2, H, W)."""
-        height, width = self.size
-        down = self._down["place"][:, :, None].expand(-1, height, width)
-        across = self._across["place"][:, None].expand(-1, height, width)
-        return torch.stack([down, across], 1)
 
     def mean(self, features: Tensor, stride: int) -> Tensor:
         """Mean over each picture of features (N, C, h, w) that are 0 beyond it; (N, C)."""
@@ -127,16 +102,10 @@ def _lines(lengths: np.ndarray, longest: int) -> dict[str, np.ndarray]:
         longest: The side's length in the batch.
     """
     length = lengths[:, None]
-    pixel = np.arange(longest)
-    border = np.maximum(1, np.round(BORDER * length))
     lines: dict[str, np.ndarray] = {
         f"inside {stride}": np.arange(-(-longest // stride)) < -(-length // stride)
         for stride in _STRIDES
     }
-    lines["first"] = (pixel < border) / border
-    lines["last"] = ((pixel >= length - border) & (pixel < length)) / border
-    lines["even"] = (pixel < length) / length
-    lines["place"] = 2 * pixel / np.maximum(length - 1, 1) - 1
     for stride, to in _RESIZES:
         coarse, fine = -(-length // stride), -(-length // to)
         source = (np.arange(-(-longest // to)) + 0.5) * (coarse / fine) - 0.5

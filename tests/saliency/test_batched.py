@@ -11,7 +11,6 @@ from salcompress.codecs.salient.encoder import as_tensor, padded
 from salcompress.data.scenes import make_scene
 from salcompress.models.quality_map import allocate_levels, block_means
 from salcompress.saliency.batched import DeviceSaliency, _shrink, area_matrices
-from salcompress.saliency.cues import border_contrast, border_contrast_of_batch
 from salcompress.saliency.functions import SHIPPED_NETWORK, run_network, seen_size
 from salcompress.saliency.seen_batch import SeenBatch, seen_lines
 
@@ -46,17 +45,6 @@ def test_pictures_of_all_sizes_in_one_batch_are_each_as_if_alone(model, pictures
     )
     for ours, picture, (height, width) in zip(saliency, alone, SEEN):
         assert (ours[:, :height, :width] - model.saliency(picture)[0]).abs().max() < 6e-5
-
-
-def test_the_contrast_to_four_borders_is_taken_at_once(pictures):
-    together, alone = pictures
-    contrast = border_contrast_of_batch(
-        together, SeenBatch(seen_lines(SEEN, (256, 256)), (256, 256))
-    )
-    for ours, picture, (height, width) in zip(contrast, alone, SEEN):
-        # sums in another order, and a covariance's inverse of them: here that makes 2e-6 at most
-        assert (ours[:, :height, :width] - border_contrast(picture)[0]).abs().max() < 2e-5
-        assert not ours[:, height:].any() and not ours[:, :, width:].any()
 
 
 SIZES = [(480, 640), (427, 640), (512, 384), (333, 500), (1024, 768)]

@@ -17,7 +17,6 @@ from salcompress.errors import DataError, SettingError
 from salcompress.image import encode_image, read_image, to_tensor
 from salcompress.metrics.saliency_scores import mean_scores, score_saliency
 from salcompress.models.weight_file import read_weight_file, weight_file
-from salcompress.saliency.cues import border_contrast
 from salcompress.saliency.functions import (
     NETWORK_WEIGHTS,
     SALIENCY,
@@ -157,16 +156,6 @@ def test_an_image_is_seen_alike_alone_and_in_a_batch(picture):
     model = load_saliency_network(NETWORK_WEIGHTS)
     batch = torch.cat([to_tensor(picture[:96, :128]), to_tensor(picture[100:196, 100:228])])
     assert torch.allclose(model.saliency(batch)[1:], model.saliency(batch[1:]), atol=1e-5)
-
-
-def test_border_contrast():
-    image = torch.full((1, 3, 40, 50), 0.3)
-    assert border_contrast(image).max() == 0
-    image[:, 0, 10:20, 15:30] = 0.9  # an object inside
-    image[:, 1, 25:, :4] = 0.9  # another colour at one border alone
-    contrast = border_contrast(image)[0, 0]
-    assert contrast.shape == (40, 50) and contrast.max() == 1 and contrast.min() >= 0
-    assert contrast[10:20, 15:30].min() > 2 * contrast[:, 35:].max()
 
 
 @pytest.fixture(scope="module")

@@ -79,8 +79,8 @@ def test_pre_training_is_shared_and_scored_on_what_it_held_out(pairs, capsys):
     assert "pre-trained: 1 held-out general pairs: F-beta " in out
     assert "pre-trained: 2 pairs, none of them seen: F-beta " in out
     assert out.count("training goes on from saliency.pretrained.ckpt, at step 1") == 2
-    assert run_script("train_saliency.py", *train, "--teacher", "teacher", "--folds", "2") == 2
-    assert "teacher is not FILE:FUNCTION" in capsys.readouterr().err
+    assert run_script("train_saliency.py", *train, "--backbone", "gone", "--folds", "2") == 1
+    assert "cannot read gone" in capsys.readouterr().err
 
 
 def test_no_folds_is_a_fault_of_the_call(pairs, capsys):

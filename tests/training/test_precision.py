@@ -89,7 +89,7 @@ def metric_training(path):
 def saliency_training(path):
     scene = make_scene(42, 0, 72, 96)
     pair = SaliencyPair("a", scene.image, np.any([found.mask for found in scene.objects], 0))
-    schedule = SaliencySchedule(0, 0, 1, math.inf, path, batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 1, math.inf, path, batch_size=2, side=32)
     train_saliency([pair], SaliencyData([], [], []), schedule, "all")
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import torch
 
-from salcompress.detectors.external import load_external
 from salcompress.training.saliency.folds import score_by_folds
-from salcompress.training.saliency.teacher import Teacher
+from salcompress.training.saliency.start import backbone_weights
 from salcompress.training.saliency.train import SaliencySchedule, load_data, train_on_all
 
 
@@ -37,10 +36,9 @@ def run(args: argparse.Namespace) -> None:
         SettingError, DataError, OutputError: See
             :func:`~salcompress.training.saliency.train.train_saliency`.
     """
-    teacher = Teacher(load_external(*args.teacher), args.device) if args.teacher else None
-    data = load_data(args.pairs, args.pretrain, teacher)
+    backbone = backbone_weights(args.backbone) if args.backbone else None
+    data = load_data(args.pairs, args.pretrain, backbone)
     schedule = SaliencySchedule(
-        args.taught_steps if teacher else 0,
         args.pretrain_steps if args.pretrain else 0,
         args.steps,
         args.minutes,
@@ -69,27 +67,17 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "order of names is held out",
     )
     parser.add_argument(
-        "--teacher",
-        type=_file_and_function,
-        metavar="FILE:FUNCTION",
-        help="function of a Python file that returns a Detectron2 model; before the rest of "
-        "pre-training the network also learns to predict the features of its backbone",
+        "--backbone",
+        type=Path,
+        metavar="FILE",
+        help="safetensors file of a detector of which YOLOX-nano's backbone is a part; training "
+        "starts from it, and from random weights without it",
     )
-
-
-def _file_and_function(text: str) -> tuple[str, str]:
-    path, _, function = text.rpartition(":")
-    if not path:
-        raise argparse.ArgumentTypeError(f"{text} is not FILE:FUNCTION")
-    return path, function
 
 
 def _add_schedule_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--taught-steps", type=int, default=2300, metavar="STEPS", help="default: 2300"
-    )
-    parser.add_argument(
-        "--pretrain-steps", type=int, default=2000, metavar="STEPS", help="default: 2000"
+        "--pretrain-steps", type=int, default=6000, metavar="STEPS", help="default: 6000"
     )
     parser.add_argument(
         "--steps",

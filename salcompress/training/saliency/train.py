@@ -1,14 +1,11 @@
-"""Training of SaliencyNet: on many pairs of an image and a mask, at first with a teacher, and then
-on the wanted ones.
-"""
+"""Training of SaliencyNet: on many pairs of an image and a mask, and then on the wanted ones."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from salcompress.errors import SettingError
@@ -24,12 +21,10 @@ from salcompress.training.saliency.pairs import (
     shrink_pair,
     split_pairs,
 )
-from salcompress.training.saliency.teacher import Imitation, Teacher
 from salcompress.training.schedule import Cosine
 from salcompress.training.settings import TrainSettings
 
-_SMALL_SHARE = 0.7
-"""Of the steps of pre-training."""
+_LEARNING_RATE = 1e-3
 
 
 class SaliencyData(NamedTuple):
@@ -41,19 +36,15 @@ class SaliencyData(NamedTuple):
     """Pairs for pre-training; may be empty."""
     held_out: list[SaliencyPair]
     """Pairs of the same source as ``general``, on which nothing is trained; may be empty."""
-    teacher: Teacher | None = None
-    """Whose features the network learns to predict at first."""
+    backbone: Mapping[str, Tensor] | None = None
+    """State dict that the network's backbone starts from; None starts from random weights."""
 
 
 class SaliencySchedule(NamedTuple):
-    """How long each of the three parts of training takes, and on what machine."""
+    """How long both parts of training take, and on what machine."""
 
-    taught_steps: int
-    """Number of steps on the general pairs with a teacher; 0 without one. All folds share these and
-    the next steps, since they see no wanted pair.
-    """
     pretrain_steps: int
-    """Number of steps on the general pairs alone, from the taught weights."""
+    """Number of steps on the general pairs. All folds share them, since they see no wanted pair."""
     steps: int
     """Number of steps on the wanted pairs, from the pre-trained weights."""
     minutes: float
@@ -62,7 +53,7 @@ class SaliencySchedule(NamedTuple):
     """The checkpoints of the parts are named after this file."""
     device: str = "cpu"
     batch_size: int = 8
-    side: int = 192
+    side: int = 256
     """Side of the square samples in pixels, a multiple of 32."""
     seed: int = 1
 
@@ -78,33 +69,25 @@ class _Part(NamedTuple):
     learning_rate: float
     conditions: Mapping[str, str]
     """What its checkpoint depends on."""
-    teacher: Teacher | None = None
-    small_share: float = 0.0
-    """Share of the steps, the first ones, whose samples have two thirds of the side: these are
-    quicker, and what they teach holds for large ones.
-    """
-
-    def side(self, step: int, full: int) -> int:
-        """Side of the samples of a step, a multiple of 32."""
-        small = max(32, full // 48 * 32)
-        return small if step < self.small_share * self.steps else full
 
 
-def load_data(pairs: Path, general: Path | None, teacher: Teacher | None = None) -> SaliencyData:
+def load_data(
+    pairs: Path, general: Path | None, backbone: Mapping[str, Tensor] | None = None
+) -> SaliencyData:
     """Read everything into memory.
 
     Args:
         pairs: Folder of the wanted pairs, as of
             :func:`~salcompress.training.saliency.pairs.load_pairs`.
         general: Such a folder for pre-training; None trains without. A tenth of it is held out.
-        teacher: For pre-training.
+        backbone: What the network's backbone starts from.
 
     Raises:
         SettingError, DataError: A folder or file is missing, lacks its companion, or is damaged.
             The message names it.
     """
     many, held_out = split_pairs(load_pairs(general)) if general else ([], [])
-    return SaliencyData(load_pairs(pairs), many, held_out, teacher)
+    return SaliencyData(load_pairs(pairs), many, held_out, backbone)
 
 
 def pretrain_saliency(data: SaliencyData, schedule: SaliencySchedule) -> SaliencyNet:
@@ -115,29 +98,30 @@ def pretrain_saliency(data: SaliencyData, schedule: SaliencySchedule) -> Salienc
         schedule: How long to train.
 
     Returns:
-        The trained network, in evaluation mode; a random one where there are 0 steps.
+        The trained network, in evaluation mode; the one that training starts from where there are 0
+        steps.
 
     Raises:
         SettingError: Time was up before the end, or there is nothing to pre-train on.
         DataError: The checkpoint was trained under other conditions.
     """
     torch.manual_seed(schedule.seed)
-    model = SaliencyNet().to(schedule.device).to(memory_format=torch.channels_last)
+    model = SaliencyNet()
+    if data.backbone:
+        model.backbone.load_state_dict(data.backbone)
+    model = model.to(schedule.device).to(memory_format=torch.channels_last)
     if not schedule.pretrain_steps:
         return model.eval()
     if not data.general:
         raise SettingError(
             "pre-training needs a folder of pairs; give one, or 0 steps of pre-training"
         )
-    sources = [(1.0, [shrink_pair(pair) for pair in data.general])]
-    conditions = _conditions_of_general(data, schedule)
-    if data.teacher:
-        steps = schedule.taught_steps
-        first = _Part("taught", sources, steps, 3e-3, conditions, data.teacher)
-        _train_part(model, first, schedule)
-        conditions = {**conditions, "taught_steps": str(steps)}
     part = _Part(
-        "pretrained", sources, schedule.pretrain_steps, 2e-3, conditions, small_share=_SMALL_SHARE
+        "pretrained",
+        [(1.0, [shrink_pair(pair) for pair in data.general])],
+        schedule.pretrain_steps,
+        _LEARNING_RATE,
+        _common_conditions(data, schedule),
     )
     _train_part(model, part, schedule)
     return model.eval()
@@ -166,11 +150,10 @@ def train_saliency(
     sources = [(0.6, own), (0.4, general)] if general else [(1.0, own)]
     conditions = {
         "pairs": _content(pairs),
-        "taught_steps": str(schedule.taught_steps),
         "pretrain_steps": str(schedule.pretrain_steps),
-        **_conditions_of_general(data, schedule),
+        **_common_conditions(data, schedule),
     }
-    learning_rate = 5e-4 if schedule.pretrain_steps else 3e-3
+    learning_rate = _LEARNING_RATE / 4 if schedule.pretrain_steps else _LEARNING_RATE
     _train_part(model, _Part(name, sources, schedule.steps, learning_rate, conditions), schedule)
     return model.eval()
 
@@ -192,10 +175,10 @@ def train_on_all(data: SaliencyData, schedule: SaliencySchedule, out: Path) -> s
     )
 
 
-def _conditions_of_general(data: SaliencyData, schedule: SaliencySchedule) -> dict[str, str]:
+def _common_conditions(data: SaliencyData, schedule: SaliencySchedule) -> dict[str, str]:
     return {
         "general pairs": _content(data.general),
-        "teacher": data.teacher.fingerprint if data.teacher else "none",
+        "backbone": _fingerprint(data.backbone),
         "batch": str(schedule.batch_size),
         "side": str(schedule.side),
     }
@@ -208,19 +191,15 @@ def _content(pairs: Sequence[SaliencyPair]) -> str:
     )[:12]
 
 
-class _Learner(nn.Module):
-    """The network, and what predicts the teacher's features from its own."""
-
-    def __init__(self, network: SaliencyNet, teacher: Teacher | None):
-        super().__init__()
-        self.network = network
-        self.imitation = Imitation(network.widths[2:], teacher.channels) if teacher else None
+def _fingerprint(weights: Mapping[str, Tensor] | None) -> str:
+    if weights is None:
+        return "random"
+    return digest(*(value.cpu().numpy().tobytes() for value in weights.values()))[:12]
 
 
 def _train_part(model: SaliencyNet, part: _Part, schedule: SaliencySchedule) -> None:
     """Train one part to its end, and give the model its averaged weights."""
-    checkpoint, teacher = schedule.checkpoint, part.teacher
-    learner = _Learner(model, teacher).to(schedule.device)
+    checkpoint = schedule.checkpoint
     settings = TrainSettings(
         Cosine(part.steps),
         schedule.minutes,
@@ -235,41 +214,28 @@ def _train_part(model: SaliencyNet, part: _Part, schedule: SaliencySchedule) -> 
         seed=schedule.seed,
     )
 
-    def losses_of(
-        batch: SaliencyBatch, mixed_precision: bool
-    ) -> tuple[Tensor, Tensor, SideOutputs]:
-        """The loss of the maps, that of the imitation, and the maps."""
+    def loss_and_output(batch: SaliencyBatch, mixed: bool) -> tuple[Tensor, SideOutputs]:
         image, mask = (x.to(schedule.device) for x in batch)
         image = image.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=mixed_precision):
-            features = model.features(image)
-            output = model.side_outputs(features)
-            imitation = torch.zeros((), device=image.device)
-            if learner.imitation is not None and teacher is not None:
-                imitation = learner.imitation(features, teacher(image))
-        return saliency_loss(output, mask), imitation, output
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=mixed):
+            output = model(image)
+        return saliency_loss(output, mask), output
 
     def compute(batch: SaliencyBatch) -> StepResult:
-        loss, imitation, output = losses_of(batch, mixed_precision)
+        loss, output = loss_and_output(batch, mixed_precision)
         wanted = F.interpolate(batch.mask, output.fused.shape[2:], mode="area")
         error = (output.fused.detach().float().sigmoid() - wanted.to(schedule.device)).abs().mean()
-        return StepResult(loss + imitation, {"mae": error, "imitation": imitation})
+        return StepResult(loss, {"mae": error})
 
     def batches(first: int, size: int = schedule.batch_size) -> Iterator[SaliencyBatch]:
-        for step in itertools.count(first):
-            side = part.side(step, schedule.side)
-            yield next(saliency_batches(part.sources, schedule.seed, step, size, side))
-
-    def loss_of(mixed_precision: bool) -> Tensor:
-        loss, imitation, _ = losses_of(few, mixed_precision)
-        return loss + imitation
+        return saliency_batches(part.sources, schedule.seed, first, size, schedule.side)
 
     few = next(batches(0, min(schedule.batch_size, 2)))
-    mixed_precision = bfloat16_is_faster(learner, loss_of)
-    result = train(learner, compute, batches, settings)
+    mixed_precision = bfloat16_is_faster(model, lambda mixed: loss_and_output(few, mixed)[0])
+    result = train(model, compute, batches, settings)
     if not result.is_over:
         raise SettingError(
             f"{part.name}: {result.step} of {part.steps} steps done when the time of this run was "
             "up; the checkpoint is kept: run the same command again to go on"
         )
-    learner.load_state_dict(result.weights)
+    model.load_state_dict(result.weights)

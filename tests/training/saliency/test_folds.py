@@ -42,7 +42,7 @@ def test_table(tmp_path):
         text.splitlines()[0].startswith("| method | F-beta")
         and text.splitlines()[2] == "| a | 0.123 | 0.200 | 0.300 |"
     )
-    schedule = SaliencySchedule(0, 0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
     assert (
         len(
             score_by_folds(

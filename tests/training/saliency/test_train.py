@@ -6,20 +6,18 @@ import pytest
 import torch
 
 from salcompress.errors import DataError, SettingError
-from salcompress.models.weight_file import read_weight_file
+from salcompress.saliency.backbone import CSPDarknetNano
 from salcompress.saliency.network import SaliencyNet, SideOutputs
 from salcompress.training.saliency.batches import saliency_batches
 from salcompress.training.saliency.loss import saliency_loss
-from salcompress.training.saliency.teacher import Teacher
 from salcompress.training.saliency.train import (
     SaliencyData,
     SaliencySchedule,
-    _Part,
+    pretrain_saliency,
     train_on_all,
     train_saliency,
 )
 from tests.training.saliency.drawn import drawn_pairs
-from tests.training.saliency.means_model import MeansModel
 
 
 def test_every_side_output_is_supervised():
@@ -76,7 +74,7 @@ def test_a_short_training_learns(tmp_path):
     fall clearly.
     """
     pairs = drawn_pairs(24)
-    schedule = SaliencySchedule(0, 0, 60, math.inf, tmp_path / "s.ckpt", batch_size=4, side=64)
+    schedule = SaliencySchedule(0, 60, math.inf, tmp_path / "s.ckpt", batch_size=4, side=64)
     untrained = SaliencyNet().eval()
     model = train_saliency(pairs[:16], SaliencyData([], [], []), schedule, "all")
     assert (tmp_path / "s.all.ckpt").is_file()
@@ -92,7 +90,7 @@ def test_a_short_training_learns(tmp_path):
 
 def test_time_up_is_said_and_weights_are_written(tmp_path):
     data = SaliencyData(drawn_pairs(2), [], [])
-    schedule = SaliencySchedule(0, 0, 2, 0, tmp_path / "s.ckpt", batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 2, 0, tmp_path / "s.ckpt", batch_size=2, side=32)
     with pytest.raises(
         SettingError,
         match="all: 0 of 2 steps done when the time of this run was up.*run the same command again",
@@ -109,7 +107,7 @@ def test_time_up_is_said_and_weights_are_written(tmp_path):
 def test_a_checkpoint_of_other_pairs_is_refused(tmp_path):
     """Weights that have seen held-out pairs would pass for others."""
     pairs, data = drawn_pairs(3), SaliencyData([], [], [])
-    schedule = SaliencySchedule(0, 0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
+    schedule = SaliencySchedule(0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
     train_saliency(pairs[:2], data, schedule, "fold0")
     with pytest.raises(DataError, match="pairs [0-9a-f]{12} then, [0-9a-f]{12} now"):
         train_saliency(pairs[1:], data, schedule, "fold0")
@@ -119,22 +117,25 @@ def test_a_checkpoint_of_other_pairs_is_refused(tmp_path):
         train_saliency(pairs[:2], data, schedule._replace(seed=2), "fold0")
 
 
-def test_a_teacher_comes_first(tmp_path):
+def test_training_starts_from_the_given_backbone(tmp_path):
+    pairs, backbone = drawn_pairs(2), CSPDarknetNano().state_dict()
+    schedule = SaliencySchedule(0, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
+    data = SaliencyData(pairs, [], [], backbone)
+    started = pretrain_saliency(data, schedule).backbone.state_dict()
+    assert all(torch.equal(started[name], value) for name, value in backbone.items())
+    trained = train_saliency(pairs, data, schedule, "all").backbone.state_dict()
+    moved = [(trained[name] - value).abs().max() for name, value in backbone.items()]
+    assert all(0 < change < 0.01 for change in moved)
+    other = {name: 1 + value for name, value in backbone.items()}
+    with pytest.raises(DataError, match="backbone [0-9a-f]{12} then, [0-9a-f]{12} now"):
+        train_saliency(pairs, data._replace(backbone=other), schedule, "all")
+
+
+def test_the_wanted_pairs_come_after_the_general_ones(tmp_path):
     general = drawn_pairs(4, seed=42)
-    data = SaliencyData([], general[1:], general[:1], Teacher(MeansModel()))
-    schedule = SaliencySchedule(1, 4, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
-    train_saliency(drawn_pairs(2), data, schedule, "all")
-    assert [f"s.{part}.ckpt" for part in ("all", "pretrained", "taught")] == sorted(
-        path.name for path in tmp_path.iterdir()
-    )
-    taught, pretrained = (
-        read_weight_file(tmp_path / f"s.{part}.ckpt", "a training").tensors
-        for part in ("taught", "pretrained")
-    )
-    assert any("imitation" in name for name in taught)
-    assert not any("imitation" in name for name in pretrained)
-
-
-def test_samples_grow():
-    part = _Part("pretrained", [], 4, 1e-3, {}, small_share=0.7)
-    assert [part.side(step, 96) for step in range(4)] == [64, 64, 64, 96]
+    schedule = SaliencySchedule(2, 1, math.inf, tmp_path / "s.ckpt", batch_size=2, side=32)
+    train_saliency(drawn_pairs(2), SaliencyData([], general[1:], general[:1]), schedule, "all")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "s.all.ckpt",
+        "s.pretrained.ckpt",
+    ]
