@@ -25,7 +25,7 @@ parser.add_argument("--limit", type=int, help="the first so many pictures by nam
 parser.add_argument("--crop", type=int, help="side of the middle that is taken; whole without")
 parser.add_argument("--scale", type=float, help="by which the detector sees pictures resized")
 parser.add_argument("--effort", type=int, default=150, help="steps of the search")
-parser.add_argument("--quality", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3])
+parser.add_argument("--quality", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
 if __name__ == "__main__":
     args = parser.parse_args()
     with errors_in_one_line(parser.prog):

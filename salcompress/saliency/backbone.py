@@ -45,6 +45,10 @@ class CSPDarknetNano(nn.Module):
             _SpatialPyramid(w32),
             _CrossStage(w32, 1, is_residual=False),
         )
+        for module in self.modules():
+            if isinstance(module, Conv2d):  # signals keep their size without normalisation
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
 
     def forward(self, image: Tensor, batch: SeenBatch | None = None) -> BackboneFeatures:
         """Features of images (N, 3, H, W), RGB in [0, 1].

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from salcompress.saliency.network import SaliencyNet
 
 NETWORK_WEIGHTS = Path(__file__).parents[1] / "weights" / "saliency.safetensors"
-NETWORK_SIDE = 256
+NETWORK_SIDE = 320
 """The network sees an image at this long side, whatever its own: work and memory are bounded, and
 objects have the size that training showed."""
 _LEAST_SIDE = 32  # of what the network sees, the stride of its deepest features

@@ -14,7 +14,7 @@ from salcompress.saliency.batched import DeviceSaliency, _shrink, area_matrices
 from salcompress.saliency.functions import SHIPPED_NETWORK, run_network, seen_size
 from salcompress.saliency.seen_batch import SeenBatch, seen_lines
 
-SEEN = [(256, 192), (171, 256), (256, 256), (33, 256), (256, 32), (97, 131)]
+SEEN = [(320, 240), (213, 320), (320, 320), (33, 320), (320, 32), (97, 131)]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def model():
 @pytest.fixture(scope="module")
 def pictures():
     """Pictures of the sizes of ``SEEN`` at the corner of a batch of noise, and alone."""
-    batch = torch.rand(len(SEEN), 3, 256, 256, generator=torch.Generator().manual_seed(3))
+    batch = torch.rand(len(SEEN), 3, 320, 320, generator=torch.Generator().manual_seed(3))
     for k, (height, width) in enumerate(SEEN):
         scene = make_scene(5, k, max(height, 64), max(width, 64)).image[:height, :width]
         batch[k, :, :height, :width] = torch.from_numpy(scene.copy()).permute(2, 0, 1) / 255
@@ -41,13 +41,13 @@ def test_pictures_of_all_sizes_in_one_batch_are_each_as_if_alone(model, pictures
     """
     together, alone = pictures
     saliency = model.saliency_of_batch(
-        together, SeenBatch(seen_lines(SEEN, (256, 256)), (256, 256))
+        together, SeenBatch(seen_lines(SEEN, (320, 320)), (320, 320))
     )
     for ours, picture, (height, width) in zip(saliency, alone, SEEN):
         assert (ours[:, :height, :width] - model.saliency(picture)[0]).abs().max() < 6e-5
 
 
-SIZES = [(480, 640), (427, 640), (512, 384), (333, 500), (1024, 768)]
+SIZES = [(480, 640), (427, 640), (640, 512), (333, 500), (1024, 768)]
 
 
 def test_batches_are_resized_as_opencv_does():
@@ -56,12 +56,12 @@ def test_batches_are_resized_as_opencv_does():
     seen = [seen_size(*size) for size in SIZES]
     batch = padded([as_tensor(image) for image in images], (16, 12))
     lengths = torch.tensor([[*size, *small] for size, small in zip(SIZES, seen)])
-    shrunk = _shrink(batch, lengths, (256, 256)).mul(255).round()
+    shrunk = _shrink(batch, lengths, (320, 320)).mul(255).round()
     for ours, image, (height, width) in zip(shrunk, images, seen):
         expected = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         difference = np.abs(ours[:, :height, :width].permute(1, 2, 0).numpy() - expected)
         # a sum of floats in another order, near a half
-        assert difference.max() <= 1 and (difference > 0).mean() < 1e-4
+        assert difference.max() <= 1 and (difference > 0).mean() < 3e-4
 
 
 def test_parts_of_a_line_are_weighted_by_what_they_hold_of_it():
@@ -79,7 +79,7 @@ def test_parts_of_a_line_are_weighted_by_what_they_hold_of_it():
 
 def test_the_saliency_of_devices_is_the_networks(model):
     """The way that CUDA takes, here on the CPU."""
-    sizes = [(260, 300), (300, 260), (512, 512), (257, 480), (640, 427)]
+    sizes = [(330, 370), (370, 330), (640, 512), (321, 480), (640, 427)]
     images = [make_scene(7, k, *size).image for k, size in enumerate(sizes)]
     batch = padded([as_tensor(image) for image in images], (10, 8))
     cells = DeviceSaliency(model)(batch, sizes).numpy()
@@ -99,8 +99,8 @@ def test_the_saliency_of_devices_is_the_networks(model):
 
 
 def test_what_the_network_would_see_enlarged_does_not_fit():
-    assert not DeviceSaliency.fits(100, 250) and not DeviceSaliency.fits(20, 4000)
-    assert DeviceSaliency.fits(256, 256)
+    assert not DeviceSaliency.fits(100, 310) and not DeviceSaliency.fits(20, 4000)
+    assert DeviceSaliency.fits(320, 320)
 
 
 class CountedOperations(TorchDispatchMode):
@@ -117,9 +117,9 @@ class CountedOperations(TorchDispatchMode):
 
 def test_more_sizes_take_no_more_kernels(model):
     counts = []
-    for sizes in ([(260, 300)] * 4, [(260, 300), (300, 260), (257, 320), (320, 320)]):
+    for sizes in ([(330, 370)] * 4, [(330, 370), (370, 330), (321, 384), (384, 384)]):
         images = [np.zeros((*size, 3), np.uint8) for size in sizes]
-        batch = padded([as_tensor(image) for image in images], (5, 5))
+        batch = padded([as_tensor(image) for image in images], (6, 6))
         with CountedOperations() as operations:
             DeviceSaliency(model)(batch, sizes)
         counts.append(operations.count)
@@ -127,8 +127,8 @@ def test_more_sizes_take_no_more_kernels(model):
 
 
 def test_default_types_of_a_training_loop_do_not_reach_it(model):
-    size = 300, 260
-    batch = padded([as_tensor(make_scene(7, 1, *size).image)], (5, 5))
+    size = 370, 330
+    batch = padded([as_tensor(make_scene(7, 1, *size).image)], (6, 6))
     expected = DeviceSaliency(model)(batch, [size])
     torch.set_default_dtype(torch.float64)
     try:

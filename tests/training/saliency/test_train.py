@@ -7,6 +7,7 @@ import torch
 
 from salcompress.errors import DataError, SettingError
 from salcompress.saliency.backbone import CSPDarknetNano
+from salcompress.saliency.functions import SHIPPED_NETWORK
 from salcompress.saliency.network import SaliencyNet, SideOutputs
 from salcompress.training.saliency.batches import saliency_batches
 from salcompress.training.saliency.loss import saliency_loss
@@ -70,22 +71,23 @@ def test_an_error_at_a_boundary_costs_more():
 
 
 def test_a_short_training_learns(tmp_path):
-    """From scratch, on a few drawn scenes: seconds are enough for the loss on scenes not seen to
-    fall clearly.
+    """From the shipped backbone, on a few drawn scenes: seconds are enough for the loss on scenes
+    not seen to fall clearly.
     """
     pairs = drawn_pairs(24)
+    backbone = SHIPPED_NETWORK.load("cpu").backbone.state_dict()
+    data = SaliencyData([], [], [], backbone)
     schedule = SaliencySchedule(0, 60, math.inf, tmp_path / "s.ckpt", batch_size=4, side=64)
-    untrained = SaliencyNet().eval()
-    model = train_saliency(pairs[:16], SaliencyData([], [], []), schedule, "all")
+    untrained = pretrain_saliency(data, schedule)
+    model = train_saliency(pairs[:16], data, schedule, "all")
     assert (tmp_path / "s.all.ckpt").is_file()
 
     def error(net):
         batch = next(saliency_batches([(1.0, pairs[16:])], 9, 0, 16, 64))
         return saliency_loss(net(batch.image), batch.mask).item()
 
-    assert error(model) < 0.95 * error(
-        untrained
-    )  # 0.91 when measured; with a broken loss or labels it stays at 1 or above
+    ratio = error(model) / error(untrained)
+    assert ratio < 0.95  # 0.82 when measured; with a broken loss or labels it stays at 1 or above
 
 
 def test_time_up_is_said_and_weights_are_written(tmp_path):
