@@ -20,6 +20,7 @@ _CODECS = (
     "webp:q=1,10,30,60",
     "avif:q=5,20,35,50",
     "salient:q=0.1,0.3,0.5,0.7,0.9",
+    "salient:weights=detector,q=0,0.1,0.3,0.5",
 )
 _SEED = 3  # the detector was trained on seed 1
 

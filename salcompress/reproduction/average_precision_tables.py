@@ -11,6 +11,10 @@ from salcompress.reporting.curves import curves_of, rate_difference, varying_opt
 from salcompress.reporting.tables import markdown_table, number
 
 
+_UNSTEERED = "salient saliency=uniform"
+"""The curve of the learned codec with the weights "photo" and no saliency."""
+
+
 def rows_table(rows: Sequence[RatePoint]) -> str:
     """All rows of a detector, with the figures that were measured."""
     columns: dict[str, Callable[[RatePoint], str]] = {
@@ -54,42 +58,47 @@ def _curves(rows: Sequence[RatePoint]) -> dict[str, list[RatePoint]]:
 
 
 def differences_table(rows: Sequence[RatePoint], resamples: Resamples) -> str:
-    """Rate differences at equal AP against JPEG and AVIF."""
+    """Rate differences at equal AP against JPEG, AVIF, and the learned codec without saliency."""
     curves = _curves(rows)
+    anchors = [name for name in ("jpeg", "avif", _UNSTEERED) if name in curves]
     figures = ["box_AP"] + ["mask_AP"] * any(row.mask is not None for row in rows)
     lines = [
         [name]
         + [
             _percent(curves[anchor], points, figure, resamples)
             for figure in figures
-            for anchor in ("jpeg", "avif")
+            for anchor in anchors
         ]
         for name, points in curves.items()
     ]
     heads = [
-        f"{figure.replace('_', ' ')}: against {anchor}"
-        for figure in figures
-        for anchor in ("jpeg", "avif")
+        f"{figure.replace('_', ' ')}: against {anchor}" for figure in figures for anchor in anchors
     ]
     return markdown_table(["codec", *heads], lines)
 
 
 def bits_table(rows: Sequence[RatePoint], resamples: Resamples) -> str:
-    """Bits of each codec at equal box AP, those of JPEG being 100 %."""
+    """Bits of each codec at equal box AP, with those of JPEG or of AVIF as 100 %."""
     curves = _curves(rows)
-    lines = [["jpeg", "100 %", ""]]
-    for name, points in curves.items():
-        found = _difference(curves["jpeg"], points, "box_AP", resamples)
-        if name != "jpeg" and found is not None:
-            low, high = found.interval or (None, None)
-            lines.append(
-                [
-                    name,
-                    f"{100 + found.percent:.0f} %",
-                    "" if low is None or high is None else f"{100 + low:.0f} to {100 + high:.0f} %",
-                ]
-            )
-    return markdown_table(["codec", "bits, JPEG = 100 %", "95 % interval over images"], lines)
+    lines = [
+        [name, *(_bits(curves[anchor], points, resamples) for anchor in ("jpeg", "avif"))]
+        for name, points in curves.items()
+        if "saliency=boxes" not in name  # no codec that a reader can name
+    ]
+    return markdown_table(["codec", "bits, JPEG = 100 %", "bits, AVIF = 100 %"], lines)
+
+
+def _bits(anchor: Sequence[RatePoint], test: Sequence[RatePoint], resamples: Resamples) -> str:
+    if anchor is test:
+        return "100 %"
+    found = _difference(anchor, test, "box_AP", resamples)
+    if found is None:
+        return "no AP in common"
+    bits = f"{100 + found.percent:.0f} %"
+    if found.interval is None:
+        return bits
+    low, high = found.interval
+    return f"{bits} [{100 + low:.0f}, {100 + high:.0f}]"
 
 
 def _percent(
