@@ -10,7 +10,6 @@ from salcompress.metrics.bd_rate import BdRate
 from salcompress.reporting.curves import curves_of, rate_difference, varying_options
 from salcompress.reporting.tables import markdown_table, number
 
-
 _UNSTEERED = "salient saliency=uniform"
 """The curve of the learned codec with the weights "photo" and no saliency."""
 
