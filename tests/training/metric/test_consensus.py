@@ -18,6 +18,7 @@ from salcompress.training.metric.compressed import (
     CERTAIN_STEPS,
     LADDERS,
     NEAR_THRESHOLD,
+    codec_of,
     compress,
     near_threshold_versions,
 )
@@ -95,6 +96,11 @@ def test_versions_near_threshold_are_of_about_equal_bits():
     families = [version.family for version in made]
     assert len(made) == 5 and len(set(families)) == 4 and families[0] == families[-1]
     assert abs(made[0].level - made[-1].level) >= CERTAIN_STEPS
+    first, *others = (
+        len(codec_of(NEAR_THRESHOLD[version.family][int(version.level)]).encode(scene))
+        for version in made[:4]
+    )
+    assert all(0.7 < other / first < 1.4 for other in others)
     assert len({version.image.tobytes() for version in made}) == 5
 
 
