@@ -12,6 +12,7 @@ from salcompress.training.metric.consensus import VOTES
 from salcompress.training.metric.correlation import Correlation, correlations
 from salcompress.training.metric.evaluation import (
     BEST_POSSIBLE,
+    LEARNED,
     METRICS,
     Agreement,
     Choices,
@@ -154,7 +155,7 @@ def agreement_table(choices: Choices) -> str:
         [
             name,
             *(_cell(table[name]) for table in tables.values()),
-            *(_lead(table[name]) for table in leads.values()),
+            *("" if name == LEARNED else _lead(table[name]) for table in leads.values()),
         ]
         for name in (*METRICS, BEST_POSSIBLE)
     ]
