@@ -70,7 +70,9 @@ setup(
         "codecs": CODECS,
         "ray": ["ray[data]"],  # data sets on several machines
         "train": [
+            "cvvdp>=0.5",
             "piq",
+            "pyjpegli>=0.3",  # an encoder whose versions are compared
             "ssimulacra2",
         ],  # published metrics that label the learned one's training data
         "test": [

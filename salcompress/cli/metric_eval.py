@@ -21,8 +21,8 @@ def add_to(commands: Commands) -> None:
         nargs="+",
         metavar="PATH",
         help="held-out pictures and folders: triplets are made of them, labelled by certain "
-        "order and by the agreement of published metrics (which are not people); also the order "
-        "along each codec's ladder",
+        "order and by the agreement of published metrics (which are not people), with a column for "
+        "JPEG near the threshold of visibility; also the order along each codec's ladder",
     )
     parser.add_argument(
         "--triplets",

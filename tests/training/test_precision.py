@@ -12,6 +12,7 @@ from salcompress.data.scenes import make_scene
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.models.compression_model import CompressionModel, ModelConfig
 from salcompress.training.codec import Recipe, train_codec
+from salcompress.training.metric.consensus import VOTES
 from salcompress.training.metric.groups import Groups
 from salcompress.training.metric.train import train_metric
 from salcompress.training.photographs import Photographs
@@ -78,8 +79,9 @@ def metric_training(path):
     groups = Groups(
         references,
         np.stack([references, 255 - references], 1),
-        np.zeros((2, 2, 6), np.float32),
+        np.zeros((2, 2, len(VOTES)), np.float32),
         np.zeros((2, 2, 2), bool),
+        np.zeros((2, 2), bool),
         np.arange(2),
         "drawn",
     )

@@ -1,38 +1,13 @@
-"""Distorted versions of a picture, by every codec here and by drawn distortions.
+"""Distortions that are drawn at random: those to which a metric must not be blind.
 
-Drawn distortions are those to which a metric must not be blind, such as noise and shifts of colour.
+Noise and shifts of colour are among them. What codecs do to a picture is in ``compressed``.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-
-from salcompress.codecs import Codec, load_codec
-
-LADDERS: Mapping[str, tuple[str, ...]] = {
-    "jpeg": tuple(f"jpeg:q={q}" for q in (92, 85, 77, 68, 58, 48, 38, 29, 21, 15, 10, 6, 3)),
-    "jpeg444": tuple(
-        f"jpeg:q={q},subsampling=444" for q in (92, 85, 77, 68, 58, 48, 38, 29, 21, 15, 10, 6, 3)
-    ),
-    "jpeg2000": tuple(
-        f"jpeg2000:bpp={b}" for b in (3, 2.2, 1.6, 1.2, 0.9, 0.65, 0.48, 0.35, 0.25, 0.18, 0.12)
-    ),
-    "webp": tuple(f"webp:q={q}" for q in (95, 88, 80, 70, 58, 46, 35, 25, 16, 8, 1)),
-    "avif": tuple(f"avif:q={q}" for q in (88, 80, 72, 64, 56, 48, 40, 32, 24, 16, 8, 1)),
-    "avif444": tuple(
-        f"avif:q={q},subsampling=444" for q in (88, 80, 72, 64, 56, 48, 40, 32, 24, 16, 8, 1)
-    ),
-    "salient": tuple(
-        f"salient:q={q},saliency=uniform,device=cpu"
-        for q in (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0)
-    ),
-}
-"""Settings of each codec, the best one first."""
-CERTAIN_STEPS = 2
-"""So many steps apart on a ladder, the order of two versions of a picture is taken for certain."""
 
 
 class Distorted(NamedTuple):
@@ -41,20 +16,12 @@ class Distorted(NamedTuple):
     image: np.ndarray
     """uint8 (H, W, 3)."""
     family: str
-    """The codec or the distortion: a key of :data:`LADDERS` or of :data:`DRAWN`."""
+    """The codec or the distortion: a key of a ladder of ``compressed``, or of :data:`DRAWN`."""
     level: float
     """The step of the ladder, or ten times the strength. Within a family, higher is worse."""
-
-
-@functools.cache
-def _codec(spec: str) -> Codec:
-    return load_codec(spec)
-
-
-def compress(image: np.ndarray, family: str, step: int) -> Distorted:
-    """Encode and decode a picture at a step of a ladder."""
-    codec = _codec(LADDERS[family][step])
-    return Distorted(codec.decode(codec.encode(image)), family, float(step))
+    near_threshold: bool = False
+    """Whether a JPEG encoder made it at a quality of 60 to 95, where differences are just visible.
+    """
 
 
 def draw(image: np.ndarray, family: str, strength: float, seed: int) -> Distorted:
@@ -71,39 +38,6 @@ def draw(image: np.ndarray, family: str, strength: float, seed: int) -> Distorte
     return Distorted(
         np.clip(np.rint(changed * 255), 0, 255).astype(np.uint8), family, 10 * strength
     )
-
-
-def versions(
-    image: np.ndarray, seed: int, num_codecs: int = 4, num_drawn: int = 2
-) -> list[Distorted]:
-    """Make the random versions of one group.
-
-    Each of some codecs gives two versions, at settings that are at least :data:`CERTAIN_STEPS`
-    apart; the first codec gives one more. Each of some drawn distortions gives two strengths.
-
-    Args:
-        image: uint8 (H, W, 3).
-        seed: Seed of the choice.
-        num_codecs: Number of codecs.
-        num_drawn: Number of drawn distortions.
-    """
-    rng = np.random.default_rng(seed)
-    found = []
-    for index, family in enumerate(rng.choice(list(LADDERS), num_codecs, replace=False)):
-        steps = len(LADDERS[family])
-        first = int(rng.integers(0, steps - CERTAIN_STEPS))
-        second = int(rng.integers(first + CERTAIN_STEPS, steps))
-        third = (
-            [int(rng.choice([k for k in range(steps) if k not in (first, second)]))]
-            if index == 0
-            else []
-        )
-        found += [compress(image, str(family), step) for step in (first, second, *third)]
-    for family in rng.choice(list(DRAWN), num_drawn, replace=False):
-        strengths = rng.uniform(0.03, 0.5), rng.uniform(0.55, 1)
-        drawn_seed = int(rng.integers(2**31))
-        found += [draw(image, str(family), strength, drawn_seed) for strength in strengths]
-    return found
 
 
 def _blur(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -35,6 +35,8 @@ class Choices(NamedTuple):
     """The label: the share in [0, 1] to whom a is closer, (T,)."""
     certain: np.ndarray
     """Bool (T,), true where the order is certain by how the versions were made."""
+    near_threshold: np.ndarray
+    """Bool (T,), true where JPEG encoders made both versions at qualities of 60 to 95."""
     source: np.ndarray
     """Number of the picture that a triplet is of, (T,). Intervals are over pictures."""
 
@@ -93,6 +95,7 @@ def choices_of_groups(groups: Groups, metric: PerceptualMetric) -> Choices:
         values[:, second].reshape(-1, len(METRICS)),
         closer.ravel(),
         certain.ravel(),
+        (groups.near_threshold[:, first] & groups.near_threshold[:, second]).ravel(),
         groups.sources.repeat(len(first)),
     )
 
@@ -110,6 +113,7 @@ def choices_of_triplets(triplets: Sequence[Triplet], metric: PerceptualMetric) -
         values[:, 0],
         values[:, 1],
         np.array([t.fraction for t in triplets]),
+        np.zeros(len(triplets), bool),
         np.zeros(len(triplets), bool),
         np.array([names[t.reference] for t in triplets]),
     )

@@ -16,19 +16,24 @@ import cv2
 import numpy as np
 import torch
 
-from salcompress.codecs import load_codec
 from salcompress.errors import DataError, SettingError
 from salcompress.files import digest, read_file, write_atomically
 from salcompress.image import read_image
-from salcompress.training.metric.consensus import VOTES, calibrate, scores
-from salcompress.training.metric.distortions import CERTAIN_STEPS, LADDERS, versions
+from salcompress.training.metric.compressed import (
+    CERTAIN_STEPS,
+    LADDERS,
+    NEAR_THRESHOLD,
+    codec_of,
+)
+from salcompress.training.metric.consensus import DISPLAY, VOTES, calibrate, scores
+from salcompress.training.metric.versions import versions
 
-_FORMAT = 1
+_FORMAT = 2
 _MOST_GROUPS = 24
 """A picture gives at most so many groups. More would say little new, and they are held in memory
 while they are made.
 """
-_ARRAYS = ("references", "versions", "scores", "families", "levels", "sources")
+_ARRAYS = ("references", "versions", "scores", "families", "levels", "near_threshold", "sources")
 
 
 class Groups(NamedTuple):
@@ -46,6 +51,8 @@ class Groups(NamedTuple):
     """Bool (G, K, K): [g, i, j] is true where version i is certainly closer than version j.
     They are then of one codec, i at a clearly higher setting, or of one distortion, i with less.
     """
+    near_threshold: np.ndarray
+    """Bool (G, K), true where a JPEG encoder made the version at a quality of 60 to 95."""
     sources: np.ndarray
     """Number of the picture that a group was cut from, (G,)."""
     fingerprint: str
@@ -82,7 +89,8 @@ def consensus_groups(
     if workers < 1:
         raise SettingError(f"workers must be at least 1, got {workers}")
     # other weights or libraries make other versions
-    codecs = [load_codec(ladder[0]).fingerprint for ladder in LADDERS.values()]
+    ladders = {**LADDERS, **NEAR_THRESHOLD}
+    codecs = [codec_of(ladder[0]).fingerprint for ladder in ladders.values()]
     key = digest(
         json.dumps(
             [
@@ -91,9 +99,9 @@ def consensus_groups(
                 crop,
                 per_megapixel,
                 seed,
-                LADDERS,
+                ladders,
                 codecs,
-                list(VOTES),
+                [*VOTES, DISPLAY],
             ]
         )
     )[:16]
@@ -101,7 +109,7 @@ def consensus_groups(
     if not (folder / "complete.json").is_file():
         _make(paths, folder, crop, per_megapixel, seed, workers)
     try:
-        references, images, values, families, levels, sources = (
+        references, images, values, families, levels, near, sources = (
             np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS
         )
     except (OSError, ValueError) as error:
@@ -111,7 +119,9 @@ def consensus_groups(
     same = families[:, :, None] == families[:, None, :]
     certain = same & (levels[:, None, :] - levels[:, :, None] >= CERTAIN_STEPS)
     calibrated = calibrate(np.asarray(values))
-    return Groups(references, images, calibrated, certain, np.asarray(sources), key)
+    return Groups(
+        references, images, calibrated, certain, np.asarray(near), np.asarray(sources), key
+    )
 
 
 def _make(
@@ -144,7 +154,7 @@ def _groups_of(job: tuple[Path, int, float, int]) -> tuple[np.ndarray, ...]:
     """Make all groups of one picture, or none where it is too small.
 
     Returns:
-        References, versions, scores, families and levels.
+        References, versions, scores, families, levels, and what is near the threshold.
     """
     path, crop, per_megapixel, seed = job
     rng = np.random.default_rng(seed)
@@ -160,9 +170,10 @@ def _groups_of(job: tuple[Path, int, float, int]) -> tuple[np.ndarray, ...]:
     )
     made = versions(image, seed)
     names = {name: k for k, name in enumerate(sorted({v.family for v in made}))}
-    families, levels = (
+    families, levels, near = (
         np.array([names[v.family] for v in made], np.int16),
         np.array([v.level for v in made], np.float32),
+        np.array([v.near_threshold for v in made]),
     )
     cuts, values = [], []
     for _ in range(count):
@@ -180,4 +191,5 @@ def _groups_of(job: tuple[Path, int, float, int]) -> tuple[np.ndarray, ...]:
         np.stack(values) if values else np.zeros((0, len(made), len(VOTES)), np.float32),
         np.tile(families, (count, 1)),
         np.tile(levels, (count, 1)),
+        np.tile(near, (count, 1)),
     )

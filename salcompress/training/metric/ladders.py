@@ -7,7 +7,7 @@ import numpy as np
 
 from salcompress.image import read_image
 from salcompress.metrics.perceptual import PerceptualMetric, perceptual_distances
-from salcompress.training.metric.distortions import LADDERS, compress
+from salcompress.training.metric.compressed import LADDERS, compress
 
 
 def ladder_order(

@@ -10,7 +10,7 @@ from torch import Tensor
 from salcompress.image import read_image
 from salcompress.metrics.perceptual import PerceptualMetric, perceptual_distance
 from salcompress.training.loop import TrainResult
-from salcompress.training.metric.distortions import compress
+from salcompress.training.metric.compressed import compress
 from salcompress.training.metric.groups import Groups
 from salcompress.training.metric.judgements import Triplet
 

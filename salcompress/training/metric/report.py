@@ -12,6 +12,7 @@ from salcompress.training.metric.consensus import VOTES
 from salcompress.training.metric.correlation import Correlation, correlations
 from salcompress.training.metric.evaluation import (
     BEST_POSSIBLE,
+    LEARNED,
     METRICS,
     Agreement,
     Choices,
@@ -26,6 +27,7 @@ from salcompress.training.metric.ladders import ladder_order
 CROP = 192
 """Side of the triplets that are made here. MS-SSIM needs 161 pixels."""
 
+_NEAR = "near threshold"
 _LADDER_PICTURES = 8
 """At most so many pictures are coded at every step of every ladder, which takes a while."""
 
@@ -81,7 +83,8 @@ def _print_made_triplets(
         print(
             f"triplets of {CROP}x{CROP} crops of {len(set(groups.sources))} pictures, labelled "
             f"by certain order or by the agreement of {', '.join(VOTES)}, not by people; brackets "
-            "are 95 % intervals over pictures"
+            "are 95 % intervals over pictures; near threshold, both versions are by encoders of "
+            "JPEG at qualities of 60 to 95"
         )
         print(agreement_table(choices_of_groups(groups, metric)))
 
@@ -127,28 +130,37 @@ def _correlation_cells(found: Correlation | None) -> list[str]:
 def agreement_table(choices: Choices) -> str:
     """Agreement of all metrics, as Markdown.
 
-    There is a column for all triplets, and one each for those of certain and of judged order.
+    There is a column for all triplets, and one each for those near the threshold of visibility
+    (both versions by JPEG encoders at qualities of 60 to 95), of certain and of judged order. The
+    last columns are the intervals of the learned metric's lead over all and near the threshold.
     """
     everything = np.ones(len(choices.fraction), bool)
     parts: Mapping[str, np.ndarray] = {
         "all": everything,
+        _NEAR: choices.near_threshold,
         "certain order": choices.certain,
         "labelled": ~choices.certain,
     }
     tables = {
-        f"{name} ({chosen.sum()})": agreements(Choices(*(part[chosen] for part in choices)))
+        name: agreements(Choices(*(part[chosen] for part in choices)))
         for name, chosen in parts.items()
         if chosen.any() and (name == "all" or not chosen.all())
+    }
+    leads = {
+        title: tables[name]
+        for title, name in (("learned leads by", "all"), ("leads near threshold by", _NEAR))
+        if name in tables
     }
     rows = [
         [
             name,
             *(_cell(table[name]) for table in tables.values()),
-            _lead(next(iter(tables.values()))[name]),
+            *("" if name == LEARNED else _lead(table[name]) for table in leads.values()),
         ]
         for name in (*METRICS, BEST_POSSIBLE)
     ]
-    return markdown_table(["2AFC agreement", *tables, "learned leads by"], rows)
+    titles = [f"{name} ({parts[name].sum()})" for name in tables]
+    return markdown_table(["2AFC agreement", *titles, *leads], rows)
 
 
 def _cell(found: Agreement | None) -> str:

@@ -14,8 +14,16 @@ from salcompress.image import encode_image
 from salcompress.training.metric import consensus, ssimulacra2
 from salcompress.training.metric import groups as consensus_groups_module
 from salcompress.training.metric.batches import closer_of
+from salcompress.training.metric.compressed import (
+    CERTAIN_STEPS,
+    LADDERS,
+    NEAR_THRESHOLD,
+    codec_of,
+    compress,
+    near_threshold_versions,
+)
 from salcompress.training.metric.consensus import VOTES, agreement, calibrate
-from salcompress.training.metric.distortions import DRAWN, LADDERS, compress, draw
+from salcompress.training.metric.distortions import DRAWN, draw
 from salcompress.training.metric.groups import consensus_groups
 
 
@@ -39,10 +47,10 @@ def test_agreement_is_a_share_of_votes():
     torn = one.copy()
     torn[0, list(VOTES).index("ssimulacra2")] = -3
     assert agreement(torn, two) == pytest.approx(
-        5 / 8, abs=1e-5
-    )  # three of eight votes are against
+        8 / 11, abs=1e-5
+    )  # three of eleven votes are against
     assert torch.allclose(
-        agreement(torch.from_numpy(torn), torch.from_numpy(two)), torch.tensor([5 / 8]), atol=1e-5
+        agreement(torch.from_numpy(torn), torch.from_numpy(two)), torch.tensor([8 / 11]), atol=1e-5
     )
 
 
@@ -72,6 +80,52 @@ def test_ladders_go_down():
         assert all(np.diff(errors) > 0)
 
 
+@pytest.mark.parametrize("family", list(NEAR_THRESHOLD))
+def test_what_is_certain_near_threshold_has_the_larger_error(family):
+    scene = make_scene(43, 1).image
+    steps = range(0, len(NEAR_THRESHOLD[family]), CERTAIN_STEPS)
+    made = [compress(scene, family, step) for step in steps]
+    errors = [np.square(version.image.astype(float) - scene).mean() for version in made]
+    assert all(np.diff(errors) > 0) and all(version.near_threshold for version in made)
+
+
+def test_versions_near_threshold_are_of_about_equal_bits():
+    """Encoders and subsamplings are told apart where none of them has more bits to spend."""
+    scene = make_scene(43, 2, 128, 160).image
+    made = near_threshold_versions(scene, np.random.default_rng(3), 4)
+    families = [version.family for version in made]
+    assert len(made) == 5 and len(set(families)) == 4 and families[0] == families[-1]
+    assert abs(made[0].level - made[-1].level) >= CERTAIN_STEPS
+    first, *others = (
+        len(codec_of(NEAR_THRESHOLD[version.family][int(version.level)]).encode(scene))
+        for version in made[:4]
+    )
+    assert all(0.7 < other / first < 1.4 for other in others)
+    assert len({version.image.tobytes() for version in made}) == 5
+
+
+def test_near_threshold_is_jpeg_from_60_to_95():
+    scene = make_scene(43, 1).image
+    near = [compress(scene, "jpeg444", step).near_threshold for step in range(5)]
+    assert near == [True, True, True, True, False]  # 92, 85, 77, 68, 58
+    assert not compress(scene, "webp", 2).near_threshold
+    assert not draw(scene, "blur", 0.1, 0).near_threshold
+
+
+def test_cvvdp_scores_as_its_package_does_and_falls_with_quality():
+    pytest.importorskip("piq")
+    pycvvdp = pytest.importorskip("pycvvdp")
+    scene = make_scene(44, 1, 96, 96).image
+    worse = [compress(scene, "jpeg", step).image for step in (1, 6, 11)]
+    pictures = [torch.from_numpy(x).permute(2, 0, 1).float() / 255 for x in (scene, *worse)]
+    found = consensus.scores(pictures[0].expand(3, -1, -1, -1), torch.stack(pictures[1:]))
+    by_cvvdp = found[:, list(VOTES).index("cvvdp")]
+    assert 10 > by_cvvdp[0] > by_cvvdp[1] > by_cvvdp[2]  # in units of just objectionable difference
+    package = pycvvdp.cvvdp(display_name=consensus.DISPLAY, device=torch.device("cpu"), quiet=True)
+    expected, _ = package.predict(worse[1], scene, dim_order="HWC")
+    assert float(by_cvvdp[1]) == pytest.approx(float(expected), abs=1e-4)
+
+
 def test_the_fast_ssimulacra2_is_the_packages_but_for_edges(tmp_path, monkeypatch):
     package = pytest.importorskip("ssimulacra2.ssimulacra2")
 
@@ -93,13 +147,14 @@ def test_the_fast_ssimulacra2_is_the_packages_but_for_edges(tmp_path, monkeypatc
 
 
 def test_groups_are_made_once_and_scored_by_published_metrics(tmp_path, monkeypatch):
-    pytest.importorskip("piq")
-    pytest.importorskip("ssimulacra2")
+    for package in ("piq", "ssimulacra2", "pycvvdp", "pyjpegli"):
+        pytest.importorskip(package)
     write_atomically(tmp_path / "p.png", encode_image(make_scene(48, 0, 96, 128).image, "PNG"))
     groups = consensus_groups([tmp_path / "p.png"], tmp_path / "cache", crop=96)
-    assert groups.references.shape == (1, 96, 96, 3) and groups.versions.shape == (1, 13, 96, 96, 3)
+    assert groups.references.shape == (1, 96, 96, 3) and groups.versions.shape == (1, 18, 96, 96, 3)
     better, worse = np.nonzero(groups.certain[0])
-    assert len(better) >= 4  # two settings of each of four codecs
+    assert len(better) >= 5  # two settings of each of four codecs, and of one near threshold
+    assert 5 <= groups.near_threshold.sum() < 9
     votes = agreement(groups.scores[0][better], groups.scores[0][worse])
     assert (votes > 0.5).mean() > 0.9  # what is certain, the metrics nearly always see
     monkeypatch.setattr(consensus_groups_module, "_make", None)
@@ -107,10 +162,13 @@ def test_groups_are_made_once_and_scored_by_published_metrics(tmp_path, monkeypa
     assert np.array_equal(again.versions, groups.versions)
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "piq", None)
+@pytest.mark.parametrize("package", ["piq", "pycvvdp"])
+def test_a_missing_package_is_named(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    consensus._packages.cache_clear()
     picture = torch.zeros(1, 3, 64, 64)
     with pytest.raises(
-        SettingError, match=r"piq, which is not installed: pip install 'salcompress\[train\]'"
+        SettingError,
+        match=package + r", which is not installed: pip install 'salcompress\[train\]'",
     ):
         consensus.scores(picture, picture)

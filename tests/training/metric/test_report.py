@@ -9,10 +9,11 @@ from salcompress.errors import SettingError
 from salcompress.files import write_atomically
 from salcompress.image import encode_image
 from salcompress.metrics.perceptual import PerceptualMetric
+from salcompress.training.metric.compressed import compress
 from salcompress.training.metric.correlation import correlations
-from salcompress.training.metric.distortions import compress
 from salcompress.training.metric.evaluation import METRICS, Choices, agreements
 from salcompress.training.metric.judgements import Opinion
+from salcompress.training.metric.report import agreement_table
 
 
 def test_metric_eval_of_a_small_table(tmp_path, capsys):
@@ -67,7 +68,9 @@ def test_metric_eval_says_what_is_wrong(tmp_path, capsys):
 def test_agreement_counts_ties_and_missing_values():
     a = np.array([[30.0, 0.9, np.nan, -0.1]] * 6)
     b = np.array([[20.0, 0.9, 0.5, -0.2], [40.0, 0.9, 0.5, -0.2]] * 3)
-    found = agreements(Choices(a, b, np.full(6, 0.8), np.zeros(6, bool), np.arange(6)))
+    found = agreements(
+        Choices(a, b, np.full(6, 0.8), np.zeros(6, bool), np.zeros(6, bool), np.arange(6))
+    )
     assert found["PSNR"].share == pytest.approx(0.5) and found["SSIM"].share == pytest.approx(
         0.5
     )  # half right; all ties
@@ -77,13 +80,34 @@ def test_agreement_counts_ties_and_missing_values():
     )
     assert found["PSNR"].lead[1] > 0
     few = agreements(
-        Choices(a, b, np.full(6, 0.8), np.zeros(6, bool), np.arange(6) % 2)
+        Choices(a, b, np.full(6, 0.8), np.zeros(6, bool), np.zeros(6, bool), np.arange(6) % 2)
     )  # two pictures: no interval is claimed
     assert (
         few["PSNR"].share == found["PSNR"].share
         and few["PSNR"].interval is None
         and few["PSNR"].lead is None
     )
+
+
+def test_near_threshold_pairs_have_a_column_and_a_lead_of_their_own():
+    """The learned metric is right everywhere, PSNR only where quality differs widely."""
+    near = np.arange(12) % 2 == 0
+    a = np.array([[20.0 if k else 40.0, 0.8, 0.8, -0.1] for k in near])
+    b = np.array([[30.0, 0.8, 0.8, -0.2]] * 12)
+    choices = Choices(a, b, np.ones(12), ~near, near, np.arange(12) // 2)
+    head, _, first, *_ = (
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in agreement_table(choices).splitlines()
+    )
+    row = dict(zip(head, first))
+    assert row["2AFC agreement"] == "PSNR" and row["all (12)"].startswith("0.500 [")
+    assert row["near threshold (6)"] == "0.000 [0.000, 0.000]"
+    assert row["learned leads by"] == "[+0.500, +0.500]"
+    assert row["leads near threshold by"] == "[+1.000, +1.000]"
+    learned = agreement_table(choices).splitlines()[2 + METRICS.index("learned")]
+    assert learned.split("|")[-3:] == ["  ", "  ", ""]  # nothing leads over itself
+    elsewhere = choices._replace(near_threshold=np.zeros(12, bool))
+    assert "near threshold" not in agreement_table(elsewhere)  # no empty column
 
 
 def test_correlation_needs_an_order(tmp_path):

@@ -12,8 +12,9 @@ from salcompress.files import write_atomically
 from salcompress.image import encode_image
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.training.metric.batches import group_batches, triplet_batches
+from salcompress.training.metric.compressed import compress
 from salcompress.training.metric.consensus import VOTES
-from salcompress.training.metric.distortions import compress, draw
+from salcompress.training.metric.distortions import draw
 from salcompress.training.metric.groups import Groups
 from salcompress.training.metric.judgements import read_triplets
 from salcompress.training.metric.outcome import calibrate_scale, finish
@@ -35,7 +36,13 @@ def contrary_groups(count=12, side=64):
     )
     scores = np.tile(np.float32([[1.0], [-1.0]]), (count, 1, len(VOTES)))
     return Groups(
-        references, versions, scores, np.zeros((count, 2, 2), bool), np.arange(count), "drawn"
+        references,
+        versions,
+        scores,
+        np.zeros((count, 2, 2), bool),
+        np.zeros((count, 2), bool),
+        np.arange(count),
+        "drawn",
     )
 
 
