@@ -1,6 +1,7 @@
 """The parts measure what they say, on tiny data."""
 
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -73,7 +74,8 @@ def test_rate_and_distortion(settings, monkeypatch):
     assert zoo[0] == "| q | kodak: bpp | PSNR | MS-SSIM | perceptual |" and len(zoo) == 2 + 6 + 2
     rates = [float(line.split("|")[2]) for line in zoo[2:8]]
     assert rates == sorted(rates) and zoo[-1].startswith("Measured on 2")
-    assert "weights photo" in zoo[-1]
+    assert re.search("weights (.*, )?photo [0-9a-f]{8}", zoo[-1])
+    assert len(tables["codec-detector"].splitlines()) == len(zoo)
     assert "| WebP | " in tables["codec-photo-differences"]
     assert "| webp:q=20,method=4 |" in tables["all-codecs-settings"]
 
@@ -88,8 +90,11 @@ def test_average_precision(settings, monkeypatch):
     assert "| mask AP, 95 % interval |" in rows[0] and "bits on objects" in rows[0]
     assert rows[5].startswith("| avif:q=9 | ")
     assert rows[6].startswith("| salient:q=0.1,saliency=uniform | ")
-    assert rows[7].startswith("| salient:q=0.1, steered by the annotated boxes | ")
-    assert "| jpeg | 100 % |" in tables["ap-scenes-bits"]
+    assert rows[7].startswith("| salient:q=0.1,saliency=uniform,weights=detector | ")
+    assert rows[8].startswith("| salient:q=0.1, steered by the annotated boxes | ")
+    assert "| jpeg | 100 % | no AP in common |" in tables["ap-scenes-bits"]
+    assert "| avif | no AP in common | 100 % |" in tables["ap-scenes-bits"]
+    assert "boxes" not in tables["ap-scenes-bits"]
     assert "none: no AP in common" in tables["ap-scenes-differences"]  # one point is no curve
 
 
