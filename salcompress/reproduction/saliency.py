@@ -9,7 +9,7 @@ from salcompress.files import digest
 from salcompress.metrics.saliency_scores import SaliencyScores, mean_scores
 from salcompress.reporting.tables import markdown_table
 from salcompress.reproduction.part import Figures, Item, Part, Settings
-from salcompress.reproduction.sources import learned_weights
+from salcompress.reproduction.sources import content_of, learned_weights
 from salcompress.saliency.functions import (
     classical_saliency,
     network_fingerprint,
@@ -34,6 +34,8 @@ _BACKBONE = "detector/mask_rcnn_nano.safetensors"
 _QUALITIES = (0.3, 0.5)
 _STRENGTHS = (24, 40)
 _STEERED_PAIRS = 60
+_PRETRAIN_STEPS, _STEPS = 6000, 200
+"""Of the folds' trainings."""
 
 
 def _folder(data: Path) -> Path:
@@ -99,7 +101,11 @@ def _fold_items(settings: Settings) -> list[Item]:
         if not path.exists():
             raise SettingError(f"{path} is missing, which the folds are trained on")
     names = [f"{path}" for folder in paths for path in sorted(folder.rglob("*"))]
-    of = {"data": digest(*(Path(name).name for name in names))[:16]}
+    of = {
+        "data": digest(*(Path(name).name for name in names))[:16],
+        "backbone": content_of(settings.data / _BACKBONE),
+        "steps": f"{_PRETRAIN_STEPS} {_STEPS}",
+    }
     return [Item("folds", of, functools.partial(_folds, settings))]
 
 
@@ -108,7 +114,9 @@ def _fold_data(settings: Settings) -> Sequence[Path]:
 
 
 def _folds(settings: Settings) -> str:
-    schedule = SaliencySchedule(6000, 200, 600.0, settings.out / "saliency-folds" / "state", "cpu")
+    schedule = SaliencySchedule(
+        _PRETRAIN_STEPS, _STEPS, 600.0, settings.out / "saliency-folds" / "state", "cpu"
+    )
     pairs, many = _fold_data(settings)
     data = load_data(pairs, many, backbone_weights(settings.data / _BACKBONE))
     return score_by_folds(data, schedule, 5, settings.out / "saliency-folds" / "maps")

@@ -62,7 +62,7 @@ class CSPDarknetNano(nn.Module):
             return None if batch is None else batch.inside(stride)
 
         height, width = image.shape[2:]
-        x = self.stem(cut(F.pad(image, (0, width % 2, 0, height % 2)), inside(1)))
+        x = self.stem(F.pad(cut(image, inside(1)), (0, width % 2, 0, height % 2)))
         features = []
         for stride, stage in zip((2, 4, 8, 16), (self.dark2, self.dark3, self.dark4, self.dark5)):
             x = stage[0](x, inside(stride))
@@ -154,10 +154,11 @@ class _SpatialPyramid(nn.Module):
 
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         x = self.conv1(x)
-        if inside is not None:  # whatever lies beyond is no maximum
-            x = x.masked_fill(inside == 0, -torch.inf)
+        beyond = None if inside is None else inside == 0
+        if beyond is not None:  # what lies there is no maximum
+            x = x.masked_fill(beyond, -torch.inf)
         pooled = [F.max_pool2d(x, side, 1, side // 2) for side in (5, 9, 13)]
         together = torch.cat([x, *pooled], 1)
-        if inside is not None:
-            together = together.masked_fill(inside == 0, 0)
+        if beyond is not None:
+            together = together.masked_fill(beyond, 0)
         return self.conv2(together)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 NETWORK_WEIGHTS = Path(__file__).parents[1] / "weights" / "saliency.safetensors"
 NETWORK_SIDE = 320
-"""The network sees an image at this long side, whatever its own: work and memory are bounded, and
-objects have the size that training showed."""
+"""The network sees an image at this long side, whatever its own, so that work and memory are
+bounded. It scores best at this size (its card)."""
 _LEAST_SIDE = 32  # of what the network sees, the stride of its deepest features
 
 

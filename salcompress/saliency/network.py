@@ -16,8 +16,6 @@ from salcompress.models.weight_file import load_tensors, read_weight_file, weigh
 from salcompress.saliency.backbone import WIDTHS, CSPDarknetNano, cut
 from salcompress.saliency.seen_batch import SeenBatch
 
-STRIDE = 32
-"""Of the deepest features; a side shorter than that still works, but sees nothing there."""
 _SIDE_WIDTH = 48
 _NEARLY_SURE = 0.05
 """Probabilities this near to 0 or 1 are as good as sure. Without it, grey backgrounds of 0.02 cost

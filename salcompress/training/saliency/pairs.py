@@ -11,7 +11,7 @@ from salcompress.errors import DataError, SettingError
 from salcompress.image import IMAGE_ENDINGS, read_image
 
 _KEPT_SIDE = 320
-"""Pictures are kept in memory with at most this long side; samples have about 224 pixels."""
+"""Pictures are kept in memory with at most this long side; samples have 256 pixels."""
 _HELD_OUT = 10
 """One pair of so many is held out."""
 

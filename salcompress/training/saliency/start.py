@@ -13,6 +13,7 @@ from salcompress.saliency.backbone import CSPDarknetNano
 
 _LAST = "dark5.2.conv3.0.weight"
 """A name of the backbone alone, by which it is found in a larger model."""
+_STEM = torch.Size((16, 12, 3, 3))
 _GREY_LEVELS = 255
 
 
@@ -31,24 +32,30 @@ def backbone_weights(path: Path | str) -> dict[str, Tensor]:
 
     Raises:
         SettingError: No part of the detector, or more than one, is such a backbone.
-        DataError: The file is missing or damaged.
+        DataError: The file is missing or damaged, or holds weights that are not finite.
     """
     try:
         state = {name: value.float() for name, value in load(read_file(path)).items()}
     except SafetensorError as error:
         raise DataError(f"{path} is no safetensors file: {error}") from error
     found = [name.removesuffix(_LAST) for name in state if name.endswith(_LAST)]
+    if len(found) != 1:
+        raise SettingError(
+            f"{path} holds {len(found)} backbones of YOLOX-nano, and SaliencyNet starts from one: "
+            "stem and dark2 to dark5, with batch normalisation folded into the convolutions"
+        )
     own = CSPDarknetNano().state_dict()
-    if len(found) == 1:
-        weights = {name: state.get(found[0] + name, torch.empty(0)) for name in own}
-        if weights["stem.0.weight"].shape == (16, 12, 3, 3):
-            weights["stem.0.weight"] = _of_pixels(weights["stem.0.weight"])
-        if all(weights[name].shape == own[name].shape for name in own):
-            return weights
-    raise SettingError(
-        "SaliencyNet starts from a detector of which one part is the backbone of YOLOX-nano, stem "
-        f"and dark2 to dark5; {path} holds {len(found)} of the kind, and none that fits"
-    )
+    weights = {name: state.get(found[0] + name, torch.empty(0)) for name in own}
+    for name, value in weights.items():
+        wanted = _STEM if name == "stem.0.weight" else own[name].shape
+        if value.shape != wanted:
+            raise SettingError(
+                f"{path} holds a backbone of another kind than YOLOX-nano's: {found[0]}{name} is "
+                f"{list(value.shape)}, and {list(wanted)} is wanted"
+            )
+        if not value.isfinite().all():
+            raise DataError(f"{path}: {found[0]}{name} holds values that are not finite")
+    return weights | {"stem.0.weight": _of_pixels(weights["stem.0.weight"])}
 
 
 def _of_pixels(stem: Tensor) -> Tensor:

@@ -412,10 +412,10 @@ def test_the_networks_name_is_its_weights(picture):
 
 
 @pytest.mark.parametrize(
-    ("weights", "digest", "length"),
-    [("photo", "bcd28551286a847d", 1220), ("detector", "4f94ab6c86328448", 1336)],
+    ("weights", "digest", "length", "least_db"),
+    [("photo", "bcd28551286a847d", 1220, 38.5), ("detector", "4f94ab6c86328448", 1336, 32)],
 )
-def test_the_golden_pictures_stream_is_what_it_was(weights, digest, length):
+def test_the_golden_pictures_stream_is_what_it_was(weights, digest, length, least_db):
     """Made when the saliency network that steers it stood on YOLOX-nano's backbone. Another CPU may
     round the analysis otherwise, and then some symbols differ; there the stream is nearly as long,
     and its picture nearly the same.
@@ -425,7 +425,7 @@ def test_the_golden_pictures_stream_is_what_it_was(weights, digest, length):
     stream = codec.encode(image)
     if hashlib.sha256(stream).hexdigest()[:16] != digest:
         assert abs(len(stream) - length) <= 16
-        assert psnr(image, codec.decode(stream)) > 30
+        assert psnr(image, codec.decode(stream)) > least_db
 
 
 @pytest.mark.parametrize("name", ["picture", "detector"])
