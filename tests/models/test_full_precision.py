@@ -128,7 +128,8 @@ def test_streams_do_not_depend_on_what_the_process_allows(codec, picture, stream
         again = codec.decode(stream)
     usual = codec.decode(stream)
     assert np.abs(again.astype(int) - usual).max() <= 1  # the synthesis is float
-    assert psnr(usual, codec.decode(other)) > 50
+    similarity = psnr(usual, codec.decode(other))
+    assert similarity is None or similarity > 50  # None where nothing differs
 
 
 @pytest.mark.gpu
