@@ -2,6 +2,7 @@
 
 import logging
 
+import torch
 from torch import Tensor
 
 from salcompress.errors import SettingError
@@ -13,6 +14,7 @@ def adapt_state(state: dict[str, Tensor], own: dict[str, Tensor], prefix: str) -
     """Make a checkpoint fit, in place.
 
     * The checkpoint of a detector alone becomes that of the detector behind the codec as it is.
+    * A checkpoint that does not say which quality levels were drawn says that none was.
     * A tensor of the detector that has another shape is left out, as Detectron2 does for a detector
       alone; here it does not know the names.
 
@@ -31,6 +33,8 @@ def adapt_state(state: dict[str, Tensor], own: dict[str, Tensor], prefix: str) -
             state[f"{prefix}detector.{name.removeprefix(prefix)}"] = state.pop(name)
     if "codec" not in parts:
         state.update({f"{prefix}{name}": v for name, v in own.items() if name.startswith("codec.")})
+    drawn = "codec.cells_of_level"
+    state.setdefault(f"{prefix}{drawn}", torch.zeros_like(own[drawn]))
     for name, value in own.items():
         given = state.get(f"{prefix}{name}")
         if name.startswith("detector.") and given is not None and given.shape != value.shape:

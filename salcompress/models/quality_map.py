@@ -116,18 +116,29 @@ class Gain(nn.Module):
         """Levels of cells, integer (N, 1, rows, columns), to gains (N, C, h, w) with ``positions``
         a cell along each side.
         """
-        place = torch.arange(NUM_LEVELS, dtype=torch.float32, device=cell_levels.device) * (
-            (_NUM_ANCHORS - 1) / (NUM_LEVELS - 1)
-        )
-        low = place.floor().clamp(max=_NUM_ANCHORS - 2)
-        weight = (place - low)[:, None]
-        low = low.long()
+        low, weight = _place_of_levels(cell_levels.device)
         log2_gain = (
             look_up(self.log2_gain, low) * (1 - weight) + look_up(self.log2_gain, low + 1) * weight
         )
         return spread(
             look_up(torch.exp2(log2_gain), cell_levels[:, 0]).permute(0, 3, 1, 2), positions
         )
+
+
+def _place_of_levels(device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """For each level the anchor at or below it, (64,), and the weight of the next one, (64, 1)."""
+    place = torch.arange(NUM_LEVELS, dtype=torch.float32, device=device) * (
+        (_NUM_ANCHORS - 1) / (NUM_LEVELS - 1)
+    )
+    low = place.floor().clamp(max=_NUM_ANCHORS - 2)
+    return low.long(), (place - low)[:, None]
+
+
+def anchor_weights() -> Tensor:
+    """Weight of each anchor of a gain at each level, (64, anchors); those of a level sum to 1."""
+    low, weight = _place_of_levels()
+    anchors = torch.arange(_NUM_ANCHORS)
+    return (anchors == low[:, None]) * (1 - weight) + (anchors == low[:, None] + 1) * weight
 
 
 def spread(cells: Tensor, positions: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salcompress.bitstream.container import check_size
-from salcompress.bitstream.format import CELL, cells_of
+from salcompress.bitstream.format import CELL, NUM_LEVELS, cells_of
 from salcompress.codecs.salient import SalientCodec
 from salcompress.codecs.salient.batched import enough_memory, refusal_named
 from salcompress.codecs.salient.grouping import by_shape
@@ -28,6 +28,7 @@ from salcompress.models.lagrangian import (
     rate_distortion,
     saliency_weights,
 )
+from salcompress.models.untrained_levels import continue_levels
 from salcompress.models.weight_file import fingerprint
 from salcompress.process import has_quick_bfloat16
 from salcompress.saliency.functions import NetworkSaliency, network_saliency, uniform_saliency
@@ -72,6 +73,8 @@ class DifferentiableCodec(nn.Module):
 
     Attributes:
         networks: The ``CompressionModel``, a copy of the start's.
+        cells_of_level: Number of cells that had each quality level while the networks learned,
+            int64 (64,); a part of the state.
 
     Raises:
         SettingError: A weight is negative.
@@ -100,6 +103,10 @@ class DifferentiableCodec(nn.Module):
         )
         self.networks = copy.deepcopy(start.model).to(device)
         self.networks.trained_with = TrainedWith(saliency_weight, perceptual_weight)
+        self.cells_of_level: Tensor
+        self.register_buffer(
+            "cells_of_level", torch.zeros(NUM_LEVELS, dtype=torch.int64, device=device)
+        )
         self._helpers: dict[torch.device, _Helpers] = {}
         self._deployed: tuple[Any, SalientCodec] | None = None
 
@@ -208,6 +215,9 @@ class DifferentiableCodec(nn.Module):
             torch.cat(inside),
             torch.cat(saliency).to(self.device),
         )
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self.networks.parameters()):
+            drawn = torch.stack(levels).flatten().bincount(minlength=NUM_LEVELS)
+            self.cells_of_level += drawn.to(self.device)
         cell_levels = torch.stack(levels)[:, None].to(self.device)
         mixed = self.mixed_precision and (self.device.type != "cpu" or has_quick_bfloat16())
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
@@ -232,11 +242,11 @@ class DifferentiableCodec(nn.Module):
         return SoftlyCoded(pictures, terms, share)
 
     def deployed(self) -> SalientCodec:
-        """The codec of the present weights as its users will have it: rounded as in a weight file,
-        and exact. Kept until a weight changes, which its values alone tell.
+        """The codec of the present weights as its users will have it: that of :meth:`export`, and
+        exact. Kept until a weight changes, which its values alone tell.
         """
         device = str(self.device)
-        state = fingerprint(self.networks.state_dict()), device
+        state = fingerprint(self.state_dict()), device
         if self._deployed is None or self._deployed[0] != state:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "codec.safetensors"
@@ -255,9 +265,13 @@ class DifferentiableCodec(nn.Module):
     def export(self, path: Path | str) -> None:
         """Write the present weights as a file for ``load_codec("salient:weights=PATH,q=...")``.
 
+        Quality levels that training did not draw go on from those that it did, as the start's do
+        (:mod:`salcompress.models.untrained_levels`).
+
         Raises:
             OutputError: The file cannot be written.
         """
         model = copy.deepcopy(self.networks).cpu()
+        continue_levels(model, self.start.model, self.cells_of_level)
         model.prior.project()
         write_atomically(Path(path), save_model(model))

@@ -94,3 +94,11 @@ def test_lazy_configs_of_models_without_weights_are_not_evaluated(scenes_name, t
     args += [f"train.output_dir={tmp_path}", "train.device=cpu", "train.init_checkpoint=''"]
     with pytest.raises(SettingError, match="train.init_checkpoint in a LazyConfig"):
         lazy_engine.main(default_argument_parser().parse_args(args))
+
+
+def test_a_checkpoint_says_which_quality_levels_were_drawn(jointly_trained, tmp_path):
+    path = jointly_trained / "model_final.pth"
+    checkpoint = torch.load(path)
+    assert checkpoint["model"].pop("codec.cells_of_level").sum() > 0
+    torch.save(checkpoint, tmp_path / "of_an_earlier_version.pth")
+    evaluation("salient_joint", tmp_path, tmp_path / "of_an_earlier_version.pth")

@@ -96,3 +96,28 @@ def test_bfloat16_is_left_alone_on_cpus_that_are_slower_in_it(monkeypatch, pictu
             lambda quick=quick: quick,
         )
         assert torch.equal(mixed([image], [0.3]).pictures[0], expected) != quick
+
+
+def test_gains_that_rise_at_low_levels_take_higher_levels_with_them(picture):
+    """Else levels that training did not draw would no longer fit those that it did."""
+    image = np.ascontiguousarray(picture[:64, :64])
+    seen = [torch.from_numpy(image.transpose(2, 0, 1).copy())]
+    codec = DifferentiableCodec(SalientCodec(saliency="uniform", device="cpu"))
+    optimizer = torch.optim.Adam(codec.networks.latent_gain.parameters(), lr=0.5)
+    before = codec.deployed()
+    for step in range(8):
+        optimizer.zero_grad()
+        (-codec(seen, [0.05 * (step % 4)]).terms.rate.mean()).backward()  # more bits
+        optimizer.step()
+    with torch.no_grad():
+        codec(seen, [1.0])
+    assert codec.cells_of_level.nonzero().flatten().tolist() == [0, 3, 6, 9]
+
+    after = codec.deployed()
+    sizes = [
+        [len(deployed.with_quality(q).encode(image)) for q in (0, 0.1, 0.3, 0.6, 1)]
+        for deployed in (before, after)
+    ]
+    rise = np.divide(sizes[1], sizes[0])
+    assert rise[:2].min() > 2  # of what was trained
+    assert rise[2:].min() > 1.5
