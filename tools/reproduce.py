@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure all figures of the model zoo and of tools/README.md anew, and write their tables.
+"""Measure all figures of the model zoo and of tools/FIGURES.md anew, and write their tables.
 
 tools/reproduce.py --data ../shared/data --out results --plan
 tools/reproduce.py --data ../shared/data --out results --workers 2

@@ -82,10 +82,10 @@ def add_options(
         metavar="FILE",
         default=[
             SHIPPED_FOLDER / "README.md",
-            repository / "tools" / "README.md",
+            repository / "tools" / "FIGURES.md",
             repository / "README.md",
         ],
-        help="documents whose tables are renewed (default: the model zoo, tools/README.md and "
+        help="documents whose tables are renewed (default: the model zoo, tools/FIGURES.md and "
         "README.md)",
     )
     what = parser.add_mutually_exclusive_group()

@@ -99,7 +99,7 @@ def check(
         documents: Markdown files.
 
     Returns:
-        By what is out of date, such as ``all-codecs in tools/README.md``, why.
+        By what is out of date, such as ``all-codecs in tools/FIGURES.md``, why.
 
     Raises:
         DataError: A document cannot be read, or has a marker without a companion.

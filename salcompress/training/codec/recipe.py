@@ -11,7 +11,7 @@ from salcompress.models.lagrangian import Perceptual
 
 
 class Recipe(NamedTuple):
-    """The batches and the loss of a training. tools/README.md tells what was compared."""
+    """The batches and the loss of a training. tools/FIGURES.md tells what was compared."""
 
     batch_size: int = 16
     """Number of small crops in a batch. A batch of large crops has as many pixels."""

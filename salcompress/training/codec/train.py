@@ -31,7 +31,7 @@ def train_codec(
 
     The prior's rates are those of values with uniform noise in place of rounding, to the end.
     Rates of rounded values, with straight-through gradients, made the loss on held-out photographs
-    worse, both from the start and in the decay alone (tools/README.md).
+    worse, both from the start and in the decay alone (tools/FIGURES.md).
 
     On CUDA the networks are compiled, and each step is a graph that is replayed. Where the memory
     of a device does not hold a batch, training goes on with half of it, and a line says so.
