@@ -1,17 +1,18 @@
 """LazyConfig: train the learned codec for more than one detector, on a folder of pictures.
 
     tools/lazyconfig_train_net.py --config-file detectron_configs/external_task_aware_lazy.py \\
-        --num-gpus 0 model.detector.path=model.py train.output_dir=task_aware \\
+        --num-gpus 0 model.detector.path=model.py \\
         dataloader.train.dataset.json_file=instances.json \\
         dataloader.train.dataset.image_root=images
 
-The first detector is a Detectron2 model that a Python file builds, weights and all: its labels
-teach, and its features. With model.labels=False features alone teach. The demo's detector teaches
+The first detector is a Detectron2 model that model.py builds: its function build_model() returns
+the model with its weights, in eval mode. The labels of the pictures teach by its losses, and its
+features do. With model.labels=False features alone teach. The demo's detector teaches
 by its features; model.teachers=[] leaves it out.
 
 The codec sees squares that are cut out of the pictures, and the detectors see them at the size that
 the mapper's augmentations give: it should have to the square the ratio that it will have at test,
-here 0.7 of 320 pixels. ``task_aware/codec.safetensors`` then is a codec for ``salcompress
+here 0.7 of 320 pixels. ``output/task_aware/codec.safetensors`` then is a codec for ``salcompress
 evaluate`` and all else.
 """
 
@@ -69,7 +70,7 @@ lr_multiplier = L(WarmupParamScheduler)(
 )
 train = OmegaConf.create(
     dict(
-        output_dir="task_aware",
+        output_dir="output/task_aware",
         init_checkpoint="",
         max_iter=2500,
         device="cpu",

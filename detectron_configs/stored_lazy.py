@@ -22,11 +22,15 @@ model, dataloader, optimizer, lr_multiplier, train = (
 )
 
 dataloader.train.dataset = L(stored_dicts)(
-    name="stored_train", location="stored/train2017", annotations="instances_train2017.json"
+    name="stored_train",
+    location="stored/train2017",
+    annotations="datasets/coco/annotations/instances_train2017.json",
 )
 dataloader.train.mapper._target_ = CompressedDatasetMapper
 dataloader.test.dataset = L(stored_dicts)(
-    name="stored_val", location="stored/val2017", annotations="instances_val2017.json"
+    name="stored_val",
+    location="stored/val2017",
+    annotations="datasets/coco/annotations/instances_val2017.json",
 )
 dataloader.test.mapper._target_ = CompressedDatasetMapper
 dataloader.evaluator = [

@@ -13,17 +13,9 @@ if __name__ == "__main__":
     with errors_in_one_line(
         "tools/lazyconfig_train_net.py"
     ):  # which says how to install Detectron2
-        from detectron2.engine import default_argument_parser, launch
+        from detectron2.engine import default_argument_parser
 
-        from salcompress.detectron.lazy_engine import main
-        from salcompress.detectron.processes import run_and_leave
+        from salcompress.detectron.lazy_engine import device_of, main
+        from salcompress.detectron.processes import launch_command
 
-        args = default_argument_parser().parse_args()
-        launch(
-            run_and_leave,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(main, args),
-        )
+        launch_command(default_argument_parser().parse_args(), device_of, main)

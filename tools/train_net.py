@@ -11,17 +11,7 @@ from salcompress.cli.main import errors_in_one_line
 
 if __name__ == "__main__":
     with errors_in_one_line("tools/train_net.py"):  # which says how to install Detectron2
-        from detectron2.engine import launch
+        from salcompress.detectron.processes import launch_command
+        from salcompress.detectron.yaml_engine import argument_parser, device_of, main
 
-        from salcompress.detectron.processes import run_and_leave
-        from salcompress.detectron.yaml_engine import argument_parser, main
-
-        args = argument_parser().parse_args()
-        launch(
-            run_and_leave,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(main, args),
-        )
+        launch_command(argument_parser().parse_args(), device_of, main)

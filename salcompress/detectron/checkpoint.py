@@ -49,8 +49,9 @@ class WeightsCheckpointer(DetectionCheckpointer):
         """
         if not path and self.complete:
             raise SettingError(
-                "MODEL.WEIGHTS is empty, and random weights measure nothing: give a checkpoint "
-                "(MODEL.WEIGHTS model_final.pth, or train.init_checkpoint in a LazyConfig)"
+                "MODEL.WEIGHTS is empty, and random weights measure nothing and teach no codec: "
+                "give a checkpoint (MODEL.WEIGHTS model_final.pth, or train.init_checkpoint in a "
+                "LazyConfig)"
             )
         self._path = path
         try:

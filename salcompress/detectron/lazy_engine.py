@@ -43,6 +43,15 @@ def main(args: argparse.Namespace) -> Any:
     return test(cfg, model)
 
 
+def device_of(args: argparse.Namespace) -> str:
+    """The device that the arguments' config names.
+
+    Raises:
+        SettingError: As of :func:`load_lazy_config`.
+    """
+    return load_lazy_config(args.config_file, args.opts).train.device
+
+
 def load_lazy_config(path: str, options: list[str]) -> DictConfig:
     """A LazyConfig with KEY=VALUE options over it.
 

@@ -38,7 +38,7 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
+def configured(args: argparse.Namespace) -> CfgNode:
     """The frozen config of the arguments; --config-file may also name a config of the model zoo.
 
     Raises:
@@ -54,6 +54,25 @@ def setup(args: argparse.Namespace) -> CfgNode:
     merge_options(cfg, args.opts)
     check_config(cfg)
     cfg.freeze()
+    return cfg
+
+
+def device_of(args: argparse.Namespace) -> str:
+    """The device that the arguments' config names.
+
+    Raises:
+        SettingError: As of :func:`configured`.
+    """
+    return configured(args).MODEL.DEVICE
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The config of the arguments, with logs and data sets ready for it.
+
+    Raises:
+        SettingError: As of :func:`configured`.
+    """
+    cfg = configured(args)
     default_setup(cfg, args)
     register_scenes()
     register_configured(cfg)

@@ -40,7 +40,9 @@ NEEDS_DETECTRON2 = ("bench.py", "lazyconfig_train_net.py", "train_net.py")
 
 
 def test_the_readmes_name_commands():
-    assert {"README.md", "tools/README.md", "tools/FIGURES.md"} <= {str(p.relative_to(ROOT)) for p in READMES}
+    assert {"README.md", "tools/README.md", "tools/FIGURES.md"} <= {
+        str(p.relative_to(ROOT)) for p in READMES
+    }
     assert {"train_codec.py", "train_net.py"} <= set(SCRIPTS) and "evaluate" in SUBCOMMANDS
 
 
