@@ -36,7 +36,11 @@ if __name__ == "__main__":
         'or more qualities each, which needs the extra "codecs")',
     )
     parser.add_argument(
-        "--bpp", type=float, nargs="+", default=[0.15, 0.3, 0.6], help="rates to compare at"
+        "--bpp",
+        type=float,
+        nargs="+",
+        default=[0.15, 0.3, 0.6],
+        help="rates to compare at (default: 0.15 0.3 0.6)",
     )
     parser.add_argument(
         "--against",

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""AP against bpp of the learned codec steered by the annotated objects themselves; writes into an
---out folder of salcompress evaluate.
+"""AP against bpp of the learned codec where the annotated objects themselves steer its bits. The
+rows go into a folder of results of salcompress evaluate.
 
 python tools/evaluate_object_saliency.py --images val2017 --annotations instances_val2017.json \\
     --detector file.py:factory --out results
@@ -21,18 +21,29 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--annotations", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO instances file")
     parser.add_argument(
         "--detector",
         required=True,
         help="path/to/file.py:factory, torchvision:NAME or scenes, as for salcompress evaluate",
     )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--quality", type=float, nargs="+", default=[0.1, 0.2, 0.3, 0.4, 0.5])
-    parser.add_argument("--strength", type=float, default=12)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument(
+        "--quality",
+        type=float,
+        nargs="+",
+        default=[0.1, 0.2, 0.3, 0.4, 0.5],
+        help="from 0 to 1 (default: 0.1 0.2 0.3 0.4 0.5)",
+    )
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=12,
+        help="levels between objects and the rest (default: 12; that of salient:q=Q is 24)",
+    )
     parser.add_argument("--masks", action="store_true", help="steer by masks in place of boxes")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     args = parser.parse_args()
     with errors_in_one_line(parser.prog):
         dataset = load_dataset(args.images, args.annotations)

@@ -11,7 +11,7 @@ if [ "${1:-}" = --rehearse ]; then
     shift
     export OMP_NUM_THREADS=1  # what runs beside it would slow two threads tenfold
     device=cpu
-    tests_s=30 speed_s=30 training_s=6 training_limit_s=50  # seconds
+    tests_s=60 speed_s=120 training_s=6 training_limit_s=100  # seconds
     batches="1 2" images=2
     keep_s=5 stable_minutes=0.1 decay_minutes=0.1
     python3 - "$work/scenes" <<'PYTHON'

@@ -8,7 +8,11 @@ set -euo pipefail
 megabytes=${1:?megabytes of photographs, then folders}
 shift
 folders=()
-for folder in "$@"; do folders+=("$(realpath "$folder")"); done
+for folder in "$@"; do
+    [ -d "$folder" ] || { echo "gpu_pack.sh: $folder is no folder" >&2; exit 2; }
+    folders+=("$(realpath "$folder")")
+done
+[ ${#folders[@]} -gt 0 ] || { echo "gpu_pack.sh: no folder of photographs was given" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 rm -rf .pack && mkdir -p .pack/photos .pack/wheels
 

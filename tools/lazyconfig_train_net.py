@@ -18,4 +18,4 @@ if __name__ == "__main__":
         from salcompress.detectron.lazy_engine import device_of, main
         from salcompress.detectron.processes import launch_command
 
-        launch_command(default_argument_parser().parse_args(), device_of, main)
+        launch_command(default_argument_parser(__doc__).parse_args(), device_of, main)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Write the integer probability tables of the .salc format. Run once: the file it wrote is part of
-the format.
+"""Write the integer probability tables of the .salc format. The file that it wrote once,
+salcompress/bitstream/entropy_tables.npy, is part of the format.
 
-python tools/make_entropy_tables.py salcompress/bitstream/entropy_tables.npy
+python tools/make_entropy_tables.py tables.npy
 """
 
 import argparse

@@ -14,4 +14,4 @@ if __name__ == "__main__":
         from salcompress.detectron.processes import launch_command
         from salcompress.detectron.yaml_engine import argument_parser, device_of, main
 
-        launch_command(argument_parser().parse_args(), device_of, main)
+        launch_command(argument_parser(__doc__).parse_args(), device_of, main)

@@ -25,7 +25,7 @@ def add_to(commands: Commands) -> None:
         "--codec",
         action="append",
         metavar="SPEC",
-        help=f"a codec to time; may be repeated (default: all, at typical settings); {CODECS_HELP}",
+        help=f"a codec to time; may be repeated (default: six codecs); {CODECS_HELP}",
     )
     parser.add_argument(
         "--image",

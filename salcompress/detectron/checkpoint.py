@@ -53,6 +53,8 @@ class WeightsCheckpointer(DetectionCheckpointer):
                 "give a checkpoint (MODEL.WEIGHTS model_final.pth, or train.init_checkpoint in a "
                 "LazyConfig)"
             )
+        if not path:
+            return {}  # Detectron2 would say "from scratch", and the model may bring weights
         self._path = path
         try:
             return super().load(path, checkpointables)

@@ -26,9 +26,13 @@ from salcompress.errors import SettingError
 from salcompress.reporting.tables import results_table
 
 
-def argument_parser() -> argparse.ArgumentParser:
-    """Detectron2's own arguments and ``--codec-config``."""
-    parser = default_argument_parser()
+def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Detectron2's own arguments and ``--codec-config``.
+
+    Args:
+        epilog: What ``--help`` ends with; Detectron2's examples where it is None.
+    """
+    parser = default_argument_parser(epilog)
     parser.add_argument(
         "--codec-config",
         default="",

@@ -43,7 +43,8 @@ def add_options(
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder that holds kodak, codec_train, coco_val, saliency and saliency_duts",
+        help="folder that holds kodak, codec_train, coco_val, saliency and saliency_duts, and for "
+        "saliency-folds detector/mask_rcnn_nano.safetensors",
     )
     parser.add_argument(
         "--out",
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace, parts: Sequence[Part] = PARTS) -> None:
     if args.plan or args.check:
         standings = [standing_of(part, settings) for part in chosen]
         if args.plan:
-            print(plan(standings, args.workers))
+            print(plan(standings, args.workers, bool(args.only)))
         else:
             _check(standings, settings, args.documents)
         return
@@ -136,16 +137,21 @@ def _check(standings: Sequence[Standing], settings: Settings, documents: Sequenc
         print(f"{what}: {why}")
     if faults:
         raise DataError(
-            f"{len(faults)} tables or parts are out of date; run the same command without --check"
+            f"out of date: {len(faults)} of the tables and parts; run the same command without "
+            "--check, and with --only PART for one part"
         )
-    print("every table that has results shows them")
+    known = [standing.part.name for standing in standings if standing.current is not None]
+    if not known:
+        print(f"{settings.out} has no results yet, so no table was compared")
+    else:
+        print(f"every table of {', '.join(known)} shows its results")
 
 
 def _measure(
     chosen: Sequence[Part], settings: Settings, documents: Sequence[Path], named: bool
 ) -> None:
     standings = [standing_of(part, settings) for part in chosen]
-    print(plan(standings, settings.workers), flush=True)
+    print(plan(standings, settings.workers, named), flush=True)
     faults = []
     for standing in standings:
         if not (named or standing.part.by_default):
@@ -156,7 +162,7 @@ def _measure(
             faults.append(f"{standing.part.name}: {fault}")
             continue
         _renew(standing, settings, documents)
-    print(f"\n{plan(standings, settings.workers)}")
+    print(f"\n{plan(standings, settings.workers, named)}")
     if faults:
         raise DataError("not all was measured: " + "; ".join(faults))
 

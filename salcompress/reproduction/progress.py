@@ -65,8 +65,14 @@ def standing_of(part: Part, settings: Settings) -> Standing:
         return Standing(part, [], kept, fault)
 
 
-def plan(standings: Sequence[Standing], workers: int) -> str:
-    """A table of all parts: what is done, what is left, and what takes how long."""
+def plan(standings: Sequence[Standing], workers: int, named: bool = False) -> str:
+    """A table of all parts: what is done, what is left, and what takes how long.
+
+    Args:
+        standings: The parts.
+        workers: Processes that measure beside each other.
+        named: Whether the parts were asked for by name, so that all of them count in the sum.
+    """
     lines = []
     for standing in standings:
         part, left = standing.part, standing.left
@@ -80,8 +86,9 @@ def plan(standings: Sequence[Standing], workers: int) -> str:
                 "not here" if standing.fault else _clock(standing.left_s(workers)),
             ]
         )
-    whole = sum(s.left_s(workers) for s in standings if s.part.by_default)
-    lines.append(["all but those off", "", "", _clock(whole)])
+    whole = sum(s.left_s(workers) for s in standings if named or s.part.by_default)
+    total = "all of these" if named else "all but those off"
+    lines.append([total, "", "", _clock(whole)])
     titles = ["part", "items done", "took, one process", f"left, {max(1, workers)} processes"]
     faults = [f"{s.part.name}: {s.fault}" for s in standings if s.fault is not None]
     return "\n".join([text_table(titles, lines), *faults])

@@ -104,9 +104,10 @@ def read_state(
     """
     about, state = _read(path)
     if about["identity"] != identity:
+        then, now = _differences(about["identity"], identity)
         raise DataError(
-            f"checkpoint {path} is of another training ({about['identity'] or 'unnamed'}, now "
-            f"{identity or 'unnamed'}); remove it, or choose another"
+            f"checkpoint {path} is of another training ({then or 'unnamed'}, now "
+            f"{now or 'unnamed'}); remove it, or choose another"
         )
     before = about.get("conditions", {})
     changed = [
@@ -122,8 +123,7 @@ def read_state(
     if not set(changed) <= set(allowed):
         raise DataError(
             f"checkpoint {path} was trained under other conditions ({changes}); give those of "
-            "then, remove the checkpoint, choose another, or allow changes (--allow-changes, where "
-            "the tool has it)"
+            "then, remove the checkpoint, choose another, or allow changes (--allow-changes)"
         )
     expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
     expected |= {f"buffer.{name}": value.shape for name, value in model.named_buffers()}
@@ -135,6 +135,19 @@ def read_state(
         raise DataError(f"checkpoint {path} does not fit the model; remove it, or choose another")
     _restore(state, model, optimizer, averages)
     return Progress(about["step"], about["seconds"], about["learning_rate"]), changes
+
+
+def _differences(before: str, after: str) -> tuple[str, str]:
+    """Two descriptions without the parts that both have.
+
+    >>> _differences("codec Config(width=8, depth=2)", "codec Config(width=4, depth=2)")
+    ('codec Config(width=8', 'codec Config(width=4')
+    """
+    parts = before.split(", "), after.split(", ")
+    then, now = (
+        ", ".join(part for part in own if part not in other) for own, other in (parts, parts[::-1])
+    )
+    return then, now
 
 
 def progress_of(path: Path) -> Progress:

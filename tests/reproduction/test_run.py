@@ -116,7 +116,7 @@ def test_figures_of_other_weights_are_stale(place, capsys):
     new = part("sum", [10, 20], of="2")
     call([new, other], "--plan")
     assert "0 of 2, 2 stale" in capsys.readouterr().out
-    with pytest.raises(DataError, match="1 tables or parts are out of date"):
+    with pytest.raises(DataError, match="out of date: 1 of the tables and parts"):
         call([new, other], "--check")
     assert "part sum: 2 of 2 items are stale or missing" in capsys.readouterr().out
     assert "| 3 |" in (place / "README.md").read_text() and not (place / "log").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from salcompress.codecs.salient.networks import check_device, default_device
 from salcompress.image import read_image
 from salcompress.models.compression_model import CONFIGS
 from salcompress.saliency.functions import network_saliency
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         SettingError, DataError, OutputError: See :func:`~salcompress.training.codec.train_codec`.
     """
+    check_device(args.device)
     if args.device.startswith("cuda"):
         # matrix products of the prior's training, whose factors have at most 11 bits
         torch.set_float32_matmul_precision("high")
@@ -159,7 +161,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--minutes",
         type=float,
         default=10,
-        help="wall time of this run; the next run goes on (default: 10)",
+        help="time of training in this run; the next run goes on. Reading the photographs is not "
+        "counted (default: 10)",
     )
     group.add_argument(
         "--decay-minutes",
@@ -188,7 +191,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="on CUDA, do not compile the networks: for runs of a few minutes",
     )
-    group.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    group.add_argument(
+        "--device",
+        default=default_device(),
+        help="cpu, cuda, ... (default: cuda where there is one)",
+    )
 
 
 def _add_recipe_options(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from salcompress.codecs.salient.networks import check_device, default_device
 from salcompress.files import write_atomically
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.training.metric.groups import Groups, consensus_groups
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
         SettingError, DataError, OutputError: See
             :func:`~salcompress.training.metric.train.train_metric`.
     """
+    check_device(args.device)
     torch.manual_seed(0)
     source = _source_of(args)
     metric = PerceptualMetric.load(args.start) if args.start else PerceptualMetric()
@@ -124,4 +126,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="weights file to begin with where there is no checkpoint",
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device",
+        default=default_device(),
+        help="cpu, cuda, ... (default: cuda where there is one)",
+    )

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-import torch
-
+from salcompress.codecs.salient.networks import check_device, default_device
 from salcompress.training.saliency.folds import score_by_folds
 from salcompress.training.saliency.start import backbone_weights
 from salcompress.training.saliency.train import SaliencySchedule, load_data, train_on_all
@@ -36,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
         SettingError, DataError, OutputError: See
             :func:`~salcompress.training.saliency.train.train_saliency`.
     """
+    check_device(args.device)
     backbone = backbone_weights(args.backbone) if args.backbone else None
     data = load_data(args.pairs, args.pretrain, backbone)
     schedule = SaliencySchedule(
@@ -99,7 +99,11 @@ def _add_schedule_options(parser: argparse.ArgumentParser) -> None:
         help="checkpoints are named after this file, and made if they are missing "
         "(default: saliency.ckpt)",
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device",
+        default=default_device(),
+        help="cpu, cuda, ... (default: cuda where there is one)",
+    )
     parser.add_argument(
         "--maps",
         type=Path,
