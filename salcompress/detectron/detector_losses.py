@@ -59,6 +59,16 @@ def detector_losses(
     return losses
 
 
+def give_losses(detector: nn.Module) -> None:
+    """Set a detector that does not learn to training, in which it gives losses, with norms and
+    dropout as at test.
+    """
+    detector.train()
+    for module in detector.modules():
+        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+            module.eval()
+
+
 def task_balance(qualities: Sequence[float]) -> list[float]:
     """What one unit of the task's loss counts at each quality, relative to the middle level.
 

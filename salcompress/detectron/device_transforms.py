@@ -1,7 +1,8 @@
 """Detectron2's geometric transforms on tensors, on any device and differentiably."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,6 +89,20 @@ def apply_transforms(image: Tensor, transforms: Transform) -> Tensor:
     for transform in flatten(transforms):
         image = _apply(image, transform)
     return image
+
+
+def for_detector(x: Mapping[str, Any], image: Tensor, image_format: str) -> dict[str, Any]:
+    """One of Detectron2's dicts with what a codec left of its image, as the detector sees it.
+
+    Args:
+        x: The dict; its ``transforms``, where it has any, follow the codec.
+        image: RGB (3, H, W) of the original size.
+        image_format: "BGR" or "RGB", how the channels of the new image lie.
+    """
+    if "transforms" in x:
+        image = apply_transforms(image, x["transforms"])
+    image = image.flip(0) if image_format == "BGR" else image
+    return {key: value for key, value in x.items() if key != "transforms"} | {"image": image}
 
 
 def _apply(image: Tensor, transform: Transform) -> Tensor:

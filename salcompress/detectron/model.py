@@ -14,9 +14,10 @@ from salcompress.codecs.salient.batched import BatchedCodec
 from salcompress.detectron.detector_losses import (
     Teaching,
     detector_losses,
+    give_losses,
     task_balance,
 )
-from salcompress.detectron.device_transforms import apply_transforms
+from salcompress.detectron.device_transforms import for_detector
 from salcompress.detectron.image_format import check_image_format, check_model_format, rgb_of
 from salcompress.detectron.model_state import adapt_state
 from salcompress.detectron.seen_size import SEEN_KEY, noted_size
@@ -183,11 +184,7 @@ class CompressedDetector(nn.Module):
         """
         super().train(mode)
         if mode and self.trains == "codec":
-            for module in self.detector.modules():
-                if isinstance(
-                    module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
-                ):
-                    module.eval()
+            give_losses(self.detector)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -255,10 +252,7 @@ class CompressedDetector(nn.Module):
 
     def _seen(self, x: Mapping[str, Any], image: Tensor) -> dict[str, Any]:
         """A dict for the detector with an RGB image of the codec in place of its own."""
-        if "transforms" in x:
-            image = apply_transforms(image, x["transforms"])
-        image = image.flip(0) if self.image_format == "BGR" else image
-        return {key: value for key, value in x.items() if key != "transforms"} | {"image": image}
+        return for_detector(x, image, self.image_format)
 
     def _losses(
         self,
