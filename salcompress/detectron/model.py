@@ -20,6 +20,7 @@ from salcompress.detectron.detector_losses import (
 from salcompress.detectron.device_transforms import for_detector
 from salcompress.detectron.image_format import check_image_format, check_model_format, rgb_of
 from salcompress.detectron.model_state import adapt_state
+from salcompress.detectron.processes import sum_over_processes
 from salcompress.detectron.seen_size import SEEN_KEY, noted_size
 from salcompress.detectron.teachers import FeatureTeacher, teacher_losses
 from salcompress.detectron.training_figures import LastImage, log_batch
@@ -260,7 +261,11 @@ class CompressedDetector(nn.Module):
         originals: Sequence[Tensor],
         qualities: Sequence[float],
     ) -> dict[str, Tensor]:
+        drawn = self.codec.cells_of_level.clone()
         coded = self.codec(originals, qualities, [x.get("file_name") for x in batched_inputs])
+        if torch.is_grad_enabled():  # all processes export and test one codec
+            drawn += sum_over_processes(self.codec.cells_of_level - drawn)
+            self.codec.cells_of_level.copy_(drawn)
         balance = coded.terms.balance
         losses = {
             "loss_rate": self.weights.rate * (balance * coded.terms.rate).mean(),

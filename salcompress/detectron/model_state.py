@@ -2,7 +2,6 @@
 
 import logging
 
-import torch
 from torch import Tensor
 
 from salcompress.errors import SettingError
@@ -14,7 +13,6 @@ def adapt_state(state: dict[str, Tensor], own: dict[str, Tensor], prefix: str) -
     """Make a checkpoint fit, in place.
 
     * The checkpoint of a detector alone becomes that of the detector behind the codec as it is.
-    * A checkpoint that does not say which quality levels were drawn says that none was.
     * A tensor of the detector that has another shape is left out, as Detectron2 does for a detector
       alone; here it does not know the names.
 
@@ -33,8 +31,6 @@ def adapt_state(state: dict[str, Tensor], own: dict[str, Tensor], prefix: str) -
             state[f"{prefix}detector.{name.removeprefix(prefix)}"] = state.pop(name)
     if "codec" not in parts:
         state.update({f"{prefix}{name}": v for name, v in own.items() if name.startswith("codec.")})
-    drawn = "codec.cells_of_level"
-    state.setdefault(f"{prefix}{drawn}", torch.zeros_like(own[drawn]))
     for name, value in own.items():
         given = state.get(f"{prefix}{name}")
         if name.startswith("detector.") and given is not None and given.shape != value.shape:
@@ -52,9 +48,11 @@ def _check_codec(state: dict[str, Tensor], own: dict[str, Tensor], prefix: str) 
     given = {
         name.removeprefix(prefix): value.shape
         for name, value in state.items()
-        if name.startswith(f"{prefix}codec.")
+        if name.startswith(f"{prefix}codec.networks.")
     }
-    wanted = {name: value.shape for name, value in own.items() if name.startswith("codec.")}
+    wanted = {
+        name: value.shape for name, value in own.items() if name.startswith("codec.networks.")
+    }
     other = [name for name in wanted | given if wanted.get(name) != given.get(name)]
     if other:
         raise SettingError(

@@ -3,13 +3,14 @@
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.engine import launch
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.utils import comm
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from salcompress.errors import DataError, SettingError
 
@@ -30,7 +31,7 @@ def launch_command(
             none.
         DataError: What they raise, or a file is missing.
     """
-    if device_of(args).startswith("cuda") and not torch.cuda.is_available():
+    if torch.device(device_of(args)).type == "cuda" and not torch.cuda.is_available():
         raise SettingError(
             "the config's device is cuda, and torch finds no GPU here: give MODEL.DEVICE cpu "
             "(train.device=cpu in a LazyConfig) and --num-gpus 0"
@@ -58,6 +59,15 @@ def distribute(model: nn.Module, **options: Any) -> nn.Module:
     return create_ddp_model(model, **{"broadcast_buffers": False, **options, **on_cpu})
 
 
+def sum_over_processes(counts: Tensor) -> Tensor:
+    """The sum over all processes of a launch, each of which must call this."""
+    if comm.get_world_size() == 1:
+        return counts
+    whole = counts.clone()
+    distributed.all_reduce(whole)
+    return whole
+
+
 def run_and_leave(work: Callable[..., Any], *arguments: Any) -> None:
     """Call a function in each of the processes of Detectron2's ``launch``, and leave their group
     together.
@@ -74,10 +84,10 @@ def run_and_leave(work: Callable[..., Any], *arguments: Any) -> None:
         if error.filename is None:
             raise
         root = os.getenv("DETECTRON2_DATASETS", "datasets")
-        raise DataError(
-            f"{error.filename} does not exist; Detectron2 looks for data sets such as COCO in the "
-            f"folder that $DETECTRON2_DATASETS names, here {root}"
-        ) from error
+        hint = ""
+        if Path(root).absolute() in Path(error.filename).absolute().parents:
+            hint = f"; Detectron2's data sets lie where $DETECTRON2_DATASETS says, here {root}"
+        raise DataError(f"{error.filename} does not exist{hint}") from error
     if comm.get_world_size() > 1:
         comm.synchronize()
         distributed.destroy_process_group()

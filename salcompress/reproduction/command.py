@@ -142,7 +142,10 @@ def _check(standings: Sequence[Standing], settings: Settings, documents: Sequenc
         )
     known = [standing.part.name for standing in standings if standing.current is not None]
     if not known:
-        print(f"{settings.out} has no results yet, so no table was compared")
+        print(f"{settings.out} has no results of these parts, so no table was compared")
+        for standing in standings:
+            if standing.fault is not None:
+                print(f"{standing.part.name}: {standing.fault}")
     else:
         print(f"every table of {', '.join(known)} shows its results")
 

@@ -34,6 +34,9 @@ from salcompress.process import has_quick_bfloat16
 from salcompress.saliency.functions import NetworkSaliency, network_saliency, uniform_saliency
 from salcompress.training.losses import shipped_perceptual
 
+_ALL_ALIKE = 2**40
+"""Cells of each level, where they were not counted: more than any training adds."""
+
 
 class SoftlyCoded(NamedTuple):
     """What a training pass gives, of N images in the order in which they came."""
@@ -215,10 +218,9 @@ class DifferentiableCodec(nn.Module):
             torch.cat(inside),
             torch.cat(saliency).to(self.device),
         )
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self.networks.parameters()):
-            drawn = torch.stack(levels).flatten().bincount(minlength=NUM_LEVELS)
-            self.cells_of_level += drawn.to(self.device)
         cell_levels = torch.stack(levels)[:, None].to(self.device)
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self.networks.parameters()):
+            self.cells_of_level += cell_levels.flatten().bincount(minlength=NUM_LEVELS)
         mixed = self.mixed_precision and (self.device.type != "cpu" or has_quick_bfloat16())
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             output = self.networks(image, cell_levels, hard=True)
@@ -243,7 +245,7 @@ class DifferentiableCodec(nn.Module):
 
     def deployed(self) -> SalientCodec:
         """The codec of the present weights as its users will have it: that of :meth:`export`, and
-        exact. Kept until a weight changes, which its values alone tell.
+        exact. Kept until a weight or a count of levels changes, which their values alone tell.
         """
         device = str(self.device)
         state = fingerprint(self.state_dict()), device
@@ -253,6 +255,16 @@ class DifferentiableCodec(nn.Module):
                 self.export(path)
                 self._deployed = state, self.start.with_weights(path, device)
         return self._deployed[1]
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *others: Any
+    ) -> None:
+        """Also takes a state of an earlier version, which does not say what levels were drawn: all
+        of them count as trained.
+        """
+        unknown = torch.full_like(self.cells_of_level, _ALL_ALIKE)
+        state_dict.setdefault(f"{prefix}cells_of_level", unknown)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def __getstate__(self) -> dict[str, Any]:
         """What can be loaded again elsewhere.

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from salcompress.errors import SettingError
 from salcompress.training.schedule import Decay, Schedule
 from salcompress.training.state import progress_of
@@ -14,6 +16,19 @@ ALLOW_CHANGES = (
     "says what has changed"
 )
 """Help of the option that sets :attr:`TrainSettings.allow_changes`."""
+
+
+def check_device(device: str) -> None:
+    """Raise unless torch can compute on the device of the option ``--device``.
+
+    Raises:
+        SettingError: It cannot.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(f"--device {device} cannot be used here: {reason}") from error
 
 
 class TrainSettings(NamedTuple):

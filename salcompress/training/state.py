@@ -106,8 +106,8 @@ def read_state(
     if about["identity"] != identity:
         then, now = _differences(about["identity"], identity)
         raise DataError(
-            f"checkpoint {path} is of another training ({then or 'unnamed'}, now "
-            f"{now or 'unnamed'}); remove it, or choose another"
+            f"checkpoint {path} is of another training ({then}, now {now}); remove it, or choose "
+            "another"
         )
     before = about.get("conditions", {})
     changed = [
@@ -123,7 +123,8 @@ def read_state(
     if not set(changed) <= set(allowed):
         raise DataError(
             f"checkpoint {path} was trained under other conditions ({changes}); give those of "
-            "then, remove the checkpoint, choose another, or allow changes (--allow-changes)"
+            "then, remove the checkpoint, choose another, or allow changes (--allow-changes, where "
+            "the tool has it)"
         )
     expected = {f"weight.{name}": value.shape for name, value in model.named_parameters()}
     expected |= {f"buffer.{name}": value.shape for name, value in model.named_buffers()}
@@ -138,16 +139,18 @@ def read_state(
 
 
 def _differences(before: str, after: str) -> tuple[str, str]:
-    """Two descriptions without the parts that both have.
+    """Two descriptions, as the parts in which they differ where both have such parts.
 
     >>> _differences("codec Config(width=8, depth=2)", "codec Config(width=4, depth=2)")
     ('codec Config(width=8', 'codec Config(width=4')
+    >>> _differences("", "codec, large"), _differences("codec", "codec, large")
+    (('unnamed', 'codec, large'), ('codec', 'codec, large'))
     """
     parts = before.split(", "), after.split(", ")
     then, now = (
         ", ".join(part for part in own if part not in other) for own, other in (parts, parts[::-1])
     )
-    return then, now
+    return (then, now) if then and now else (before or "unnamed", after or "unnamed")
 
 
 def progress_of(path: Path) -> Progress:

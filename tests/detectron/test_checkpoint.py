@@ -10,6 +10,7 @@ from salcompress.detectron import lazy_engine
 from salcompress.detectron import yaml_engine as engine
 from salcompress.errors import DataError, SettingError
 from salcompress.evaluation.rate_point import read_jsonl
+from salcompress.models.compression_model import load_model
 from tests.detectron.commands import CONFIGS, SCENES, arguments
 
 
@@ -96,9 +97,20 @@ def test_lazy_configs_of_models_without_weights_are_not_evaluated(scenes_name, t
         lazy_engine.main(default_argument_parser().parse_args(args))
 
 
-def test_a_checkpoint_says_which_quality_levels_were_drawn(jointly_trained, tmp_path):
-    path = jointly_trained / "model_final.pth"
-    checkpoint = torch.load(path)
-    assert checkpoint["model"].pop("codec.cells_of_level").sum() > 0
-    torch.save(checkpoint, tmp_path / "of_an_earlier_version.pth")
-    evaluation("salient_joint", tmp_path, tmp_path / "of_an_earlier_version.pth")
+def test_a_checkpoint_that_does_not_say_which_levels_were_drawn_is_trained_at_all(
+    jointly_trained, random_weights, tmp_path
+):
+    """Few pictures after a resume do not decide what the many before it have trained."""
+    checkpoint = torch.load(jointly_trained / "model_final.pth")
+    assert 0 < checkpoint["model"].pop("codec.cells_of_level").sum() < 1000
+    path = tmp_path / "model_final.pth"
+    torch.save(checkpoint, path)
+    (tmp_path / "last_checkpoint").write_text(path.name)
+    opts = ["MODEL.WEIGHTS", random_weights]
+    engine.main(arguments("salient_joint", tmp_path, "--resume", opts=opts, steps=3))
+    resumed = torch.load(path)["model"]
+    assert resumed["codec.cells_of_level"].min() >= 2**40
+    exported = load_model(tmp_path / "codec.safetensors")[0].state_dict()
+    for name in ("latent_gain.log2_gain", "prior.embedding.table"):
+        trained = resumed[f"codec.networks.{name}"]
+        torch.testing.assert_close(exported[name], trained, rtol=0, atol=2e-3)

@@ -43,6 +43,9 @@ def test_a_device_that_is_not_there_is_said_before_any_process_starts(tmp_path, 
         launch_command(args, lazy_engine.device_of, lazy_engine.main)
 
 
-def test_a_data_set_that_is_not_there_is_named(tmp_path):
+def test_a_data_set_that_is_not_there_is_named(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"instances.json does not exist$"):
+        run_and_leave(open, tmp_path / "instances.json")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     with pytest.raises(DataError, match=r"instances.json does not exist; .*DETECTRON2_DATASETS"):
         run_and_leave(open, tmp_path / "instances.json")

@@ -13,7 +13,7 @@ pytest.importorskip("detectron2", reason="Detectron2 is not installed: see the R
 from detectron2.engine import launch
 from detectron2.utils import comm
 
-from salcompress.detectron import CompressionEvaluator, CompressionTrainer
+from salcompress.detectron import CompressedDetector, CompressionEvaluator, CompressionTrainer
 from salcompress.detectron import yaml_engine as engine
 from salcompress.detectron.processes import run_and_leave
 from salcompress.detectron.scenes_dataset import _drawn_once
@@ -43,11 +43,14 @@ def pooled_rates():
 
 
 def trained_weights(out, codec):
-    """The sum of the weights after a step on this process's own pictures."""
+    """The sum of the weights after a step on this process's own pictures, and the quality levels
+    that all processes drew.
+    """
     trainer = CompressionTrainer(engine.setup(arguments(codec, out / codec, steps=1)))
     trainer.train()
-    parameters = trainer.checkpointer.model.parameters()
-    return [sum(value.double().sum().item() for value in parameters)]
+    model = trainer.checkpointer.model
+    levels = model.codec.cells_of_level.tolist() if isinstance(model, CompressedDetector) else []
+    return [sum(value.double().sum().item() for value in model.parameters()), levels]
 
 
 def work(out, annotations, weights):

@@ -2,6 +2,8 @@
 beside.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -112,6 +114,7 @@ def test_gains_that_rise_at_low_levels_take_higher_levels_with_them(picture):
     with torch.no_grad():
         codec(seen, [1.0])
     assert codec.cells_of_level.nonzero().flatten().tolist() == [0, 3, 6, 9]
+    codec = pickle.loads(pickle.dumps(codec))
 
     after = codec.deployed()
     sizes = [

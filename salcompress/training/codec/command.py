@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from salcompress.codecs.salient.networks import check_device, default_device
+from salcompress.codecs.salient.networks import default_device
 from salcompress.image import read_image
 from salcompress.models.compression_model import CONFIGS
 from salcompress.saliency.functions import network_saliency
@@ -19,7 +19,7 @@ from salcompress.training.losses import shipped_perceptual
 from salcompress.training.photograph_files import find_images, load_photographs, without
 from salcompress.training.photographs import Photographs
 from salcompress.training.schedule import Stable
-from salcompress.training.settings import ALLOW_CHANGES, TrainSettings
+from salcompress.training.settings import ALLOW_CHANGES, TrainSettings, check_device
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from salcompress.codecs.salient.networks import check_device, default_device
+from salcompress.codecs.salient.networks import default_device
 from salcompress.files import write_atomically
 from salcompress.metrics.perceptual import PerceptualMetric
 from salcompress.training.metric.groups import Groups, consensus_groups
@@ -15,7 +15,7 @@ from salcompress.training.metric.outcome import finish
 from salcompress.training.metric.train import train_metric
 from salcompress.training.photograph_files import find_images
 from salcompress.training.schedule import Cosine
-from salcompress.training.settings import ALLOW_CHANGES, TrainSettings
+from salcompress.training.settings import ALLOW_CHANGES, TrainSettings, check_device
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

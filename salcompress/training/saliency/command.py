@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from salcompress.codecs.salient.networks import check_device, default_device
+from salcompress.codecs.salient.networks import default_device
 from salcompress.training.saliency.folds import score_by_folds
 from salcompress.training.saliency.start import backbone_weights
 from salcompress.training.saliency.train import SaliencySchedule, load_data, train_on_all
+from salcompress.training.settings import check_device
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
