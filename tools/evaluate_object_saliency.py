@@ -17,33 +17,19 @@ from salcompress.evaluation.evaluate import evaluate
 from salcompress.reporting.tables import results_table
 from salcompress.saliency.objects import ObjectSaliency
 
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+add = parser.add_argument
+add("--images", type=Path, required=True, help="folder of the images")
+add("--annotations", type=Path, required=True, help="COCO instances file")
+add("--detector", required=True, help="as for salcompress evaluate")
+add("--out", type=Path, required=True, help="folder of the results")
+add("--quality", type=float, nargs="+", default=[0.1, 0.2, 0.3, 0.4, 0.5], help="from 0 to 1")
+add("--strength", type=float, default=12, help="levels between objects and the rest (default: 12)")
+add("--masks", action="store_true", help="steer by masks in place of boxes")
+add("--workers", type=int, default=1, help="processes (default: 1)")
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO instances file")
-    parser.add_argument(
-        "--detector",
-        required=True,
-        help="path/to/file.py:factory, torchvision:NAME or scenes, as for salcompress evaluate",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument(
-        "--quality",
-        type=float,
-        nargs="+",
-        default=[0.1, 0.2, 0.3, 0.4, 0.5],
-        help="from 0 to 1 (default: 0.1 0.2 0.3 0.4 0.5)",
-    )
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=12,
-        help="levels between objects and the rest (default: 12; that of salient:q=Q is 24)",
-    )
-    parser.add_argument("--masks", action="store_true", help="steer by masks in place of boxes")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     args = parser.parse_args()
     with errors_in_one_line(parser.prog):
         dataset = load_dataset(args.images, args.annotations)
@@ -53,15 +39,7 @@ if __name__ == "__main__":
             SalientCodec(q, saliency=saliency, saliency_strength=args.strength)
             for q in args.quality
         ]
-        print(
-            results_table(
-                evaluate(
-                    dataset,
-                    detector,
-                    codecs,
-                    args.out,
-                    workers=args.workers,
-                    show_progress=True,
-                )
-            )
+        rows = evaluate(
+            dataset, detector, codecs, args.out, workers=args.workers, show_progress=True
         )
+        print(results_table(rows))

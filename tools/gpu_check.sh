@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first command on a lent GPU. It takes four minutes at the most. It runs the GPU tests, which
+# The first command on a rented GPU. It takes four minutes at the most. It runs the GPU tests, which
 # check exactness against the CPU, measures the codec's speed in batches, and trains for a minute.
 # With --rehearse it does the same on this machine's CPU in two minutes where nothing else runs.
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs what a run on a lent GPU needs into .pack/, which git ignores: photographs, evenly over the
+# Packs what a run on a rented GPU needs into .pack/, which git ignores: photographs, evenly over the
 # folders given, and wheels that such a machine lacks.
 #
 #   tools/gpu_pack.sh MEGABYTES FOLDER...      for example: tools/gpu_pack.sh 42 codec_train photos

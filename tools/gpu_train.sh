@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The second command on a lent GPU. It takes nine and a half minutes: a stable phase for squared
+# The second command on a rented GPU. It takes nine and a half minutes: a stable phase for squared
 # error, and a decay with saliency and the perceptual metric in the loss. With --rehearse it does the
 # same on this machine's CPU in under two minutes.
 #
