@@ -262,8 +262,9 @@ class DifferentiableCodec(nn.Module):
         """Also takes a state of an earlier version, which does not say what levels were drawn: all
         of them count as trained.
         """
-        unknown = torch.full_like(self.cells_of_level, _ALL_ALIKE)
-        state_dict.setdefault(f"{prefix}cells_of_level", unknown)
+        if any(name.startswith(f"{prefix}networks.") for name in state_dict):
+            unknown = torch.full_like(self.cells_of_level, _ALL_ALIKE)
+            state_dict.setdefault(f"{prefix}cells_of_level", unknown)
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def __getstate__(self) -> dict[str, Any]:

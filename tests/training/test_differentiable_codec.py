@@ -67,6 +67,15 @@ def test_a_codec_that_was_tested_can_be_saved_and_loaded(tiny, tmp_path):
     assert again.networks.trained_with == tiny.networks.trained_with
 
 
+def test_a_state_of_an_earlier_version_is_one_of_all_levels(tiny):
+    state = tiny.state_dict()
+    del state["cells_of_level"]
+    tiny.load_state_dict({}, strict=False)
+    assert not tiny.cells_of_level.any()
+    tiny.load_state_dict(state)
+    assert tiny.cells_of_level.min() == tiny.cells_of_level.max() > 0
+
+
 def test_what_helps_the_codec_follows_it_to_a_device():
     codec = DifferentiableCodec(SalientCodec(device="cpu"), perceptual_weight=1.0)
     assert codec._on_device().steering.saliency.device == "cpu"
