@@ -87,7 +87,7 @@ def _tables(settings: Settings, figures: Figures) -> Mapping[str, str]:
     rows = [row for q in _QUALITIES for row in figures[f"q={q:g}"]]
     seen = "never saw" if "scores" in figures else "was trained on"
     folder = _folder(settings.data).name
-    about = f"{_STEERED_PAIRS} pairs of `{folder}`, or all, which the shipped network {seen}."
+    about = f"At most {_STEERED_PAIRS} pairs of `{folder}`, which the shipped network {seen}."
     tables = {"saliency-steering": f"{markdown_table(HEADER, rows)}\n\n{about}"}
     if "scores" in figures:
         scores = {name: SaliencyScores(*found) for name, found in figures["scores"].items()}
