@@ -1,8 +1,7 @@
 """What a codec costs a detector in the detector's own losses and features, on labelled pictures.
 
-Losses change with every bit, where AP changes with detections that cross a threshold. So they tell
-two codecs apart on fewer pictures. They are no AP: a detector may lose little of one and much of
-the other.
+Losses change with every pixel, where AP changes only with detections that cross a threshold. They
+are no AP: a detector may lose little of one and much of the other.
 """
 
 from collections.abc import Sequence
