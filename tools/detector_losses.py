@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What codecs cost a detector in its own losses and features, on labelled pictures, by real
-streams. Detector, pictures and mapper are those of a LazyConfig whose model has the codec in it, with
-KEY=VALUE options over them.
+streams. Detector, pictures and mapper are those of a LazyConfig whose model has the codec in it,
+with KEY=VALUE options over them.
 
 tools/detector_losses.py --config-file detectron_configs/external_task_aware_lazy.py \\
     --codec salient:saliency=uniform,q=0,0.1,0.2 --codec jpeg:q=10,20 \\
